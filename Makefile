@@ -1,0 +1,40 @@
+# Two commands for a fresh machine with Python 3.11: `make demo` and `make test`. Each makes its own .venv.
+#
+# TORCH says which torch to install. The default is the version the tests are run with; any other that suits your
+# machine will do, for example a CUDA build: make demo TORCH="torch --index-url https://download.pytorch.org/whl/cu130"
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+# OpenMP threads that spin while they wait starve each other on small shared machines.
+export OMP_WAIT_POLICY ?= passive
+export GOMP_SPINCOUNT ?= 0
+
+.PHONY: demo test lint evaluate train clean
+
+demo: $(STAMP)
+	$(BIN)/videograin demo --out out/demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+evaluate: $(STAMP)
+	$(BIN)/python -m videograin.world evaluate --out out/evaluate
+
+train: $(STAMP)
+	$(BIN)/python -m videograin.world train --out runs
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[runner,test]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) out

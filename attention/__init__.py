@@ -1,0 +1,31 @@
+"""The method's mathematics: torch only, no host, no model. See each module's first lines for its part."""
+
+from .labels import Layout, normalise_mask
+from .modulation import modulated_attention, plain_attention
+from .modulator import Modulation, space_time_attention
+from .reference import reference_attention
+from .row_range import row_range
+from .schedule import CROSS, MAX_XI, SELF, NoiseLevels, Schedule
+from .spacetime import SpaceTime
+from .text import PhraseNotFound, find_phrases, splice, text_labels
+
+__all__ = [
+    "CROSS",
+    "MAX_XI",
+    "SELF",
+    "Layout",
+    "Modulation",
+    "NoiseLevels",
+    "PhraseNotFound",
+    "Schedule",
+    "SpaceTime",
+    "find_phrases",
+    "modulated_attention",
+    "normalise_mask",
+    "plain_attention",
+    "reference_attention",
+    "row_range",
+    "space_time_attention",
+    "splice",
+    "text_labels",
+]

@@ -1,0 +1,271 @@
+"""What a host calls inside its attention layers: tensors as they leave to_q, to_k, to_v go in, and come out attended.
+
+A host knows its model; this module knows the method. It takes the batch apart into chunks (conditional and
+unconditional halves), arranges the frames, turns the layout and the schedule into labels and strengths, and calls
+`modulated_attention` for the halves that are modulated and the host's own attention for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .labels import Grid, Layout
+from .modulation import METHODS, modulated_attention, plain_attention
+from .schedule import CROSS, SELF, Schedule
+from .spacetime import SpaceTime
+
+ROLES = ("cond", "uncond")
+HALVES = ("both", "cond", "uncond")
+BACKGROUNDS = ("paper", "free")
+
+Plain = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""A host's own attention: (q, k, v, heads) -> out, all [B, tokens, heads * d]."""
+
+
+def space_time_attention(
+    q: Tensor, k: Tensor, v: Tensor, *, heads: int, spacetime: SpaceTime, plain: Plain | None = None
+) -> Tensor:
+    """Unmodulated self-attention over the frames that `spacetime` lets each frame see (method.md 3; inversion).
+
+    Args:
+        q, k, v: [chunk * F, T, heads * d].
+        heads: number of heads.
+        spacetime: the arrangement; its `frames` is F.
+        plain: the host's attention; None = torch's.
+
+    Returns:
+        [chunk * F, T, heads * d].
+    """
+    out = (plain or _plain)(spacetime.queries(q), spacetime.keys(k), spacetime.keys(v), heads)
+    return spacetime.restore(out)
+
+
+@dataclass(frozen=True, eq=False)
+class Modulation:
+    """The edit, as the attention layers see it. Immutable; holds no state between calls.
+
+    Attributes:
+        layout: the regions of the frames of one chunk.
+        text_labels: int64 [L], region k = 1..R of each text token, -1 = none (`text_labels` in text.py).
+        self_schedule, cross_schedule: xi(t) of self- and cross-attention.
+        self_halves, cross_halves: which halves of a classifier-free-guidance batch are modulated: "both", "cond"
+            or "uncond" (the paper does not say; method.md 5).
+        background: how strongly background queries are modulated in cross-attention, where they match no text
+            token: "paper" (as any other label: all keys negative) or "free" (not at all).
+        region_strength: a factor in [0, 1] on c for the queries of each region; None = all 1.
+        method: "fused" or "reference" (see `modulated_attention`).
+
+    Raises:
+        ValueError: text labels of regions that the layout does not have, or an unknown option.
+    """
+
+    layout: Layout
+    text_labels: Tensor
+    self_schedule: Schedule = SELF
+    cross_schedule: Schedule = CROSS
+    self_halves: str = "both"
+    cross_halves: str = "cond"
+    background: str = "paper"
+    region_strength: tuple[float, ...] | None = None
+    method: str = "fused"
+
+    def __post_init__(self):
+        _check_text_labels(self.text_labels, self.layout.regions)
+        for name, value, legal in (
+            ("self_halves", self.self_halves, HALVES),
+            ("cross_halves", self.cross_halves, HALVES),
+            ("background", self.background, BACKGROUNDS),
+            ("method", self.method, METHODS),
+        ):
+            if value not in legal:
+                raise ValueError(f"Modulation: {name} must be one of {legal}; got {value!r}.")
+        factors = self.region_strength
+        if factors is not None and (len(factors) != self.layout.regions or not all(0 <= f <= 1 for f in factors)):
+            raise ValueError(
+                f"Modulation: region_strength must be {self.layout.regions} factors in [0, 1], one per region; "
+                f"got {list(factors)}."
+            )
+
+    def __deepcopy__(self, memo) -> Modulation:
+        return self  # immutable; hosts deep-copy their options on every clone
+
+    def select(self, frame_indices: Iterable[int]) -> Modulation:
+        """The same edit for some of the frames (context windows); indices in the order of the call's batch."""
+        return replace(self, layout=self.layout.select(frame_indices))
+
+    def self_attention(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        heads: int,
+        grid: Grid,
+        roles: tuple[str, ...],
+        t: float,
+        spacetime: SpaceTime,
+        plain: Plain | None = None,
+    ) -> Tensor:
+        """Space-time self-attention; every token, the background's too, attends more to tokens of its own label.
+
+        Args:
+            q, k, v: [chunk * F, h * w, heads * d].
+            heads: number of heads.
+            grid: (h, w) of this level, as the host knows it (never guessed from the number of tokens).
+            roles: one "cond" or "uncond" per chunk, in the batch's order.
+            t: noise level, timestep / 1000.
+            spacetime: which frames see which; its `frames` is F.
+            plain: the host's attention for what is not modulated; None = torch's.
+
+        Returns:
+            [chunk * F, h * w, heads * d]. Where nothing is modulated (t outside the schedule, strength 0, one label
+            alone) exactly what `space_time_attention` returns.
+        """
+        self._check_batch("self_attention", q, heads, grid, roles, spacetime.frames)
+        if k.shape != q.shape or v.shape != q.shape:
+            raise ValueError(
+                f"self_attention: q, k and v must have one shape; got {tuple(q.shape)}, {tuple(k.shape)}, "
+                f"{tuple(v.shape)}. For text keys call cross_attention."
+            )
+        frames = spacetime.frames
+        active = _chunks(roles, self.self_halves)
+        strength = self._strength(grid, self.self_schedule.xi(t), "clip", background=1.0) if active else None
+
+        def unmodulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return space_time_attention(q, k, v, heads=heads, spacetime=spacetime, plain=plain)
+
+        def modulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            labels = self.layout.labels(grid).repeat(len(active), 1)
+            out = modulated_attention(
+                *(_split_heads(x, heads) for x in (spacetime.queries(q), spacetime.keys(k), spacetime.keys(v))),
+                spacetime.queries(labels),
+                spacetime.keys(labels),
+                spacetime.queries(strength.repeat(len(active), 1)),
+                self.method,
+            )
+            return spacetime.restore(_merge_heads(out))
+
+        return _by_chunk(q, k, v, len(roles), frames, active, strength, modulated, unmodulated)
+
+    def cross_attention(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        heads: int,
+        grid: Grid,
+        roles: tuple[str, ...],
+        t: float,
+        frames: int,
+        plain: Plain | None = None,
+        text_labels: Tensor | None = None,
+    ) -> Tensor:
+        """Cross-attention; tokens of region k attend more to the words of its phrase, and less to all others.
+
+        Args:
+            q: [chunk * F, h * w, heads * d]; k, v: [chunk * F, L, heads * d].
+            heads, grid, roles, t, plain: as in `self_attention`.
+            frames: F.
+            text_labels: int64 [L] of this call's keys where they are not self.text_labels: a host that repeats or
+                pads the text embedding repeats or pads (with -1) its labels likewise.
+
+        Returns:
+            [chunk * F, h * w, heads * d]. Where nothing is modulated exactly what `plain` returns.
+        """
+        self._check_batch("cross_attention", q, heads, grid, roles, frames)
+        words = self.text_labels if text_labels is None else text_labels
+        _check_text_labels(words, self.layout.regions)
+        if k.shape != (q.shape[0], len(words), q.shape[2]) or v.shape != k.shape:
+            raise ValueError(
+                f"cross_attention: k and v must be [chunk * frames, text tokens, channels] = "
+                f"{[q.shape[0], len(words), q.shape[2]]}; got {list(k.shape)} and {list(v.shape)}. "
+                f"Where the host repeats or pads the text, pass text_labels repeated or padded likewise."
+            )
+        active = _chunks(roles, self.cross_halves)
+        background = 1.0 if self.background == "paper" else 0.0
+        strength = self._strength(grid, self.cross_schedule.xi(t), "frame", background) if active else None
+
+        def unmodulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return (plain or _plain)(q, k, v, heads)
+
+        def modulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            out = modulated_attention(
+                *(_split_heads(x, heads) for x in (q, k, v)),
+                self.layout.labels(grid).repeat(len(active), 1),
+                words.cpu().expand(len(q), -1),
+                strength.repeat(len(active), 1),
+                self.method,
+            )
+            return _merge_heads(out)
+
+        return _by_chunk(q, k, v, len(roles), frames, active, strength, modulated, unmodulated)
+
+    def _strength(self, grid: Grid, xi: float, within: str, background: float) -> Tensor | None:
+        """c_i = xi (1 - S_i) times the label's factor, float32 [F, h * w]; None where it is 0 everywhere."""
+        if xi == 0:
+            return None
+        factors = torch.tensor([background, *(self.region_strength or [1.0] * self.layout.regions)])
+        per_label = xi * (1 - self.layout.shares(grid, within)).clamp(0, 1) * factors
+        strength = per_label.gather(1, self.layout.labels(grid))
+        return strength if bool((strength > 0).any()) else None
+
+    def _check_batch(self, where: str, q: Tensor, heads: int, grid: Grid, roles: tuple[str, ...], frames: int) -> None:
+        unknown = [role for role in roles if role not in ROLES]
+        if not roles or unknown:
+            raise ValueError(f"{where}: roles must be one of {ROLES} per chunk of the batch; got {tuple(roles)}.")
+        if frames != self.layout.frames:
+            raise ValueError(
+                f"{where}: the call has {frames} frames, the layout has {self.layout.frames}; expected equal numbers. "
+                f"For a context window pass modulation.select(its frame indices)."
+            )
+        tokens = grid[0] * grid[1]
+        if q.dim() != 3 or q.shape[0] != len(roles) * frames or q.shape[1] != tokens or q.shape[2] % heads:
+            raise ValueError(
+                f"{where}: expected q [{len(roles)} chunks * {frames} frames, {grid[0]} * {grid[1]} tokens, "
+                f"{heads} heads * d]; got {tuple(q.shape)}. Check roles, frames, grid and heads."
+            )
+
+
+def _by_chunk(q, k, v, chunks, frames, active, strength, modulated, unmodulated) -> Tensor:
+    """Send the active chunks one way and the rest the other; each way is one call."""
+    if strength is None:
+        return unmodulated(q, k, v)
+    if len(active) == chunks:
+        return modulated(q, k, v)
+    resting = [n for n in range(chunks) if n not in active]
+    out = q.new_empty(chunks, frames, *q.shape[1:])
+    for which, attend in ((active, modulated), (resting, unmodulated)):
+        some = (x.unflatten(0, (chunks, frames))[which].flatten(0, 1) for x in (q, k, v))
+        out[which] = attend(*some).unflatten(0, (len(which), frames))
+    return out.flatten(0, 1)
+
+
+def _chunks(roles: tuple[str, ...], halves: str) -> list[int]:
+    return [n for n, role in enumerate(roles) if halves in ("both", role)]
+
+
+def _split_heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+
+
+def _merge_heads(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(2)
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    return _merge_heads(plain_attention(*(_split_heads(x, heads) for x in (q, k, v))))
+
+
+def _check_text_labels(labels: Tensor, regions: int) -> None:
+    legal = labels.dtype == torch.int64 and labels.dim() == 1 and len(labels) > 0
+    if not legal or bool(((labels < 1) & (labels != -1)).any()) or int(labels.max()) > regions:
+        got = labels.unique().tolist() if legal else f"{labels.dtype} {list(labels.shape)}"
+        raise ValueError(
+            f"Modulation: text_labels must be int64 [text tokens] with values 1..{regions} (the layout's regions) or "
+            f"-1 for none; got {got}. Build them with text_labels()."
+        )

@@ -1,0 +1,65 @@
+"""The spread of every row of logits, max_j s_ij - min_j s_ij, in one streaming pass (method.md 6).
+
+The modulation of Eq. 1-5 needs two numbers per query row, the largest and the smallest logit, over ALL keys.
+They are found tile by tile with a running maximum and minimum: no softmax, no values, never an N x M tensor.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+# Logits held at once (all heads of the batch together): 2 MB in float32 stay in a CPU's cache (measured twice as
+# fast as 16 MB), an accelerator wants larger launches.
+_TILE_CPU = 2**19
+_TILE_ACCELERATOR = 2**26
+_SMALLEST_SIDE = 128
+
+
+def row_range(q: Tensor, k: Tensor, *, chunk: int | None = None) -> Tensor:
+    """Return max_j s_ij - min_j s_ij of the logits s_ij = q_i . k_j / sqrt(d).
+
+    Args:
+        q: queries [B, heads, N, d], any floating dtype.
+        k: keys [B, heads, M, d], same dtype; M >= 1.
+        chunk: side of a tile in tokens, >= 1. None picks one that keeps a tile near 0.5 M logits on a CPU
+            and 64 M on an accelerator. The result does not depend on it beyond rounding.
+
+    Returns:
+        [B, heads, N], >= 0: float32 (float64 for float64 inputs). Low-precision inputs are multiplied in
+        float32, because an error of the range is an error of the bias of every positive pair of the row.
+
+    Raises:
+        ValueError: shapes that do not fit each other, no keys, chunk < 1.
+    """
+    if q.dim() != 4 or k.dim() != 4 or q.shape[:2] != k.shape[:2] or q.shape[3] != k.shape[3]:
+        raise ValueError(
+            f"row_range: expected q [B, heads, N, d] and k [B, heads, M, d] with equal B, heads and d; "
+            f"got q {tuple(q.shape)} and k {tuple(k.shape)}. Split the heads before the call."
+        )
+    if k.shape[2] == 0:
+        raise ValueError(f"row_range: expected at least one key; got k {tuple(k.shape)}. A range needs keys.")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"row_range: chunk (side of a tile in tokens) must be >= 1; got {chunk}. Pass None to choose.")
+
+    batch, heads, rows, dim = q.shape
+    dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
+    q = q.reshape(batch * heads, rows, dim)
+    k = k.reshape(batch * heads, -1, dim).transpose(1, 2)
+    if chunk is None:
+        tile = _TILE_CPU if q.device.type == "cpu" else _TILE_ACCELERATOR
+        chunk = max(_SMALLEST_SIDE, math.isqrt(tile // max(1, batch * heads)))
+
+    spread = torch.empty(batch * heads, rows, dtype=dtype, device=q.device)
+    for row in range(0, rows, chunk):
+        queries = q[:, row : row + chunk].to(dtype) * dim**-0.5
+        top = low = None
+        for column in range(0, k.shape[2], chunk):
+            logits = torch.bmm(queries, k[:, :, column : column + chunk].to(dtype))
+            tile_top, tile_low = logits.amax(-1), logits.amin(-1)
+            top = tile_top if top is None else torch.maximum(top, tile_top)
+            low = tile_low if low is None else torch.minimum(low, tile_low)
+        spread[:, row : row + chunk] = top - low
+    return spread.reshape(batch, heads, rows)

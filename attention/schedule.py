@@ -1,0 +1,151 @@
+"""When, and how strongly, attention is modulated: functions of the noise level (method.md 5).
+
+t in [0, 1] is timestep / 1000: 1 = pure noise, 0 = clean. The fraction of the run that is done is 1 - t, as in
+ComfyUI's percent_to_sigma. Nothing here counts steps, so any sampler, step count or sigma list gives the same curve.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+MAX_XI = 0.999
+"""xi is clamped to this: at c = 1 a row would forget its logits altogether. Reached only where t > 0.9998."""
+
+_EDGE = 1e-6  # rounding of t = t(sigma(t)) must not move a step across the edge of the active range
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """xi(t) = strength * t ** power while start <= 1 - t < end, else 0 (paper 4: xi_self = 0.3 t^5, xi_cross = t^5).
+
+    Attributes:
+        strength: in [0, 1]. The paper: 0.3 for self-, 1.0 for cross-attention.
+        power: >= 0. The paper: 5. 0 gives a constant.
+        start, end: the active part of the run, 0 <= start <= end <= 1. The paper: 15 of 50 steps, 0 to 0.3.
+            Half open, so that 50 DDIM steps (t = .981, .961, ...) have exactly 15 active ones and adjacent ranges
+            share no step; end = 1 includes t = 0.
+
+    Raises:
+        ValueError: values outside these ranges.
+    """
+
+    strength: float
+    power: float = 5.0
+    start: float = 0.0
+    end: float = 0.3
+
+    def __post_init__(self):
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"Schedule: strength must lie in [0, 1]; got {self.strength}.")
+        if not (self.power >= 0 and math.isfinite(self.power)):
+            raise ValueError(f"Schedule: power must be finite and >= 0; got {self.power}. The paper uses 5.")
+        if not 0 <= self.start <= self.end <= 1:
+            raise ValueError(
+                f"Schedule: expected 0 <= start <= end <= 1 (fractions of the run); got start {self.start}, "
+                f"end {self.end}."
+            )
+
+    def active(self, t: float) -> bool:
+        """Whether the noise level t in [0, 1] lies in the active part of the run."""
+        if not -_EDGE <= t <= 1 + _EDGE:
+            raise ValueError(
+                f"Schedule: t must lie in [0, 1] (timestep / 1000); got {t}. Convert with NoiseLevels.t(sigma)."
+            )
+        done = 1 - t
+        return self.start - _EDGE <= done and (done < self.end - _EDGE or self.end == 1)
+
+    def xi(self, t: float) -> float:
+        """The modulation strength at noise level t in [0, 1]; in [0, MAX_XI]."""
+        if not self.active(t):
+            return 0.0
+        return min(self.strength * min(max(t, 0.0), 1.0) ** self.power, MAX_XI)
+
+
+SELF = Schedule(0.3)
+"""The paper's schedule of self-attention."""
+CROSS = Schedule(1.0)
+"""The paper's schedule of cross-attention."""
+
+
+class NoiseLevels:
+    """The noise levels a model was trained on; converts between sigma = sqrt((1 - a) / a) and t = timestep / T.
+
+    Args:
+        alphas_cumprod: [T], T >= 2, strictly falling, each in (0, 1). Tensor or sequence of floats.
+
+    Raises:
+        ValueError: anything else, a terminal value of 0 (zero terminal SNR: sigma would be infinite) included.
+    """
+
+    def __init__(self, alphas_cumprod):
+        alphas = torch.as_tensor(alphas_cumprod).detach().to("cpu", torch.float64).clone()
+        if alphas.dim() != 1 or len(alphas) < 2:
+            raise ValueError(f"NoiseLevels: alphas_cumprod must be [T] with T >= 2; got shape {tuple(alphas.shape)}.")
+        if not bool(((alphas > 0) & (alphas < 1)).all()):
+            raise ValueError(
+                f"NoiseLevels: alphas_cumprod must lie in (0, 1); got {alphas.min():g} to {alphas.max():g}. "
+                f"For a zero-terminal-SNR model replace the last value by a small one (4.9e-8 is customary)."
+            )
+        if not bool((alphas.diff() < 0).all()):
+            raise ValueError(
+                "NoiseLevels: alphas_cumprod must fall strictly with the timestep; got values that rise or repeat. "
+                "Pass it in timestep order."
+            )
+        self._sigmas = ((1 - alphas) / alphas).sqrt()
+        self._log_sigmas = self._sigmas.log()
+
+    def __len__(self) -> int:
+        return len(self._sigmas)
+
+    @property
+    def sigmas(self) -> Tensor:
+        """sigma of every timestep, float32 [T], rising."""
+        return self._sigmas.float()
+
+    def timestep(self, sigma) -> float:
+        """The (fractional) timestep in [0, T - 1] of a noise level; linear in log sigma, clamped at both ends.
+
+        Args:
+            sigma: >= 0; a number, or a tensor whose elements are all equal (one noise level per call).
+        """
+        sigma = _one_level(sigma)
+        if sigma <= float(self._sigmas[0]):
+            return 0.0
+        log_sigma = torch.tensor(math.log(sigma), dtype=torch.float64)
+        high = int(torch.searchsorted(self._log_sigmas, log_sigma))
+        if high >= len(self):
+            return float(len(self) - 1)
+        below, above = self._log_sigmas[high - 1], self._log_sigmas[high]
+        return high - 1 + float((log_sigma - below) / (above - below))
+
+    def t(self, sigma) -> float:
+        """t in [0, 1) = timestep / T of a noise level (`sigma` as in `timestep`)."""
+        return self.timestep(sigma) / len(self)
+
+    def sigma(self, t: float) -> float:
+        """The noise level of t in [0, 1], the inverse of `t`; above the last timestep it is the largest sigma."""
+        if not 0 <= t <= 1:
+            raise ValueError(f"NoiseLevels: t must lie in [0, 1]; got {t}.")
+        position = min(t * len(self), len(self) - 1)
+        low = min(int(position), len(self) - 2)
+        log_sigma = torch.lerp(self._log_sigmas[low], self._log_sigmas[low + 1], position - low)
+        return float(log_sigma.exp())
+
+
+def _one_level(sigma) -> float:
+    if isinstance(sigma, Tensor):
+        levels = sigma.detach().flatten().double().cpu()
+        if len(levels) == 0 or bool((levels != levels[0]).any()):
+            raise ValueError(
+                f"NoiseLevels: expected one noise level for the whole batch; got {levels.tolist()[:8]}. "
+                f"Call once per level."
+            )
+        sigma = levels[0]
+    sigma = float(sigma)
+    if not (sigma >= 0 and math.isfinite(sigma)):
+        raise ValueError(f"NoiseLevels: sigma must be finite and >= 0; got {sigma}.")
+    return sigma

@@ -1,0 +1,106 @@
+"""Which frames a query may look at: attention over a clip as over one larger picture (method.md 3).
+
+A batch is laid out [chunk, frame]: chunk = conditional or unconditional half, frame = frame of the clip.
+The arrangement only moves frames about; it works on features, labels or anything else [chunk * F, T, ...],
+and frames of different chunks never meet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+MODES = ("full", "sparse_causal", "key_frames", "per_frame")
+
+
+@dataclass(frozen=True)
+class SpaceTime:
+    """The key frames of every frame.
+
+    Attributes:
+        mode: "full" (every frame sees all frames; the paper's), "sparse_causal" (the first and the previous frame),
+            "key_frames" (its own frame and `anchors` evenly spaced others) or "per_frame" (its own frame: the
+            unchanged image model).
+        frames: F >= 1, frames of the clip in one chunk.
+        anchors: k >= 1, for "key_frames" only; k >= F - 1 sees every frame.
+
+    Raises:
+        ValueError: an unknown mode, frames < 1 or anchors < 1.
+    """
+
+    mode: str
+    frames: int
+    anchors: int = 2
+
+    def __post_init__(self):
+        if self.mode not in MODES:
+            raise ValueError(f"SpaceTime: mode must be one of {MODES}; got {self.mode!r}.")
+        if self.frames < 1:
+            raise ValueError(f"SpaceTime: frames must be >= 1; got {self.frames}.")
+        if self.anchors < 1:
+            raise ValueError(f"SpaceTime: anchors must be >= 1; got {self.anchors}. For none use mode 'per_frame'.")
+
+    @cached_property
+    def key_frames(self) -> Tensor:
+        """int64 [F, K]: the frames whose keys the queries of frame f see.
+
+        Distinct in every row, but for the first two rows of "sparse_causal": there frame 0 stands twice, which
+        softmax does not notice.
+        """
+        own = torch.arange(self.frames)
+        if self.mode == "full":
+            return own.repeat(self.frames, 1)
+        if self.mode == "per_frame":
+            return own[:, None]
+        if self.mode == "sparse_causal":
+            return torch.stack([torch.zeros_like(own), (own - 1).clamp(min=0)], dim=1)
+        return torch.tensor([self._own_and_anchors(f) for f in range(self.frames)])
+
+    def _own_and_anchors(self, frame: int) -> list[int]:
+        count = min(self.anchors, self.frames - 1)
+        # The middles of `count` equal parts of the clip.
+        anchors = [(2 * n + 1) * self.frames // (2 * count) for n in range(count)]
+        row = [frame] + [a for a in anchors if a != frame]
+        if frame in anchors:  # its own frame is not counted twice: the nearest other one stands in
+            others = [f for f in range(self.frames) if f not in row]
+            row.append(min(others, key=lambda f: (abs(f - frame), f)))
+        return row
+
+    def queries(self, x: Tensor) -> Tensor:
+        """[chunk * F, T, ...] -> [chunk, F * T, ...] ("full") or unchanged (the other modes: one row per frame)."""
+        clips = self._clips(x)
+        return clips.flatten(1, 2) if self.mode == "full" else x
+
+    def keys(self, x: Tensor) -> Tensor:
+        """[chunk * F, T, ...] -> [chunk, F * T, ...] ("full") or [chunk * F, K * T, ...], rows matching `queries`."""
+        clips = self._clips(x)
+        if self.mode == "full":
+            return clips.flatten(1, 2)
+        if self.mode == "per_frame":
+            return x
+        seen = clips[:, self.key_frames.to(x.device)]  # [chunk, F, K, T, ...]
+        return seen.flatten(2, 3).flatten(0, 1)
+
+    def restore(self, x: Tensor) -> Tensor:
+        """The inverse of `queries`: back to [chunk * F, T, ...]."""
+        if self.mode != "full":
+            self._clips(x)
+            return x
+        if x.dim() < 2 or x.shape[1] % self.frames:
+            raise ValueError(
+                f"SpaceTime: expected [chunk, frames * tokens, ...] with {self.frames} frames; got {tuple(x.shape)}. "
+                f"Pass what `queries` returned."
+            )
+        return x.unflatten(1, (self.frames, -1)).flatten(0, 1)
+
+    def _clips(self, x: Tensor) -> Tensor:
+        if x.dim() < 2 or x.shape[0] % self.frames:
+            raise ValueError(
+                f"SpaceTime: expected [chunk * frames, tokens, ...] with {self.frames} frames per chunk; "
+                f"got {tuple(x.shape)}, whose first size is no multiple of {self.frames}. "
+                f"Say how many frames this call really has (context windows bring fewer)."
+            )
+        return x.unflatten(0, (-1, self.frames))

@@ -1,0 +1,30 @@
+"""Inversion, blend and composite: everything around the denoiser, for any host (torch; cv2 and safetensors lazily)."""
+
+from .blend import BlendError, Reference, blend
+from .checks import DenoiserError, LatentError, SigmaError
+from .composite import CompositeError, composite, composite_support, composite_weight, latent_mask
+from .inversion import METHODS, invert
+from .samplers import SAMPLERS, sample_dpmpp_2m, sample_euler, sample_heun
+from .trajectory import Trajectory, TrajectoryError
+
+__all__ = [
+    "METHODS",
+    "SAMPLERS",
+    "BlendError",
+    "CompositeError",
+    "DenoiserError",
+    "LatentError",
+    "Reference",
+    "SigmaError",
+    "Trajectory",
+    "TrajectoryError",
+    "blend",
+    "composite",
+    "composite_support",
+    "composite_weight",
+    "invert",
+    "latent_mask",
+    "sample_dpmpp_2m",
+    "sample_euler",
+    "sample_heun",
+]

@@ -1,0 +1,194 @@
+"""Latent blend: outside the mask the edit walks the inversion trajectory (method.md 10, paper Eq. 6 and 7).
+
+Written as a wrapper of any sampler. Around every evaluation of the network
+    x'        = (1 - M) r(sigma)      + M x                  what the network sees
+    denoised' = (1 - M) r0_ref(sigma) + M D(x', sigma)       what the sampler gets
+where r(sigma) is the trajectory and r0_ref the x0 that makes Euler walk it (Trajectory.denoised). Both are needed: the
+sampler keeps its own x, which would drift if only the input were replaced. A step that ends at sigma 0 returns
+denoised', so outside the mask the result is the clean source latent whatever the sampler's order.
+
+Ending the blend early (end < 1). From there on the background is denoised freely from the trajectory's latent with the
+EDIT's prompt and guidance: it stays close to the source, since the remaining levels only settle fine detail, but it is
+no longer exact. Do so where the edit should reach out of its mask (shadows, reflections, a hard border), typically
+end = 0.8 to 0.95, and use the pixel composite for whatever must stay. Starting late (start > 0) lets the background
+depart first and is meant for experiments.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from .trajectory import Trajectory
+
+# A tenth of a training timestep: t computed from a float32 sigma must not fall off the edge of its range.
+EDGE = 1e-4
+
+
+class BlendError(ValueError):
+    """A mask, range or latent that does not fit the blend. The text says which, and what to do."""
+
+
+class Reference:
+    """What the blend knows: trajectory, mask and active range. For hosts that wrap single evaluations themselves.
+
+    trajectory: of F frames. mask: [F, h, w] at latent size, values in [0, 1], 1 = edited; all F frames, also where
+    only some are selected later. active: sigma -> bool, where the blend works.
+    """
+
+    def __init__(self, trajectory: Trajectory, mask: Tensor, active: Callable[[float], bool] = lambda sigma: True):
+        self.trajectory = trajectory
+        self.mask = _check_mask(mask, trajectory)
+        self.active = active
+
+    def state(self, x: Tensor, sigma: float, frames: Sequence[int] | None = None) -> Tensor:
+        """x with its outside on the trajectory at `sigma`; x itself where the blend is not active. [F, C, h, w]."""
+        return self._mix(x, sigma, frames, self.trajectory.at)
+
+    def prediction(self, denoised: Tensor, sigma: float, frames: Sequence[int] | None = None) -> Tensor:
+        """denoised with its outside replaced by the trajectory's x0 at `sigma`; unchanged where not active."""
+        return self._mix(denoised, sigma, frames, self.trajectory.denoised)
+
+    def result(self, x: Tensor, sigma: float, frames: Sequence[int] | None = None) -> Tensor:
+        """The sampler's final x at its last sigma, exact outside the mask.
+
+        At sigma 0 the sampler has returned the blended prediction, so only rounding is removed where M = 0; above 0 the
+        sampler's own x outside is replaced, as the next evaluation would have done.
+        """
+        if sigma > 0:
+            return self.state(x, sigma, frames)
+        return self._mix(x, sigma, frames, self.trajectory.at, hard=True)
+
+    def _mix(self, x: Tensor, sigma: float, frames, reference, hard: bool = False) -> Tensor:
+        if not self.active(sigma):
+            return x
+        r = reference(sigma, frames).to(x)
+        if r.shape != x.shape:
+            raise BlendError(
+                f"blend: the latents have shape {list(x.shape)}, the inversion {list(r.shape)} [F, C, h, w]; "
+                "edit the frames and size that were inverted, and pass `frames` for a context window."
+            )
+        m = self.mask if frames is None else self.mask[torch.as_tensor(frames, dtype=torch.int64).flatten().cpu()]
+        m = (m > 0) if hard else m
+        return torch.lerp(r, x, m[:, None].to(x))  # exactly r where m = 0, exactly x where m = 1
+
+
+def blend(
+    sampler,
+    trajectory: Trajectory,
+    mask: Tensor,
+    *,
+    start: float = 0.0,
+    end: float = 1.0,
+    t_of: Callable[[float], float] | None = None,
+    sigma_start: float | None = None,
+    sigma_end: float | None = None,
+    frames: Sequence[int] | None = None,
+):
+    """Wrap `sampler` so that outside `mask` its result is the trajectory's latent. Same signature as the sampler's.
+
+    mask: [F, h, w] at latent size in [0, 1] (latent_mask makes it); 1 = edited. F = trajectory.frames.
+    start, end: active part of the run as fractions p = 1 - t, t = timestep / 1000, ends included; anything but 0 and 1
+        needs t_of (sigma -> t, e.g. NoiseLevels.t). Alternatively sigma_start >= sigma >= sigma_end (None = open).
+    frames: indices of the frames that the sampler is given, in their order; default all of them.
+    The sampler may evaluate between the stored sigmas (the trajectory is interpolated); outside them is an error.
+    In a soft part of the mask the network sees the mix of the trajectory and the sampler's own, already mixed x.
+    Errors: BlendError (mask, range, latents), TrajectoryError (sigma or frame outside the inversion).
+    """
+    reference = Reference(trajectory, mask, _activity(start, end, t_of, sigma_start, sigma_end))
+    trajectory.at(float(trajectory.sigmas[-1]), frames)  # a wrong window fails here, not in the middle of a run
+
+    @torch.no_grad()
+    def blended(model, x, sigmas, extra_args=None, callback=None, disable=None, **options):
+        levels = [float(s) for s in sigmas]
+        for sigma in filter(reference.active, levels):
+            trajectory.at(sigma, frames)  # a level outside the inversion fails before any network call
+        x = reference.state(x, levels[0], frames)
+
+        def shown(info):
+            sigma = float(info["sigma"]) if "sigma" in info else levels[info["i"]]
+            callback({**info, "x": reference.state(info["x"], sigma, frames)})
+
+        x = sampler(
+            _Blended(model, reference, frames),
+            x,
+            sigmas,
+            extra_args=extra_args,
+            callback=None if callback is None else shown,
+            disable=disable,
+            **options,
+        )
+        return reference.result(x, levels[-1], frames)
+
+    return blended
+
+
+class _Blended:
+    """The denoiser with the blend around it. Everything else is the wrapped model's: samplers of ComfyUI read
+    model.inner_model.inner_model.model_sampling."""
+
+    def __init__(self, model, reference: Reference, frames):
+        self._model, self._reference, self._frames = model, reference, frames
+
+    def __call__(self, x: Tensor, sigma: Tensor, **kwargs) -> Tensor:
+        level = _one(sigma)
+        x = self._reference.state(x, level, self._frames)
+        denoised = self._model(x, sigma, **kwargs)
+        return self._reference.prediction(denoised, level, self._frames)
+
+    def __getattr__(self, name):
+        if name == "_model":  # not set yet (copy, pickle): do not look it up through itself
+            raise AttributeError(name)
+        return getattr(self._model, name)
+
+
+def _one(sigma: Tensor) -> float:
+    sigma = torch.as_tensor(sigma).flatten()
+    if not (sigma == sigma[0]).all():
+        raise BlendError(
+            f"blend: expected one noise level for all frames, got {sigma.tolist()}; "
+            "use a sampler that denoises the frames together."
+        )
+    return float(sigma[0])
+
+
+def _check_mask(mask: Tensor, trajectory: Trajectory) -> Tensor:
+    expected = [trajectory.frames, *trajectory.size]
+    if not isinstance(mask, Tensor) or list(mask.shape) != expected:
+        got = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise BlendError(
+            f"blend: expected a mask [F, h, w] = {expected} like the inverted latents, got {got}; "
+            "make it with latent_mask(union, size=(h, w)), one mask per inverted frame."
+        )
+    mask = mask.detach().to("cpu", torch.float32)
+    if not ((mask >= 0) & (mask <= 1)).all():  # NaN fails too
+        raise BlendError(
+            f"blend: expected mask values from 0 to 1, got {float(mask.min()):.4g} to {float(mask.max()):.4g}; "
+            "divide 8-bit masks by 255."
+        )
+    return mask
+
+
+def _activity(start, end, t_of, sigma_start, sigma_end) -> Callable[[float], bool]:
+    """sigma -> whether the blend is active there, from either kind of range."""
+    if not 0 <= start <= end <= 1:
+        raise BlendError(f"blend: expected 0 <= start <= end <= 1 (fractions of the run), got {start} and {end}.")
+    whole = start == 0 and end == 1
+    if sigma_start is not None or sigma_end is not None:
+        if not whole:
+            raise BlendError("blend: got start/end and sigma_start/sigma_end; give one of the two ranges.")
+        high = math.inf if sigma_start is None else float(sigma_start)
+        low = 0.0 if sigma_end is None else float(sigma_end)
+        if not 0 <= low <= high:
+            raise BlendError(f"blend: expected sigma_start >= sigma_end >= 0, got {sigma_start} and {sigma_end}.")
+        return lambda sigma: low * (1 - EDGE) <= sigma <= high * (1 + EDGE)
+    if whole:
+        return lambda sigma: True
+    if t_of is None:
+        raise BlendError(
+            f"blend: start {start} and end {end} are fractions of the run and need t_of (sigma -> t in [0, 1]); "
+            "pass NoiseLevels.t of the model, or give sigma_start and sigma_end instead."
+        )
+    # Sigma 0 is the end of the run by definition; t_of need not know it.
+    return lambda sigma: start - EDGE <= (1 - float(t_of(sigma)) if sigma > 0 else 1.0) <= end + EDGE

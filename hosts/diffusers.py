@@ -1,0 +1,195 @@
+"""diffusers as a host: Stable Diffusion from a local folder or file, turned into what `editing/` and the runner need.
+
+This module and its `diffusers_*` neighbours are the only ones that import diffusers and transformers, and they do so
+when called, so that importing them costs nothing. Nothing is downloaded and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..attention import Modulation, NoiseLevels, SpaceTime
+from .diffusers_control import Control, load_control
+from .diffusers_denoiser import Denoiser
+from .diffusers_load import EMBEDDED, ModelError, Parts, load_folder, load_single_file
+from .diffusers_text import Prompt, PromptError, TextEncoders, clean_prompt, parse_weights
+
+__all__ = [
+    "Control",
+    "Denoiser",
+    "DiffusersModel",
+    "ModelError",
+    "Prompt",
+    "PromptError",
+    "clean_prompt",
+    "load_model",
+    "parse_weights",
+]
+
+SAMPLES_PER_TENSOR = 8
+
+
+def load_model(
+    path: str | Path | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    config: str | Path | None = None,
+) -> DiffusersModel:
+    """Load SD1.x, SD2.x (v-prediction too) or SDXL from this machine.
+
+    path: a diffusers folder (with model_index.json), a single .safetensors file, or None for the embedded model.
+    dtype: of UNet and text encoders (float32, float16, bfloat16); the VAE always runs in float32.
+    config: for a single file, a diffusers folder of the same model, whose configs and tokenizers are read.
+    Raises ModelError (a ValueError) for anything missing, damaged or of another family.
+    """
+    source = EMBEDDED if path is None else Path(path)
+    if path is None and not (source / "model_index.json").is_file():
+        raise ModelError(f"the embedded model is not in {source}; reinstall the package, or give a model of your own.")
+    if not source.exists():
+        raise ModelError(f"{source} does not exist; give a diffusers folder or a .safetensors file.")
+    if source.is_dir():
+        if not (source / "model_index.json").is_file():
+            raise ModelError(f"{source} has no model_index.json; give the folder of a whole diffusers pipeline.")
+        parts = load_folder(source, dtype)
+    elif source.suffix == ".safetensors":
+        folder = None if config is None else Path(config)
+        if folder is not None and not (folder / "model_index.json").is_file():
+            raise ModelError(f"config folder {folder} has no model_index.json; give a diffusers pipeline folder.")
+        parts = load_single_file(source, dtype, folder)
+    else:
+        raise ModelError(
+            f"{source.name} is neither a folder nor a .safetensors file; convert it (a .ckpt is never unpickled)."
+        )
+    return DiffusersModel(parts, device)
+
+
+class DiffusersModel:
+    """A loaded model. Frames are uint8 [F, H, W, 3]; latents float32 [F, C, h, w], scaled, on the CPU.
+
+    family: "sd1", "sd2" or "sdxl". levels: its NoiseLevels. latent_channels: 4. scale_factor: pixels per latent
+    pixel, 8. prediction: "epsilon" or "v_prediction". unet: diffusers' own, unchanged between calls; LoRA may be
+    loaded into it.
+    """
+
+    def __init__(self, parts: Parts, device: str | torch.device = "cpu"):
+        self.device = torch.device(device)
+        self.family, self.prediction = parts.family, parts.prediction
+        self.levels = NoiseLevels(parts.alphas_cumprod)
+        self.unet = parts.unet.to(self.device).eval().requires_grad_(False)
+        self.text = TextEncoders(parts.encoders)
+        for encoder in parts.encoders:
+            encoder.model.to(self.device).requires_grad_(False)
+        self.vae = parts.vae
+        self.vae.net.to(self.device)
+        self.latent_channels, self.scale_factor = self.vae.channels, self.vae.factor
+        self._steps_offset = parts.steps_offset
+        if self.unet.config.in_channels != self.latent_channels:
+            raise ModelError(
+                f"the UNet works on {self.unet.config.in_channels} latent channels, the VAE makes "
+                f"{self.latent_channels}; they do not belong together."
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits of a SHA-256 over the UNet's config, the noise schedule and 8 weights of every tensor.
+
+        Fast for SDXL too. The same weights in another dtype have the same fingerprint only where both hold the
+        sampled values exactly: an fp16 file loaded as float16 and as float32 agrees, a float32 file rounded to
+        float16 does not. LoRA layers count, since they change what the model does.
+        """
+        config = {k: v for k, v in self.unet.config.items() if not k.startswith("_")}
+        digest = hashlib.sha256(json.dumps([self.prediction, config], sort_keys=True, default=str).encode())
+        digest.update(self.levels.sigmas.numpy().tobytes())
+        for name, tensor in sorted(self.unet.state_dict().items()):
+            flat = tensor.detach().flatten()
+            places = torch.linspace(0, max(len(flat) - 1, 0), SAMPLES_PER_TENSOR, dtype=torch.float64).long()
+            values = flat[places.to(flat.device)] if len(flat) else flat
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(values.cpu().float().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+    def sigmas(self, steps: int) -> Tensor:
+        """float32 [steps + 1], descending, last 0: SD's DDIM spacing (50 steps: timesteps 981, 961, ..., 1)."""
+        total = len(self.levels)
+        ratio = total // steps if steps >= 1 else 0
+        if not ratio or (steps - 1) * ratio + self._steps_offset >= total:
+            raise ValueError(f"steps must lie between 1 and {total - max(1, self._steps_offset)}; got {steps}.")
+        timesteps = torch.arange(steps - 1, -1, -1) * ratio + self._steps_offset
+        return torch.cat([self.levels.sigmas[timesteps], torch.zeros(1)])
+
+    def encode_frames(self, frames: np.ndarray) -> Tensor:
+        """uint8 [F, H, W, 3], sides multiples of 8 -> scaled latents (the mean, so encoding is deterministic)."""
+        return self.vae.encode(frames, self.device)
+
+    def decode_latents(self, latents: Tensor) -> np.ndarray:
+        """Scaled latents -> uint8 [F, H, W, 3]."""
+        return self.vae.decode(latents, self.device)
+
+    def encode_prompt(self, text: str) -> Prompt:
+        """Encode a prompt of any length; "(word:1.2)" weights as in ComfyUI. Raises PromptError."""
+        return self.text.encode(text)
+
+    def encode_regions(
+        self, global_prompt: str, phrases: Sequence[str], splice: bool = True
+    ) -> tuple[Prompt, list[tuple[int, ...]], Tensor]:
+        """Encode the global prompt with its regions' phrases: (prompt, token spans, text labels int64 [L]).
+
+        splice: write each phrase's own encoding over its place (method.md 7). Raises PromptError for a phrase that
+        does not occur.
+        """
+        return self.text.encode_regions(global_prompt, phrases, splice)
+
+    def load_control(
+        self, folder: str | Path, frames: np.ndarray, *, scale: float = 1.0, start: float = 0.0, end: float = 1.0
+    ) -> Control:
+        """A local ControlNet folder with its control video uint8 [F, H, W, 3], for `denoiser(controlnet=...)`."""
+        return load_control(
+            folder,
+            frames,
+            context_width=self.unet.config.cross_attention_dim,
+            device=self.device,
+            dtype=self.unet.dtype,
+            scale=scale,
+            start=start,
+            end=end,
+        )
+
+    def denoiser(
+        self,
+        prompt: Prompt,
+        *,
+        frames: int,
+        negative: Prompt | None = None,
+        guidance: float = 1.0,
+        spacetime: str | SpaceTime = "full",
+        anchors: int = 2,
+        modulation: Modulation | None = None,
+        controlnet: Control | None = None,
+        batched: bool = True,
+    ) -> Denoiser:
+        """The model as `denoise(x, sigma) -> x0` for `frames` frames; use it in a `with` block.
+
+        guidance: 1 runs the prompt alone; otherwise `negative` is needed and the UNet sees [uncond, cond] in one batch
+        (`batched=False`: one after the other, half the memory). spacetime, anchors: as SpaceTime. modulation: regions
+        (None = plain attention). controlnet: from `load_control`. Raises ValueError for what does not fit together.
+        """
+        return Denoiser(
+            self,
+            prompt,
+            frames=frames,
+            negative=negative,
+            guidance=guidance,
+            spacetime=spacetime,
+            anchors=anchors,
+            modulation=modulation,
+            controlnet=controlnet,
+            batched=batched,
+        )

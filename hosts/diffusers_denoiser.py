@@ -1,0 +1,175 @@
+"""diffusers' UNet as a k-diffusion denoiser `model(x, sigma) -> x0`, with space-time attention and regions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..attention import Modulation, SpaceTime
+from .diffusers_attention import Call, check_attention, installed
+from .diffusers_control import Control
+from .diffusers_text import Prompt
+
+if TYPE_CHECKING:
+    from .diffusers import DiffusersModel
+
+# A timestep that is off a whole one by less than this is float32 rounding of sigma.
+TIMESTEP_ROUNDING = 1e-3
+
+
+class Denoiser:
+    """`denoise(x, sigma, **extra) -> x0` for k-diffusion samplers; made by DiffusersModel.denoiser.
+
+    x: [F, C, h, w], z / sqrt(alpha_bar), any float dtype. sigma: > 0, a number or a tensor of F equal values.
+    extra: ignored (samplers may pass their own). Returns float32 [F, C, h, w] on x's device.
+
+    The UNet is only changed while a call runs: processors and hooks go in at its start and out at its end, also
+    after an exception or Ctrl-C. So denoisers of one model may be nested and used in turns. Leaving a `with` block
+    releases the denoiser; calling it afterwards is an error.
+    """
+
+    def __init__(
+        self,
+        model: DiffusersModel,
+        prompt: Prompt,
+        *,
+        frames: int,
+        negative: Prompt | None = None,
+        guidance: float = 1.0,
+        spacetime: str | SpaceTime = "full",
+        anchors: int = 2,
+        modulation: Modulation | None = None,
+        controlnet: Control | None = None,
+        batched: bool = True,
+    ):
+        if not math.isfinite(guidance):
+            raise ValueError(f"guidance must be a finite number; got {guidance}.")
+        if guidance != 1 and negative is None:
+            raise ValueError(
+                f"guidance {guidance} needs a negative prompt to guide away from; pass negative=encode_prompt(''), or "
+                "guidance=1."
+            )
+        self.spacetime = SpaceTime(spacetime, frames, anchors) if isinstance(spacetime, str) else spacetime
+        if self.spacetime.frames != frames:
+            raise ValueError(
+                f"spacetime is for {self.spacetime.frames} frames, the denoiser for {frames}; make them equal."
+            )
+        if modulation is not None:
+            if modulation.layout.frames != frames:
+                raise ValueError(
+                    f"the layout has masks for {modulation.layout.frames} frames, the video {frames}; give each region "
+                    f"1 or {frames} masks."
+                )
+            if len(modulation.text_labels) != len(prompt.ids):
+                raise ValueError(
+                    f"the modulation's text labels are for {len(modulation.text_labels)} tokens, the prompt has "
+                    f"{len(prompt.ids)}; take both from one encode_regions call."
+                )
+        check_attention(model.unet)
+        self.frames, self.guidance, self.batched = frames, float(guidance), batched
+        self._model, self._control = model, controlnet
+        chunks = {"cond": prompt} if guidance == 1 else {"uncond": negative, "cond": prompt}
+        # Prompts of unequal length: repeating a context evenly leaves softmax as it was, padding would not.
+        length = math.lcm(*(len(p.ids) for p in chunks.values()))
+        dtype, device = model.unet.dtype, model.device
+        self._context = {
+            role: p.embedding.repeat(1, length // len(p.ids), 1).to(device, dtype) for role, p in chunks.items()
+        }
+        self._pooled = {role: p.pooled.to(device, dtype) for role, p in chunks.items() if p.pooled is not None}
+        times = length // len(prompt.ids)
+        if modulation is not None and times > 1:
+            modulation = replace(modulation, text_labels=modulation.text_labels.repeat(times))
+        self._modulation = modulation
+
+    def __enter__(self) -> Denoiser:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._model = self._control = self._modulation = None
+        self._context, self._pooled = {}, {}
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, sigma: Tensor | float, **extra: Any) -> Tensor:
+        if self._model is None:
+            raise RuntimeError("this denoiser's `with` block has ended; make a new one with model.denoiser(...).")
+        model = self._model
+        if x.dim() != 4 or x.shape[:2] != (self.frames, model.latent_channels):
+            raise ValueError(
+                f"latents of shape {tuple(x.shape)}; expected [{self.frames}, {model.latent_channels}, h, w]: "
+                "one latent per frame the denoiser was made for."
+            )
+        timestep = model.levels.timestep(sigma)
+        if abs(timestep - round(timestep)) < TIMESTEP_ROUNDING:
+            timestep = float(round(timestep))
+        sigma = float(sigma.flatten()[0] if isinstance(sigma, Tensor) else sigma)
+        if sigma <= 0:
+            raise ValueError(f"sigma must be > 0; got {sigma}: a clean latent has no noise to remove.")
+        x32 = x.float()
+        z = (x32 / math.sqrt(sigma**2 + 1)).to(model.device, model.unet.dtype)
+        out = self._predict(z, timestep).to(x.device)
+        if model.prediction == "epsilon":
+            return x32 - sigma * out
+        return x32 / (sigma**2 + 1) - out * (sigma / math.sqrt(sigma**2 + 1))  # v = (eps - sigma x0) / sqrt(..)
+
+    def _predict(self, z: Tensor, timestep: float) -> Tensor:
+        """The UNet's output with guidance, float32; in two halves where one batch does not fit the memory."""
+        try:
+            chunks = self._chunks(z, timestep)
+        except torch.cuda.OutOfMemoryError as error:
+            chunks, message = None, str(error)
+        if chunks is None and self.batched and len(self._context) > 1:
+            self.batched = False
+            torch.cuda.empty_cache()
+            try:
+                chunks = self._chunks(z, timestep)
+            except torch.cuda.OutOfMemoryError as error:
+                message = str(error)
+        if chunks is None:
+            size = [side * self._model.scale_factor for side in z.shape[:1:-1]]
+            raise MemoryError(
+                f"out of memory with {self.frames} frames of {size[0]}x{size[1]} ({message.splitlines()[0]}). Use "
+                "fewer frames, a smaller size, or spacetime 'key_frames' instead of 'full'."
+            )
+        if len(chunks) == 1:
+            return chunks[0]
+        uncond, cond = chunks
+        return uncond + self.guidance * (cond - uncond)
+
+    def _chunks(self, z: Tensor, timestep: float) -> list[Tensor]:
+        roles = tuple(self._context)
+        if self.batched:
+            return list(self._run(z, timestep, roles).chunk(len(roles)))
+        return [self._run(z, timestep, (role,)) for role in roles]
+
+    def _run(self, z: Tensor, timestep: float, roles: tuple[str, ...]) -> Tensor:
+        """One UNet call on the batch [role, frame]."""
+        from diffusers import Transformer2DModel
+
+        model = self._model
+        t = timestep / len(model.levels)
+        batch = z.repeat(len(roles), 1, 1, 1)
+        context = torch.cat([self._context[role].expand(self.frames, -1, -1) for role in roles])
+        added = self._added(roles, tuple(z.shape[-2:]))
+        time = torch.full((), timestep, device=z.device)
+        residuals: dict[str, Any] = {}
+        if self._control is not None:
+            self._control.check(self.frames, tuple(side * model.scale_factor for side in z.shape[-2:]))
+            residuals = self._control.residuals(batch, time, context, added, t)
+        with installed(model.unet, Transformer2DModel, Call(t, roles, self.spacetime, self._modulation)):
+            out = model.unet(
+                batch, time, encoder_hidden_states=context, added_cond_kwargs=added, return_dict=False, **residuals
+            )[0]
+        return out.float()
+
+    def _added(self, roles: tuple[str, ...], grid: tuple[int, int]) -> dict[str, Tensor] | None:
+        """SDXL's extra conditions per item of the batch: pooled text, and sizes as of an uncropped image."""
+        if not self._pooled:
+            return None
+        height, width = (side * self._model.scale_factor for side in grid)
+        pooled = torch.cat([self._pooled[role].expand(self.frames, -1) for role in roles])
+        sizes = pooled.new_tensor([height, width, 0, 0, height, width])
+        return {"text_embeds": pooled, "time_ids": sizes.expand(len(pooled), -1)}

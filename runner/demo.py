@@ -1,0 +1,267 @@
+"""`videograin demo`: two alike moving objects become two different things, with and without regions, and the figures.
+
+A clip of the rendered world is written to mp4 and read back like anybody's video, inverted, and edited twice from the
+same inversion: by the global prompt alone (the baseline) and with regions. The world's reader judges both from pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..editing import composite_support
+from ..world.clips import WorldClip, pair_clip
+from ..world.reader import read_region
+from ..world.vocabulary import BACKGROUND_NAMES, COLOURS, SHAPES, caption, phrase
+from . import figures, sheets
+from .pipeline import EditResult, Region, RoundTrip, edit_clip, invert_clip, measure_round_trip
+from .progress import Progress
+from .report import build_report, write_report
+from .settings import Composite, Sampling
+from .video import read_clip, write_video
+
+FPS = Fraction(8)
+MARGIN = 16
+GUIDANCE = 5.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the demo edits. objects: the wanted (colour, shape) of each; masks: [K, F, H, W], a box round each."""
+
+    clip: WorldClip
+    objects: tuple[tuple[int, int], ...]
+    masks: torch.Tensor
+
+    @property
+    def phrases(self) -> list[str]:
+        return [phrase(*wanted) for wanted in self.objects]
+
+    @property
+    def prompt(self) -> str:
+        return caption(self.phrases, int(self.clip.scenes.background[0]))
+
+
+@dataclass(frozen=True)
+class Score:
+    """Judged by the reader over all frames of all regions. colour, object: shares with the right colour, and with the
+    right colour and shape; leak: share that shows another region's colour; count: how many were judged."""
+
+    colour: float
+    object: float
+    leak: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One clip edited both ways, all frames uint8 [F, H, W, 3]."""
+
+    task: Task
+    source: np.ndarray
+    trip: RoundTrip
+    baseline: EditResult
+    regions: EditResult
+    score_baseline: list[Score]
+    score_regions: list[Score]
+    outside_db: float
+    identical: bool
+
+
+def make_task(seed: int, frames: int, size: int, motion: str = "apart") -> Task:
+    """A clip of two objects of one class and colour, and two other objects to turn them into."""
+    clip = pair_clip(seed, frames, size, motion=motion)
+    old = (int(clip.scenes.colour[0, 0]), int(clip.scenes.shape[0, 0]))
+    generator = torch.Generator().manual_seed(seed + 1)
+    colours = [c for c in torch.randperm(len(COLOURS), generator=generator).tolist() if c != old[0]]
+    shapes = [s for s in torch.randperm(len(SHAPES), generator=generator).tolist() if s != old[1]]
+    return Task(clip, tuple(zip(colours[:2], shapes[:2])), clip.box_masks())
+
+
+def score(frames: np.ndarray, masks: np.ndarray, objects: Sequence[tuple[int, int]]) -> list[Score]:
+    """One Score per region. frames: uint8 [F, H, W, 3]; masks: bool [K, F, H, W]."""
+    scores = []
+    for k, (colour, shape) in enumerate(objects):
+        others = {c for c, _ in objects} - {colour}
+        seen = [read_region(frame, mask) for frame, mask in zip(frames, masks[k])]
+        scores.append(
+            Score(
+                colour=sum(s.colour == colour for s in seen) / len(seen),
+                object=sum((s.colour, s.shape) == (colour, shape) for s in seen) / len(seen),
+                leak=sum(s.colour in others for s in seen) / len(seen),
+                count=len(seen),
+            )
+        )
+    return scores
+
+
+def pooled(scores: Sequence[Score]) -> Score:
+    """Several scores as one, every judged frame counting the same."""
+    count = sum(s.count for s in scores)
+    return Score(*(sum(getattr(s, f) * s.count for s in scores) / count for f in ("colour", "object", "leak")), count)
+
+
+def run_clip(model: Any, task: Task, source: np.ndarray, steps: int, progress: Progress) -> Outcome:
+    """Invert once, edit twice, judge."""
+    sampling = Sampling(steps=steps, guidance=GUIDANCE)
+    trajectory = invert_clip(model, source, task.clip.caption, steps=steps, progress=progress)
+    trip = measure_round_trip(model, trajectory, progress=progress)
+    common = {"sampling": sampling, "progress": progress}
+    baseline = edit_clip(model, source, trajectory, task.prompt, **common)
+    regions = [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
+    edited = edit_clip(model, source, trajectory, task.prompt, regions, **common)
+    masks = (task.masks > 0.5).numpy()
+    area = edited.area.numpy()
+    support = composite_support(area, dilate=Composite().dilate, feather=Composite().feather)
+    return Outcome(
+        task,
+        source,
+        trip,
+        baseline,
+        edited,
+        score(baseline.frames, masks, task.objects),
+        score(edited.frames, masks, task.objects),
+        figures.psnr_outside(edited.decoded, trip.vae, area, dilate=MARGIN),
+        figures.equal_outside(edited.frames, source, support),
+    )
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """The figures as text: per region of the first clip, then over all clips if there are several."""
+    first = outcomes[0]
+    lines = [f"{'':<34}{'global prompt alone':>26}{'with regions':>26}"]
+    lines.append(f"{'':<34}{'colour  object   leak':>26}{'colour  object   leak':>26}")
+
+    def row(name: str, scores: Sequence[Score]) -> str:
+        return f"{name:<34}" + "".join(f"{s.colour:>12.0%}{s.object:>7.0%}{s.leak:>7.0%}" for s in scores)
+
+    for k, text in enumerate(first.task.phrases):
+        lines.append(row(f"{k + 1} -> {text}", [first.score_baseline[k], first.score_regions[k]]))
+    if len(outcomes) > 1:
+        both = [pooled([s for o in outcomes for s in getattr(o, name)]) for name in ("score_baseline", "score_regions")]
+        lines.append(row(f"all {len(outcomes)} clips ({both[0].count} judged)", both))
+    lowest = min(outcomes, key=lambda o: o.outside_db)
+    lines += [
+        f"round trip (inversion, no edit) {min(o.trip.psnr for o in outcomes):>10.1f} dB against the VAE, "
+        f"std of the noise {first.trip.noise_std:.3f}",
+        f"outside the masks + {MARGIN} px     {lowest.outside_db:>10.1f} dB against the VAE, before the composite",
+        f"outside the composite           {'identical' if all(o.identical for o in outcomes) else 'CHANGED':>10} "
+        "to the source, bit for bit",
+    ]
+    return "\n".join(lines)
+
+
+def edit_file(task: Task, steps: int) -> str:
+    """The same edit as a file for `videograin edit`."""
+    lines = [
+        "# The demo's edit, for `videograin edit`. Boxes are [x0, y0, x1, y1] in pixels of the source, one per frame.",
+        "video: source.mp4",
+        f"source_prompt: {task.clip.caption}",
+        f"prompt: {task.prompt}",
+        "regions:",
+    ]
+    for text, boxes in zip(task.phrases, task.clip.boxes().tolist()):
+        lines += [f"  - phrase: {text}", "    masks:", "      boxes:"]
+        lines += [f"        - [{', '.join(f'{v:.1f}' for v in box)}]" for box in boxes]
+    lines += [f"steps: {steps}", f"guidance: {GUIDANCE}", "output: replayed", ""]
+    return "\n".join(lines)
+
+
+def moving_picture(path: Path, columns: Sequence[tuple[str, np.ndarray]], side: int = 224) -> None:
+    """Clips beside each other with a title each, as an endless GIF that swings forth and back."""
+    from PIL import Image, ImageDraw
+
+    font = sheets.font(16)
+    pictures = []
+    count = len(columns[0][1])
+    for index in [*range(count), *range(count - 2, 0, -1)]:
+        picture = Image.new("RGB", (len(columns) * (side + 8) - 8, side + 26), "white")
+        ink = ImageDraw.Draw(picture)
+        for place, (title, frames) in enumerate(columns):
+            x = place * (side + 8)
+            ink.text((x + side // 2, 12), title, "black", font, anchor="mm")
+            picture.paste(Image.fromarray(frames[index]).resize((side, side), Image.Resampling.BICUBIC), (x, 26))
+        pictures.append(picture)
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=int(1000 / FPS), loop=0, optimize=True)
+
+
+def main(args: argparse.Namespace) -> int:
+    """The command. args: out, frames, size, seed, steps, clips, motion, quiet."""
+    from ..hosts.diffusers import load_model
+
+    if args.size % 8:
+        raise ValueError(f"--size is {args.size}; expected a multiple of 8 (one latent cell); use e.g. 128")
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    progress = Progress(quiet=args.quiet)
+    with progress.stage("load model"):
+        model = load_model()
+    outcomes, clip = [], None
+    for seed in range(args.seed, args.seed + args.clips):
+        task = make_task(seed, args.frames, args.size, args.motion)
+        path = out / ("source.mp4" if seed == args.seed else f"source_{seed}.mp4")
+        write_video(path, task.clip.frames, FPS)
+        clip = read_clip(path)
+        progress.say(f"{task.clip.caption}  ->  {task.prompt}")
+        outcomes.append(run_clip(model, task, clip.frames, args.steps, progress))
+    files = _write(out, outcomes[0], args.steps, progress)
+    shown = table(outcomes)
+    whole = [pooled([s for o in outcomes for s in getattr(o, n)]) for n in ("score_baseline", "score_regions")]
+    report = build_report(
+        command=f"videograin demo --seed {args.seed} --frames {args.frames} --size {args.size} --steps {args.steps} "
+        f"--clips {args.clips} --motion {args.motion}",
+        settings={"sampling": Sampling(steps=args.steps, guidance=GUIDANCE), "motion": args.motion},
+        seed=args.seed,
+        model={"family": model.family, "fingerprint": model.fingerprint},
+        figures={
+            "baseline": whole[0],
+            "regions": whole[1],
+            "clips": [_facts(o) for o in outcomes],
+        },
+        seconds=progress.timer.seconds,
+        device=model.device,
+    )
+    write_report(out / "report.json", report)
+    print(shown)
+    print("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in progress.timer.seconds.items()))
+    for path in [*files, out / "report.json"]:
+        print(path)
+    return 0
+
+
+def _facts(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "source_prompt": outcome.task.clip.caption,
+        "prompt": outcome.task.prompt,
+        "background": BACKGROUND_NAMES[int(outcome.task.clip.scenes.background[0])],
+        "baseline": outcome.score_baseline,
+        "regions": outcome.score_regions,
+        "round_trip_psnr_db": outcome.trip.psnr,
+        "noise_std": outcome.trip.noise_std,
+        f"outside_{MARGIN}px_psnr_db": outcome.outside_db,
+        "outside_composite_identical": outcome.identical,
+    }
+
+
+def _write(out: Path, first: Outcome, steps: int, progress: Progress) -> list[Path]:
+    source, baseline, edited = first.source, first.baseline.frames, first.regions.frames
+    files = [out / name for name in ("edit.mp4", "baseline.mp4", "side_by_side.mp4", "sheet.png", "demo.gif")]
+    with progress.stage("write"):
+        write_video(files[0], edited, FPS)
+        write_video(files[1], baseline, FPS)
+        write_video(files[2], sheets.side_by_side(source, baseline, edited), FPS)
+        painted = sheets.paint_regions(source, list(first.task.masks.numpy()))
+        rows = [("source", source), ("global prompt alone", baseline), ("regions", painted), ("with regions", edited)]
+        legend = [f"{k}  {text}" for k, text in enumerate(first.task.phrases, 1)]
+        sheets.save_png(files[3], sheets.contact_sheet(rows, legend, title=first.task.prompt))
+        moving_picture(files[4], [("source", source), ("global prompt alone", baseline), ("with regions", edited)])
+        edit = out / "edit.yaml"
+        edit.write_text(edit_file(first.task, steps), encoding="utf-8")
+    return [*files, edit]

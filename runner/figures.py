@@ -1,0 +1,68 @@
+"""The figures a report gives, from pixels alone. numpy only; every function says its unit and range."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def squared_error(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Mean squared difference of two uint8 clips [F, H, W, 3] in units of 1/255; nan if ``mask`` selects nothing.
+
+    mask: bool [F, H, W] (or [H, W], then for every frame): the pixels that count; None = all.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"clips of {list(a.shape)} and {list(b.shape)} cannot be compared; expected one shape; resize")
+    total, count = 0.0, 0
+    for index in range(len(a)):  # frame by frame: no float copy of the whole clip
+        square = (a[index].astype(np.float64) - b[index].astype(np.float64)) ** 2
+        if mask is not None:
+            square = square[mask if mask.ndim == 2 else mask[index]]
+        total, count = total + float(square.sum()), count + square.size
+    return total / count if count else math.nan
+
+
+def psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Peak signal-to-noise ratio in dB over all frames together, peak 255: 10 log10(255^2 / MSE). inf when the pixels
+    are equal, nan when ``mask`` (see ``squared_error``) selects none."""
+    error = squared_error(a, b, mask)
+    if math.isnan(error):
+        return math.nan
+    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+
+
+def dilated(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """A bool mask [F, H, W] grown by a disc of radius ``pixels`` in every frame."""
+    if pixels <= 0:
+        return mask.astype(bool)
+    import cv2
+
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
+    return np.stack([cv2.dilate(frame.astype(np.uint8), kernel).astype(bool) for frame in mask])
+
+
+def psnr_outside(a: np.ndarray, b: np.ndarray, area: np.ndarray, *, dilate: int = 16) -> float:
+    """PSNR in dB of the pixels farther than ``dilate`` pixels from ``area`` (float or bool [F, H, W], > 0 = inside)."""
+    return psnr(a, b, ~dilated(np.asarray(area) > 0, dilate))
+
+
+def equal_outside(a: np.ndarray, b: np.ndarray, support: np.ndarray) -> bool:
+    """Whether two clips are bit-identical outside ``support`` (bool [F, H, W], e.g. editing.composite_support)."""
+    return bool((a[~support] == b[~support]).all())
+
+
+def mean_change(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Root mean squared difference as a share of full scale, 0..1; nan when ``mask`` selects nothing."""
+    return math.sqrt(squared_error(a, b, mask)) / 255
+
+
+def flicker(frames: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Root mean squared difference between neighbouring frames, as a share of full scale; 0 for a single frame.
+
+    Compare the figure of an edit with that of its source: motion counts too. mask: bool [F, H, W]; a pair of frames
+    counts where both are inside."""
+    if len(frames) < 2:
+        return 0.0
+    both = None if mask is None else mask[1:] & mask[:-1]
+    return mean_change(frames[1:], frames[:-1], both)

@@ -1,0 +1,51 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; at the end it becomes ``path`` in one step.
+
+    If the block is left by any exception, Ctrl-C included, the temporary file is removed and ``path`` stays as it was.
+    The folder is made where it is missing. The temporary name keeps the suffix, by which writers choose a format.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON can hold it: paths and fractions as text, tuples as lists, inf and nan as text."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no inf or nan; "inf" dB = bit-identical
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # numpy and torch scalars
+        return plain(value.item())
+    return str(value)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` (see ``plain``) as indented JSON, atomically."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,180 @@
+"""The settings of an edit, as frozen values that check themselves. Pure Python: importing this costs nothing.
+
+One rule per field serves both users: a script that writes ``Attention(end=0.5)`` and the edit file, whose reader
+(editfile.py) applies the same rules key by key in order to name the line of each mistake.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+Rule = Callable[[Any], Any]
+
+
+class SettingError(ValueError):
+    """A setting has a value outside what is allowed. The text says what came, what was expected and the remedy."""
+
+
+def show(value: Any) -> str:
+    """A value as it is shown in messages: short, and with quotes round text."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def number(low: float, high: float = math.inf, *, whole: bool = False, example: float | None = None) -> Rule:
+    """Rule: a finite number with low <= value <= high (a whole one if ``whole``); bool is not a number here."""
+    kind = "a whole number" if whole else "a number"
+    span = f"{kind} of {low:g} or more" if high == math.inf else f"{kind} from {low:g} to {high:g}"
+
+    def rule(value: Any) -> float | int:
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if good and whole:
+            good = value == int(value)
+        if not good or not low <= value <= high:
+            hint = low if example is None else example
+            raise SettingError(f"{show(value)} is not allowed; expected {span}; write e.g. {hint:g}")
+        return int(value) if whole else float(value)
+
+    return rule
+
+
+def choice(*names: str) -> Rule:
+    """Rule: one of ``names``."""
+
+    def rule(value: Any) -> str:
+        if not isinstance(value, str) or value not in names:
+            raise SettingError(f"{show(value)} is not allowed; expected one of {', '.join(names)}; choose one of them")
+        return value
+
+    return rule
+
+
+def flag(value: Any) -> bool:
+    """Rule: true or false."""
+    if not isinstance(value, bool):
+        raise SettingError(f"{show(value)} is not allowed; expected true or false; write true or false without quotes")
+    return value
+
+
+def text(value: Any) -> str:
+    """Rule: text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise SettingError(f"{show(value)} is not allowed; expected text; put it in quotes")
+    return value
+
+
+def maybe(rule: Rule) -> Rule:
+    """Rule: None (= left out) or what ``rule`` allows."""
+    return lambda value: None if value is None else rule(value)
+
+
+def setting(default: Any, rule: Rule) -> Any:
+    """A dataclass field with a default and the rule that its values obey."""
+    return field(default=default, metadata={"rule": rule})
+
+
+class Settings:
+    """Base of the frozen dataclasses below: applies every field's rule when one is made."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):  # type: ignore[arg-type]
+            try:
+                value = item.metadata["rule"](getattr(self, item.name))
+            except SettingError as error:
+                raise SettingError(f"{type(self).__name__}.{item.name}: {error}") from None
+            object.__setattr__(self, item.name, value)
+
+
+@dataclass(frozen=True)
+class Inversion(Settings):
+    """How the clip is inverted (method.md 8).
+
+    method: ``warm`` (default), ``ddim`` (the paper's) or ``fixed_point``; calls: extra network calls per step of
+    ``fixed_point``, ignored by the others; steps: None = as many as the edit has; check: measure the round trip
+    afterwards (as many network calls again as there are steps), so that the report can say how good it is.
+    """
+
+    method: str = setting("warm", choice("warm", "ddim", "fixed_point"))
+    calls: int = setting(3, number(1, 20, whole=True, example=3))
+    steps: int | None = setting(None, maybe(number(1, 1000, whole=True, example=50)))
+    check: bool = setting(True, flag)
+
+
+@dataclass(frozen=True)
+class Sampling(Settings):
+    """The denoising pass. The paper: 50 steps of DDIM at guidance 7.5; ``ddim`` and ``euler`` name one sampler.
+
+    The samplers draw no noise and the pass starts at the inverted latent, so ``seed`` matters only where
+    ``variation`` is above 0: that part of the starting noise inside the edited regions is drawn afresh from the
+    seed (0 = the inverted noise, which carries the motion; 1 = fresh noise, the same in every frame).
+    """
+
+    steps: int = setting(50, number(1, 1000, whole=True, example=50))
+    guidance: float = setting(7.5, number(1, 100, example=7.5))
+    seed: int = setting(0, number(0, 2**63 - 1, whole=True, example=0))
+    sampler: str = setting("euler", choice("euler", "ddim", "heun", "dpmpp_2m"))
+    variation: float = setting(0.0, number(0, 1))
+
+
+@dataclass(frozen=True)
+class Attention(Settings):
+    """Space-time attention and its modulation (method.md 3, 5).
+
+    mode: which frames a query sees; anchors: number of key frames of ``key_frames``. self_strength, cross_strength:
+    xi at t = 1 (paper .3 and 1), falling with t ** power, active from ``start`` to ``end`` (fractions of the run).
+    self_halves, cross_halves: which half of a guided batch is modulated. background: ``paper`` or ``free``
+    (method.md 4). splice: write separately encoded phrases into the global embedding (method.md 7).
+    """
+
+    mode: str = setting("full", choice("full", "sparse_causal", "key_frames", "per_frame"))
+    anchors: int = setting(2, number(1, 64, whole=True, example=2))
+    self_strength: float = setting(0.3, number(0, 1, example=0.3))
+    cross_strength: float = setting(1.0, number(0, 1, example=1))
+    power: float = setting(5.0, number(0, 20, example=5))
+    start: float = setting(0.0, number(0, 1))
+    end: float = setting(0.3, number(0, 1, example=0.3))
+    self_halves: str = setting("both", choice("both", "cond", "uncond"))
+    cross_halves: str = setting("cond", choice("both", "cond", "uncond"))
+    background: str = setting("paper", choice("paper", "free"))
+    splice: bool = setting(True, flag)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self)
+
+
+@dataclass(frozen=True)
+class Blend(Settings):
+    """The latent blend with the inversion trajectory (method.md 10): start, end as fractions of the run;
+    feather: width of the soft border in latent pixels, outside the regions."""
+
+    enabled: bool = setting(True, flag)
+    start: float = setting(0.0, number(0, 1))
+    end: float = setting(1.0, number(0, 1, example=1))
+    feather: float = setting(1.0, number(0, 64, example=1))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self)
+
+
+@dataclass(frozen=True)
+class Composite(Settings):
+    """The pixel composite after decoding: outside the regions grown by ``dilate`` and softened over another
+    ``feather`` pixels, the source's pixels are put back bit for bit."""
+
+    enabled: bool = setting(True, flag)
+    dilate: int = setting(8, number(0, 512, whole=True, example=8))
+    feather: int = setting(8, number(0, 512, whole=True, example=8))
+
+
+def check_range(section: Any) -> None:
+    """Raise SettingError unless section.start < section.end."""
+    if section.start >= section.end:
+        raise SettingError(
+            f"start {section.start:g} is not before end {section.end:g}, so it would never be active; expected "
+            "0 <= start < end <= 1; correct one of them"
+        )

@@ -1,0 +1,51 @@
+"""The streaming row range against the logits written out."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from videograin.attention import row_range
+
+
+def written_out(q, k):
+    s = q.double() @ k.double().transpose(-1, -2) / q.shape[-1] ** 0.5
+    return s.amax(-1) - s.amin(-1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    heads=st.integers(1, 4),
+    rows=st.integers(1, 40),
+    keys=st.integers(1, 40),
+    dim=st.integers(1, 33),
+    chunk=st.one_of(st.none(), st.integers(1, 50)),
+    dtype=st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]),
+)
+def test_equals_the_range_of_the_logits_for_any_tile(seed, heads, rows, keys, dim, chunk, dtype):
+    g = torch.Generator().manual_seed(seed)
+    q = torch.randn(2, heads, rows, dim, generator=g).to(dtype) * 2
+    k = torch.randn(2, heads, keys, dim, generator=g).to(dtype) * 2
+    spread = row_range(q, k, chunk=chunk)
+    assert spread.shape == (2, heads, rows)
+    assert spread.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    torch.testing.assert_close(spread.double(), written_out(q, k), atol=1e-5, rtol=1e-5)
+
+
+def test_one_key_has_no_range():
+    assert torch.equal(row_range(torch.randn(1, 2, 9, 4), torch.randn(1, 2, 1, 4)), torch.zeros(1, 2, 9))
+
+
+@pytest.mark.parametrize(
+    ("q", "k", "chunk", "says"),
+    [
+        ((2, 4, 8), (2, 4, 8), None, r"expected q \[B, heads, N, d\].*got q \(2, 4, 8\)"),
+        ((1, 2, 4, 8), (1, 2, 4, 7), None, r"equal B, heads and d; got q \(1, 2, 4, 8\) and k \(1, 2, 4, 7\)"),
+        ((1, 2, 4, 8), (1, 2, 0, 8), None, "at least one key"),
+        ((1, 2, 4, 8), (1, 2, 4, 8), 0, "must be >= 1; got 0"),
+    ],
+)
+def test_errors(q, k, chunk, says):
+    with pytest.raises(ValueError, match=says):
+        row_range(torch.zeros(q), torch.zeros(k), chunk=chunk)

@@ -1,0 +1,162 @@
+"""Rendered clips: moving objects over a panning background, with everything about them known exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .render import Scenes, render
+from .vocabulary import caption, phrase
+
+
+@dataclass(frozen=True)
+class WorldClip:
+    """frames uint8 [F, H, W, 3]; masks float32 [K, F, H, W] visible coverage in [0, 1]; scenes: the F scenes that were
+    drawn (so any re-rendering, with other colours or shapes, is one call away)."""
+
+    frames: np.ndarray
+    masks: Tensor
+    scenes: Scenes
+
+    @property
+    def phrases(self) -> list[str]:
+        """One phrase an object, in the order of the masks."""
+        return [phrase(c, s) for c, s in zip(self.scenes.colour[0].tolist(), self.scenes.shape[0].tolist())]
+
+    @property
+    def caption(self) -> str:
+        return caption(self.phrases, int(self.scenes.background[0]))
+
+    def boxes(self, reach: float = 1.3) -> Tensor:
+        """The square around every object, float32 [K, F, 4] as (x0, y0, x1, y1) in pixels, `reach` radii to each side.
+        Not the object's own outline: another shape must fit in."""
+        side = min(self.frames.shape[1:3])
+        centre = self.scenes.centre.transpose(0, 1) * side
+        half = (self.scenes.radius.transpose(0, 1) * side * reach)[..., None]
+        return torch.cat([centre - half, centre + half], -1)
+
+    def box_masks(self, reach: float = 1.3) -> Tensor:
+        """The same squares as masks, float32 [K, F, H, W], 1 where the middle of a pixel is inside."""
+        height, width = self.frames.shape[1:3]
+        x0, y0, x1, y1 = self.boxes(reach)[..., None, None].unbind(2)
+        x = torch.arange(width)[None, None, None, :] + 0.5
+        y = torch.arange(height)[None, None, :, None] + 0.5
+        return ((x >= x0) & (x < x1) & (y >= y0) & (y < y1)).float()
+
+    def forward_flow(self) -> tuple[Tensor, Tensor]:
+        """Motion from each frame to the next in pixels, float32 [F-1, H, W, 2] as (dx, dy), and occlusion, bool
+        [F-1, H, W]: True where the point is hidden or outside in the next frame."""
+        return _flow(self, 1)
+
+    def backward_flow(self) -> tuple[Tensor, Tensor]:
+        """The same from each frame (the second to the last) to the one before."""
+        return _flow(self, -1)
+
+    def edited(self, objects: Sequence[tuple[int, int]]) -> WorldClip:
+        """The ideal edit: the same clip with other (colour, shape) per object."""
+        colour = torch.tensor([[c for c, _ in objects]]).expand_as(self.scenes.colour)
+        shape = torch.tensor([[s for _, s in objects]]).expand_as(self.scenes.shape)
+        return draw(replace(self.scenes, colour=colour, shape=shape), self.frames.shape[1:3])
+
+
+def draw(scenes: Scenes, size: int | tuple[int, int]) -> WorldClip:
+    """Render a clip of F scenes that differ only in time."""
+    frames, masks = render(scenes, size)
+    return WorldClip(frames.numpy(), masks.transpose(0, 1).contiguous(), scenes)
+
+
+def pair_clip(
+    seed: int,
+    frames: int = 8,
+    size: int | tuple[int, int] = 128,
+    *,
+    colour: int | None = None,
+    shape: int | None = None,
+    background: int | None = None,
+    motion: str = "apart",
+    pan: float = 0.15,
+) -> WorldClip:
+    """Two objects of one class and colour, the first on the left; all else random by `seed`.
+
+    motion: "apart" (each moves in its own half), "touching" (they nearly touch all the time) or "crossing" (they swap
+    sides at different heights, the second passing in front). pan: how far the background moves over the clip, in
+    sides of the frame.
+    """
+    if motion not in ("apart", "touching", "crossing"):
+        raise ValueError(f"pair_clip: motion must be apart, touching or crossing; got {motion!r}")
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw_one(count: int) -> int:
+        return int(torch.randint(count, (1,), generator=generator))
+
+    def between(low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand(1, generator=generator))
+
+    random_colour, random_shape, random_background = draw_one(6), draw_one(4), draw_one(4)
+    radius = torch.tensor([between(0.16, 0.19), between(0.16, 0.19)])
+    time = torch.linspace(0, 1, frames)
+    if motion == "apart":
+        starts = [(between(0.22, 0.25), between(0.3, 0.7)), (between(0.75, 0.78), between(0.3, 0.7))]
+        paths = []
+        for x, y in starts:
+            drift, phase, swing = between(-0.02, 0.02), between(0, 2 * math.pi), between(0.12, 0.2)
+            level = 0.5 + (y - 0.5) * 0.4
+            paths.append(torch.stack([x + drift * time, level + swing * torch.sin(phase + 2.5 * time)], -1))
+    elif motion == "touching":
+        middle, phase = between(0.44, 0.56), between(0, 2 * math.pi)
+        gap = float(radius.sum()) * 1.12
+        y = 0.5 + 0.12 * torch.sin(phase + 3 * time)
+        tilt = between(-0.06, 0.06)
+        paths = [
+            torch.stack([middle + side * gap / 2 + 0.05 * torch.cos(phase + 3 * time), y + side * tilt], -1)
+            for side in (-1, 1)
+        ]
+    else:
+        top = between(0.42, 0.46)
+        paths = [
+            torch.stack([0.25 + 0.5 * time, torch.full_like(time, top)], -1),
+            torch.stack([0.75 - 0.5 * time, torch.full_like(time, 1 - top)], -1),
+        ]
+    direction = between(0, 2 * math.pi)
+    start = torch.tensor([between(0, 4), between(0, 4)])
+    heading = torch.tensor([math.cos(direction), math.sin(direction)])
+    scenes = Scenes(
+        background=torch.full((frames,), random_background if background is None else background),
+        pan=start + pan * time[:, None] * heading,
+        shape=torch.full((frames, 2), random_shape if shape is None else shape),
+        colour=torch.full((frames, 2), random_colour if colour is None else colour),
+        centre=torch.stack(paths, 1),
+        radius=radius.expand(frames, 2),
+    )
+    return draw(scenes, size)
+
+
+def _flow(clip: WorldClip, direction: int) -> tuple[Tensor, Tensor]:
+    height, width = clip.frames.shape[1:3]
+    side = min(height, width)
+    s = clip.scenes
+    here = slice(None, -1) if direction > 0 else slice(1, None)
+    there = slice(1, None) if direction > 0 else slice(None, -1)
+    owner = _owner(clip.masks)
+    # The texture at p is taken from p + pan, so when pan grows the picture moves the other way.
+    flow = (-(s.pan[there] - s.pan[here]) * side)[:, None, None, :].expand(-1, height, width, 2).clone()
+    moved = (s.centre[there] - s.centre[here]) * side
+    for k in range(len(clip.masks)):
+        flow = torch.where((owner[here] == k)[..., None], moved[:, k, None, None, :], flow)
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    tx, ty = (x + flow[..., 0]).round().long(), (y + flow[..., 1]).round().long()
+    outside = (tx < 0) | (tx >= width) | (ty < 0) | (ty >= height)
+    index = torch.arange(len(flow))[:, None, None]
+    hidden = owner[there][index, ty.clamp(0, height - 1), tx.clamp(0, width - 1)] != owner[here]
+    return flow, outside | hidden
+
+
+def _owner(masks: Tensor) -> Tensor:
+    """int64 [F, H, W]: the object that is seen at each pixel, -1 = the background."""
+    best, owner = masks.max(0)
+    return torch.where(best > 0.5, owner, -1)
