@@ -98,9 +98,7 @@ class Trajectory:
         Between two levels the path is straight, so this x0 is constant there; at a stored level the segment BELOW it
         counts (the step that is about to be taken). Arguments, result and errors as in `at`.
         """
-        i, f = self._segment(sigma)
-        if f == 1 and i + 1 < self.steps:
-            i += 1
+        i, _ = self._segment(sigma)
         index = self._index(frames)
         r, r_next = self.latents[i][index], self.latents[i + 1][index]
         s, s_next = float(self.sigmas[i]), float(self.sigmas[i + 1])

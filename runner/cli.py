@@ -34,7 +34,6 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--size", type=_at_least(64), default=128, help="side in pixels, 8 n (default: %(default)s)")
     demo.add_argument("--seed", type=_at_least(0), default=0, help="seed of the clip (default: %(default)s)")
     demo.add_argument("--steps", type=_at_least(1), default=50, help="denoising steps (default: %(default)s)")
-
     demo.add_argument(
         "--clips", type=_at_least(1), default=1, help="edit this many clips, seeds on from --seed (default: 1)"
     )

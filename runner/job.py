@@ -209,6 +209,7 @@ def edit_figures(
     found: dict[str, Any] = {
         "vae_psnr_db": figures.psnr(vae, source),
         f"outside_{MARGIN}px_psnr_db": figures.psnr_outside(result.decoded, vae, area, dilate=MARGIN),
+        "modulated_steps": result.modulated_steps,
         "flicker_source": figures.flicker(source),
         "flicker_edit": figures.flicker(result.frames),
         "change_in_regions": [

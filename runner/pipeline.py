@@ -58,7 +58,8 @@ class Region:
 class EditResult:
     """frames: the finished edit, uint8 [F, H, W, 3]; decoded: the same before the pixel composite; latents: float32
     [F, C, h, w]; area: float32 [F, H, W], 1 where the edit was allowed, or None without regions; blend_mask: what the
-    latent blend used, float32 [F, h, w], or None; spans: the token positions of each phrase; notes: warnings."""
+    latent blend used, float32 [F, h, w], or None; spans: the token positions of each phrase; notes: warnings;
+    modulated_steps: in how many steps the attention was modulated."""
 
     frames: np.ndarray
     decoded: np.ndarray
@@ -67,6 +68,7 @@ class EditResult:
     blend_mask: Tensor | None
     spans: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
+    modulated_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -309,7 +311,6 @@ def edit_clip(
     )
     check_schedule(model, sampling.steps, trajectory.sigmas)
     masks = [normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)]
-    notes = _notes(regions, masks, attention)
     area = edited_area(regions, size, count) if regions else None
 
     if regions:
@@ -326,6 +327,8 @@ def edit_clip(
         sampler = blended(sampler, trajectory, mask, start=blend.start, end=blend.end, t_of=model.levels.t)
 
     sigmas = model.sigmas(sampling.steps)
+    active = modulated_steps(model, modulation, sigmas)
+    notes = _notes(regions, masks, attention, active, len(sigmas) - 1)
     noise = starting_noise(trajectory, float(sigmas[0]), area, sampling)
     denoiser = model.denoiser(
         encoded,
@@ -344,10 +347,21 @@ def edit_clip(
     finished = decoded
     if composite.enabled and area is not None:
         finished = composited(frames, decoded, area, dilate=composite.dilate, feather=composite.feather)
-    return EditResult(finished, decoded, latents, area, mask, tuple(tuple(span) for span in spans), tuple(notes))
+    places = tuple(tuple(span) for span in spans)
+    return EditResult(finished, decoded, latents, area, mask, places, tuple(notes), active)
 
 
-def _notes(regions: Sequence[Region], masks: Sequence[Tensor], attention: Attention) -> list[str]:
+def modulated_steps(model: Any, modulation: Modulation | None, sigmas: Tensor) -> int:
+    """In how many steps of a schedule [S + 1] self- or cross-attention is modulated."""
+    if modulation is None:
+        return 0
+    levels = [model.levels.t(float(sigma)) for sigma in sigmas[:-1]]
+    return sum(max(modulation.self_schedule.xi(t), modulation.cross_schedule.xi(t)) > 0 for t in levels)
+
+
+def _notes(
+    regions: Sequence[Region], masks: Sequence[Tensor], attention: Attention, active: int, steps: int
+) -> list[str]:
     """Things that are allowed but that the user probably did not mean; logged and kept for the report."""
     notes = []
     for number, (region, mask) in enumerate(zip(regions, masks), 1):
@@ -360,6 +374,11 @@ def _notes(regions: Sequence[Region], masks: Sequence[Tensor], attention: Attent
             notes.append(f"region {number} ({region.phrase!r}) has strength 0: its attention is not modulated")
     if regions and attention.self_strength == attention.cross_strength == 0:
         notes.append("self_strength and cross_strength are both 0: attention is not modulated at all")
+    elif regions and active == 0:
+        notes.append(
+            f"none of the {steps} steps lies between attention.start {attention.start:g} and attention.end "
+            f"{attention.end:g}: attention is not modulated at all; take more steps or a wider range"
+        )
     for note in notes:
         log.warning(note)
     return notes

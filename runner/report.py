@@ -86,7 +86,7 @@ def build_report(
         "command": command,
         "settings": settings_facts(settings),
         **{key: settings_facts(value) for key, value in more.items()},
-        "figures": figures,
+        "figures": settings_facts(figures),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "seconds_total": round(sum(seconds.values()), 3),
         "memory": peak_memory(device),

@@ -138,13 +138,14 @@ def legend_of(regions: Sequence[Any]) -> list[str]:
 
 
 def side_by_side(*clips: np.ndarray, gap: int = 4) -> np.ndarray:
-    """Clips uint8 [F, H, W, 3] beside each other with white gaps (of an even number of pixels)."""
-    if len({clip.shape for clip in clips}) != 1:
-        shapes = " and ".join(str(list(clip.shape)) for clip in clips)
-        raise ValueError(f"clips of {shapes}; expected one shape; resize one of them")
+    """Clips uint8 [F, H, W, 3] of one shape beside each other, with a white gap (an even number of pixels)."""
+    shapes = {clip.shape for clip in clips}
+    if len(shapes) != 1:
+        came = " and ".join(str(list(clip.shape)) for clip in clips)
+        raise ValueError(f"clips of {came}; expected one shape; resize them")
     between = np.full((*clips[0].shape[:2], gap, 3), 255, np.uint8)
-    parts = [part for clip in clips for part in (clip, between)]
-    return np.concatenate(parts[:-1], axis=2)
+    parts = [part for clip in clips for part in (between, clip)]
+    return np.concatenate(parts[1:], axis=2)
 
 
 def save_png(path: str | Path, picture: np.ndarray) -> None:

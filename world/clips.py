@@ -117,7 +117,7 @@ def pair_clip(
             for side in (-1, 1)
         ]
     else:
-        top = between(0.42, 0.46)
+        top = between(0.45, 0.48)
         paths = [
             torch.stack([0.25 + 0.5 * time, torch.full_like(time, top)], -1),
             torch.stack([0.75 - 0.5 * time, torch.full_like(time, 1 - top)], -1),

@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
-
 from videograin.attention import modulated_attention, plain_attention, reference_attention, row_range
 
 HALF = (torch.float16, torch.bfloat16)
@@ -178,9 +177,10 @@ def test_the_fused_form_never_builds_the_logits():
     with _Watch() as watch:
         modulated_attention(*case)
     assert 2048 * 16 <= watch.largest < 2048 * 2048 / 4
+    case = draw_case(8, batch=1, heads=1, rows=512, keys=512, dim=8)
     with _Watch() as watch:
         modulated_attention(*case, "reference")
-    assert watch.largest >= 2048 * 2048  # the watch does see them
+    assert watch.largest >= 512 * 512  # the watch does see them
 
 
 def test_many_labels_of_which_few_meet_stay_narrow():

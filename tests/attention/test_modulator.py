@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from videograin.attention import Layout, Modulation, Schedule, SpaceTime, space_time_attention
 
 HEADS, WIDTH, GRID, WORDS = 2, 16, (3, 5), 7
@@ -81,7 +80,8 @@ def test_self_attention_is_eq_4_row_by_row(mode, method):
     labels = modulation.layout.labels(GRID)
     for frame, seen in enumerate(SpaceTime(mode, frames).key_frames):
         c = strength_by_hand(labels, frame, 0.8 * t, "clip", (1.0, 0.5, 1.0))
-        expected = row_by_row(q[frame], k[seen].flatten(0, 1), v[seen].flatten(0, 1), labels[frame], labels[seen].flatten(), c)
+        keys, values, key_labels = (x[seen].flatten(0, 1) for x in (k, v, labels))
+        expected = row_by_row(q[frame], keys, values, labels[frame], key_labels, c)
         torch.testing.assert_close(out[frame].double(), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -126,7 +126,9 @@ def test_the_order_of_the_halves_and_split_calls_agree(frames, halves, mode, see
             torch.testing.assert_close(uncond_first[kind][1], other, atol=2e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("halves", "changed"), [("both", (True, True)), ("cond", (False, True)), ("uncond", (True, False))])
+@pytest.mark.parametrize(
+    ("halves", "changed"), [("both", (True, True)), ("cond", (False, True)), ("uncond", (True, False))]
+)
 def test_only_the_chosen_half_is_modulated_and_the_other_is_the_host_s_own(halves, changed):
     frames = 2
     modulation = Modulation(two_regions(frames), TEXT, **ALWAYS, self_halves=halves, cross_halves=halves)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from videograin.attention import PhraseNotFound, find_phrases, splice, text_labels
 
 BEGIN, END = 100, 101
@@ -56,7 +55,7 @@ def test_a_missing_phrase_is_named():
 
 
 def test_one_occurrence_too_few_is_told_apart():
-    with pytest.raises(PhraseNotFound, match="phrase 2 .* only where another phrase already stands.*once more") as error:
+    with pytest.raises(PhraseNotFound, match=r"phrase 2 .* where another phrase already stands.*once more") as error:
         find_phrases(prompt(A, CAT), [[CAT], [CAT]], special=SPECIAL)
     assert error.value.taken
 
@@ -103,7 +102,7 @@ def test_splice_writes_the_phrases_and_nothing_else():
     [
         ({"spans": []}, "one span, one embedding and one local span per region; got 0, 1 and 1"),
         ({"global_embedding": torch.zeros(2, 8, 4)}, r"the global embedding must be \[1, tokens, channels\]"),
-        ({"local_embeddings": [torch.zeros(1, 5, 3)]}, r"embedding of region 1 must be \[1, tokens, 4\]; got \(1, 5, 3\)"),
+        ({"local_embeddings": [torch.zeros(1, 5, 3)]}, r"of region 1 must be \[1, tokens, 4\]; got \(1, 5, 3\)"),
         ({"local_spans": [(1,)]}, "region 1 has 2 tokens in the global prompt and 1 in its own"),
         ({"spans": [(7, 8)]}, r"positions \[7, 8\] in its global prompt must lie in 0 to 7"),
         ({"local_spans": [(4, 5)]}, r"positions \[4, 5\] in its own prompt must lie in 0 to 4"),

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from videograin.editing import DenoiserError, LatentError, SigmaError, Trajectory, invert, sample_euler
 from videograin.editing.inversion import METHODS
 
@@ -45,9 +46,7 @@ def test_noise_converges_to_the_exact_flow(toy, method):
     model, x = toy.Gaussian(), toy.randn(2, 4, 4, 4)
     sigmas = torch.linspace(0, 3, 41).flip(0)
     exact = model.flow(x, 0.0, 3.0)
-    coarse, fine = (
-        float((invert(model, x, s, method=method).noise - exact).norm()) for s in (sigmas[::4], sigmas)
-    )
+    coarse, fine = (float((invert(model, x, s, method=method).noise - exact).norm()) for s in (sigmas[::4], sigmas))
     assert fine < 0.4 * coarse
 
 
@@ -138,10 +137,7 @@ def test_fixed_point_is_never_worse_than_ddim(toy, steps, seed):
     trajectory = invert(model, x, toy.sd_sigmas(steps), method="fixed_point", calls=3)
     starts = trajectory.latents[1:]
     ddim = torch.stack(
-        [
-            invert(model, x_s, trajectory.sigmas[i : i + 2], method="ddim").noise
-            for i, x_s in enumerate(starts)
-        ]
+        [invert(model, x_s, trajectory.sigmas[i : i + 2], method="ddim").noise for i, x_s in enumerate(starts)]
     )
     for i in range(steps):
         pair = [

@@ -16,6 +16,7 @@ def random_model_folder(tmp_path_factory) -> Path:
     pytest.importorskip("diffusers")
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
     from videograin.world.text import save_tokenizer
 
     root = tmp_path_factory.mktemp("random-model")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+
 from videograin.runner.editchecks import unplaced, words
 from videograin.runner.editfile import EditFileError, load_edit
 from videograin.runner.masks import Boxes, LabelVideo, MaskFolder, MaskVideo
@@ -127,7 +128,7 @@ def test_all_sections(folder):
         ("steps: 4", "inversion: {load: no.safetensors}", 12, ["does not exist", "videograin invert"]),
         ("steps: 4", "inversion: {save: inv.pt}", 12, ["inversion.save", "expected a .safetensors file"]),
         ("steps: 4", "controlnet: {model: gone, video: source.mp4}", 12, ["controlnet.model", "no config.json"]),
-        ("steps: 4", "steps: [4", 14, ["not valid YAML"]),
+        ("steps: 4", "steps: [4", 13, ["not valid YAML"]),
     ],
 )  # fmt: skip
 def test_a_mistake_names_its_line_and_the_remedy(folder, old, new, line, parts):

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+
 from videograin.runner.geometry import Geometry, GeometryError
 from videograin.runner.masks import Boxes, LabelVideo, MaskError, MaskFolder, MaskFrames, MaskVideo, load_masks
 from videograin.runner.video import write_video

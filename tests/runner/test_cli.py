@@ -1,0 +1,270 @@
+"""The command from edit file to finished files: on a tiny random model, and on the embedded one."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from videograin.editing import Trajectory
+from videograin.runner import cli, job
+from videograin.runner.editfile import EditFileError, load_edit
+from videograin.runner.video import probe, read_clip
+
+OUTPUTS = ["edit.mp4", "report.json", "sheet.png", "side_by_side.mp4"]
+
+
+@pytest.fixture
+def edit_file(tmp_path, source_video, random_model_folder):
+    """Writes an edit file and returns its path; keyword arguments replace or remove (None) top-level keys."""
+    (tmp_path / "source.mp4").write_bytes(source_video.read_bytes())
+
+    def write(name="edit.yaml", **changes) -> Path:
+        content = {
+            "video": "source.mp4",
+            "frames": {"start": 0, "count": 3, "stride": 2},
+            "model": str(random_model_folder),
+            "source_prompt": "a red square and a blue square on sand",
+            "prompt": "a green circle and a yellow cross on sand",
+            "regions": [
+                {"phrase": "a green circle", "masks": {"boxes": [[4 + 8 * k, 4, 28 + 8 * k, 28] for k in range(3)]}},
+                {"phrase": "a Yellow  cross", "masks": {"boxes": [[60, 36, 84, 60]]}},
+            ],
+            "steps": 2,
+            "guidance": 3,
+            "device": "cpu",
+            "output": "out",
+            **changes,
+        }
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+        return path
+
+    return write
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir()) if folder.exists() else []
+
+
+def test_an_edit_writes_its_four_files(edit_file, tmp_path, capsys):
+    assert cli.main(["edit", str(edit_file())]) == 0
+    out = tmp_path / "out"
+    assert files_in(out) == OUTPUTS
+    info = probe(out / "edit.mp4")
+    assert (info.width, info.height, info.frames, info.fps) == (96, 64, 3, 12.5 / 2)
+    assert probe(out / "side_by_side.mp4").width == 2 * 96 + 4
+    assert Image.open(out / "sheet.png").size[0] > 3 * 96
+    report = json.loads((out / "report.json").read_text())
+    assert report["settings"]["sampling"]["steps"] == 2
+    assert report["settings"]["regions"][1]["phrase"] == "a Yellow  cross"
+    assert report["figures"]["outside_composite_identical"] is True
+    assert isinstance(report["figures"]["round_trip_psnr_db"], float)
+    assert {"read video", "load model", "invert", "edit", "write"} <= set(report["seconds"])
+    assert report["model"]["family"] == "sd1"
+    assert report["clip"]["digest"] == read_clip(tmp_path / "source.mp4", 0, 3, 2).digest
+    shown = capsys.readouterr()
+    assert "round_trip_psnr_db" in shown.out
+    assert str(out / "edit.mp4") in shown.out
+    assert "invert (2 steps)" in shown.err
+
+
+def test_the_same_file_twice_gives_the_same_frames(edit_file, tmp_path):
+    path = edit_file(inversion={"check": False}, variation=0.5, seed=3)
+    for name in ("one", "two"):
+        assert cli.main(["edit", str(path), "--output", str(tmp_path / name), "--quiet"]) == 0
+    assert (tmp_path / "one" / "edit.mp4").read_bytes() == (tmp_path / "two" / "edit.mp4").read_bytes()
+    other = edit_file(inversion={"check": False}, variation=0.5, seed=4)
+    assert cli.main(["edit", str(other), "--output", str(tmp_path / "three"), "--quiet"]) == 0
+    assert (tmp_path / "one" / "edit.mp4").read_bytes() != (tmp_path / "three" / "edit.mp4").read_bytes()
+
+
+def test_an_inversion_is_made_once_and_used_again(edit_file, tmp_path, random_model):
+    saved = tmp_path / "deep" / "inversion.safetensors"
+    assert cli.main(["invert", str(edit_file(prompt=None, regions=None, output=None)), "--output", str(saved)]) == 0
+    assert Trajectory.load(saved).extra["attention"] == "full"
+    assert json.loads(saved.with_suffix(".report.json").read_text())["figures"]["noise_std"] > 0
+
+    fresh = job.run_edit(load_edit(edit_file(output="fresh")), model=random_model)
+    loaded = edit_file(output="loaded", inversion={"load": str(saved)}, source_prompt=None)
+    again = job.run_edit(load_edit(loaded), model=random_model)
+    assert "invert" not in again.report["seconds"]
+    assert (again.result.frames == fresh.result.frames).all()
+    both = again.report["figures"]["round_trip_psnr_db"], fresh.report["figures"]["round_trip_psnr_db"]
+    assert both[0] == pytest.approx(both[1], abs=0.006)  # saved with two digits
+
+
+def refused(path: Path, model=None) -> str:
+    with pytest.raises(EditFileError) as caught:
+        job.run_edit(load_edit(path), model=model)
+    return str(caught.value)
+
+
+def test_an_inversion_of_something_else_is_refused(edit_file, tmp_path, random_model, random_model_folder):
+    saved = tmp_path / "inversion.safetensors"
+    job.run_invert(load_edit(edit_file(), purpose="invert"), saved, model=random_model)
+    use = {"inversion": {"load": saved.name}}
+    boxes = [{"phrase": "a green circle", "masks": {"boxes": [[4, 4, 28, 28]]}}]
+
+    class NoModel:  # these are found out before a model is needed
+        def __getattr__(self, name):
+            raise AssertionError(f"the model was asked for {name}")
+
+    message = refused(edit_file(frames={"start": 1, "count": 3, "stride": 2}, regions=boxes, **use), NoModel())
+    assert "source: the inversion has" in message
+    assert message.startswith("edit.yaml:")
+    message = refused(edit_file(frames={"count": 2}, regions=boxes, **use), NoModel())
+    assert "frames: the inversion has 3, the edit 2" in message
+    message = refused(edit_file(size=[64, 64], regions=boxes, **use), NoModel())
+    assert "latent size: the inversion has (8, 12), the edit (8, 8)" in message
+    message = refused(edit_file(attention={"mode": "per_frame"}, **use), NoModel())
+    assert "made with attention full, the edit uses attention per_frame" in message
+    (tmp_path / "torn.safetensors").write_bytes(saved.read_bytes()[:500])
+    assert "torn.safetensors" in refused(edit_file(inversion={"load": "torn.safetensors"}), NoModel())
+
+    from videograin.hosts.diffusers import load_model
+
+    other = load_model(random_model_folder)
+    with torch.no_grad():
+        other.unet.conv_in.weight.add_(1)
+    message = refused(edit_file(**use), other)
+    assert "model: the inversion has" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_mask_sources_through_the_command(edit_file, tmp_path, random_model):
+    (tmp_path / "png").mkdir()
+    for index in range(3):
+        mask = np.zeros((32, 48), np.uint8)  # half the video's size
+        mask[2:14, 2 + 4 * index : 14 + 4 * index] = 255
+        Image.fromarray(mask).save(tmp_path / "png" / f"{index}.png")
+    sources = [{"folder": "png"}, {"labels": "source.mp4", "colour": "#d6262a"}, {"video": "source.mp4"}]
+    for source in sources:
+        regions = [
+            {"phrase": "a green circle", "masks": source},
+            {"phrase": "a yellow cross", "masks": {"boxes": [[60, 36, 84, 60]]}, "preserve": True},
+        ]
+        spec = load_edit(edit_file(regions=regions, inversion={"check": False}))
+        result = job.run_edit(spec, model=random_model).result
+        assert result.area[:, 40:56, 64:80].max() == 0  # preserved
+        assert result.area.max() > 0.5
+
+
+def test_a_mask_of_another_shape_is_refused_with_its_line(edit_file, tmp_path):
+    (tmp_path / "png").mkdir()
+    Image.fromarray(np.full((50, 50), 255, np.uint8)).save(tmp_path / "png" / "0.png")
+    path = edit_file(regions=[{"phrase": "a green circle", "masks": {"folder": "png"}}])
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if "masks" in text)
+    message = refused(path)
+    assert message.startswith(f"edit.yaml:{line}: regions[1].masks:")
+    assert "50 x 50 pixels; expected the shape of the source (96 x 64" in message
+
+
+def test_mistakes_end_with_2_and_one_message(edit_file, tmp_path, capsys):
+    assert cli.main(["edit", str(edit_file(stepz=3, steps=None))]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("edit.yaml:") == 1
+    assert "did you mean steps?" in shown.err
+    assert cli.main(["edit", str(tmp_path / "gone.yaml")]) == 2
+    assert "gone.yaml:1: cannot be read" in capsys.readouterr().err
+    assert cli.main(["invert", str(edit_file())]) == 2
+    assert "says nowhere to save the inversion" in capsys.readouterr().err
+    with pytest.raises(EditFileError):
+        cli.main(["edit", str(edit_file(stepz=3)), "--debug"])
+
+
+def test_a_schedule_that_does_not_fit_is_found_before_the_inversion(edit_file, random_model, monkeypatch):
+    monkeypatch.setattr(job, "invert_clip", lambda *_, **__: pytest.fail("the inversion started"))
+    spec = load_edit(edit_file(inversion={"steps": 1}, steps=2))
+    with pytest.raises(ValueError, match="an edit of 2 steps starts at sigma"):
+        job.run_edit(spec, model=random_model)
+
+
+@pytest.mark.parametrize("moment", ["edit_clip", "write_report"])
+def test_ctrl_c_ends_with_130_and_leaves_no_half_written_file(edit_file, tmp_path, monkeypatch, capsys, moment):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, moment, stop)
+    assert cli.main(["edit", str(edit_file())]) == 130
+    assert "stopped" in capsys.readouterr().err
+    left = files_in(tmp_path / "out")
+    assert left == ([] if moment == "edit_clip" else [name for name in OUTPUTS if name != "report.json"])
+    for name in left:
+        if name.endswith(".mp4"):
+            assert probe(tmp_path / "out" / name).frames == 3
+
+
+def test_sound_is_kept(edit_file, tmp_path, source_video, random_model):
+    with av.open(str(source_video)) as source, av.open(str(tmp_path / "source.mp4"), "w") as target:
+        video = target.add_stream_from_template(source.streams.video[0])
+        sound = target.add_stream("aac", rate=48000, layout="mono")
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                target.mux(packet)
+        wave = (0.5 * np.sin(np.arange(24000) * 0.05)).astype(np.float32)[None]
+        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 48000, 0
+        target.mux([*sound.encode(frame), *sound.encode(None)])
+    path = edit_file()
+    (tmp_path / "loud.mp4").write_bytes((tmp_path / "source.mp4").read_bytes())
+    edit_file()  # puts the silent source back
+    done = job.run_edit(load_edit(edit_file(video="loud.mp4", inversion={"check": False})), model=random_model)
+    assert path.exists()
+    assert done.report["audio_kept"] is True
+    with av.open(str(done.files["edit"])) as container:
+        stream = container.streams.audio[0]
+        assert float(stream.duration * stream.time_base) == pytest.approx(3 / 6.25, abs=0.03)
+
+
+def test_demo_gets_its_arguments(monkeypatch):
+    seen = []
+    fake = SimpleNamespace(main=lambda args: seen.append(args) or 0)
+    monkeypatch.setitem(sys.modules, "videograin.runner.demo", fake)
+    monkeypatch.setattr("videograin.runner.demo", fake, raising=False)
+    assert cli.main(["demo", "--out", "x", "--frames", "4", "--size", "64", "--seed", "2", "--steps", "6"]) == 0
+    args = seen[0]
+    assert isinstance(args, argparse.Namespace)
+    assert (args.out, args.frames, args.size, args.seed, args.steps) == ("x", 4, 64, 2, 6)
+    assert (args.clips, args.motion, args.quiet) == (1, "apart", False)
+
+
+@pytest.mark.parametrize("argv", [[], ["edit"], ["demo", "--frames", "1"], ["nonsense"]])
+def test_wrong_command_lines_exit_with_2(argv, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    assert caught.value.code == 2
+    assert "usage: videograin" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_named(monkeypatch, capsys, edit_file):
+    def missing(*_, **__):
+        raise ModuleNotFoundError("No module named 'av'", name="av")
+
+    monkeypatch.setattr("videograin.runner.editfile.load_edit", missing)
+    assert cli.main(["edit", "a.yaml"]) == 2
+    assert "av is not installed" in capsys.readouterr().err
+
+
+def test_the_embedded_model_end_to_end(edit_file, tmp_path, embedded_folder):
+    """Nothing but the command and a video, on the shipped weights."""
+    path = edit_file(model=None, steps=4, size=[96, 64], guidance=5)
+    assert cli.main(["edit", str(path), "--quiet"]) == 0
+    assert files_in(tmp_path / "out") == OUTPUTS
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["settings"]["model"] is None
+    assert report["figures"]["modulated_steps"] == 1  # of 4: t = .751
+    assert report["figures"]["outside_composite_identical"] is True
+    edited, source = read_clip(tmp_path / "out" / "edit.mp4"), read_clip(tmp_path / "source.mp4", 0, 3, 2)
+    assert edited.frames.shape == source.frames.shape
+    assert edited.fps == source.fps
+    assert max(report["figures"]["change_in_regions"]) > 0.05

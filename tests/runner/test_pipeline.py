@@ -1,0 +1,249 @@
+"""An edit in memory, on a tiny random model: what must hold for any weights."""
+
+import numpy as np
+import pytest
+import torch
+
+from videograin.editing import TrajectoryError, composite_support
+from videograin.runner.pipeline import (
+    PipelineError,
+    Region,
+    edit_clip,
+    edited_area,
+    encode_clip,
+    invert_clip,
+    measure_round_trip,
+    noise_std,
+    starting_noise,
+    with_round_trip,
+)
+from videograin.runner.settings import Attention, Blend, Composite, Inversion, Sampling
+from videograin.runner.video import frames_digest
+
+SOURCE = "a red square and a blue square on sand"
+PROMPT = "a green circle and a yellow cross on sand"
+FEW = Sampling(steps=3, guidance=3)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    clip = np.random.default_rng(0).integers(0, 255, (2, 8, 12, 3), np.uint8)
+    return np.repeat(np.repeat(clip, 8, axis=1), 8, axis=2)
+
+
+@pytest.fixture(scope="module")
+def trajectory(random_model, frames):
+    return invert_clip(random_model, frames, SOURCE, steps=3)
+
+
+@pytest.fixture(scope="module")
+def regions():
+    left, right = torch.zeros(64, 96), torch.zeros(2, 64, 96)
+    left[8:40, 8:32] = 1
+    right[0, 24:56, 64:88], right[1, 24:56, 56:80] = 1, 1
+    return [Region("a green circle", left), Region("a yellow cross", right)]
+
+
+@pytest.fixture(scope="module")
+def edit(random_model, frames, trajectory, regions):
+    return edit_clip(random_model, frames, trajectory, PROMPT, regions, sampling=FEW, attention=Attention(end=0.5))
+
+
+def test_a_trajectory_knows_what_it_belongs_to(random_model, frames, trajectory):
+    assert trajectory.latents.shape == (4, 2, 4, 8, 12)
+    assert (trajectory.prompt, trajectory.family, trajectory.model) == (SOURCE, "sd1", random_model.fingerprint)
+    assert trajectory.source == frames_digest(frames)
+    assert trajectory.extra == {"attention": "full"}
+    assert torch.equal(trajectory.clean, encode_clip(random_model, frames))
+
+
+def test_batches_through_the_vae_do_not_matter(random_model, frames, monkeypatch):
+    whole = encode_clip(random_model, frames)
+    monkeypatch.setattr("videograin.runner.pipeline.BATCH", 1)
+    torch.testing.assert_close(encode_clip(random_model, frames), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_more_careful_inversion_comes_back_better(random_model, frames, trajectory):
+    careful = Inversion(method="fixed_point", calls=8)
+    better = measure_round_trip(random_model, invert_clip(random_model, frames, SOURCE, steps=3, inversion=careful))
+    trip = measure_round_trip(random_model, trajectory)
+    assert better.psnr > trip.psnr
+    assert better.frames.shape == frames.shape
+    noted = with_round_trip(trajectory, trip).extra
+    assert noted["round_trip_psnr"] == f"{trip.psnr:.2f}"
+    assert noted["noise_std"] == f"{noise_std(trajectory):.4f}"
+
+
+def test_an_edit_has_the_right_shapes(edit, frames):
+    assert edit.frames.shape == frames.shape
+    assert edit.frames.dtype == np.uint8
+    assert edit.latents.shape == (2, 4, 8, 12)
+    assert edit.area.shape == (2, 64, 96)
+    assert edit.blend_mask.shape == (2, 8, 12)
+    assert [len(span) for span in edit.spans] == [3, 3]
+    assert edit.notes == ()
+    assert edit.modulated_steps == 1
+
+
+def test_outside_the_masks_latents_and_pixels_are_the_sources(edit, frames, trajectory):
+    outside = (edit.blend_mask == 0)[:, None].expand_as(edit.latents)
+    assert outside.any()
+    assert torch.equal(edit.latents[outside], trajectory.clean[outside])
+    support = composite_support(edit.area.numpy(), dilate=Composite().dilate, feather=Composite().feather)
+    assert (edit.frames[~support] == frames[~support]).all()
+    inside = edit.area.numpy() == 1
+    assert (edit.frames[inside] == edit.decoded[inside]).all()
+    assert (edit.frames[inside] != frames[inside]).any()
+
+
+def test_the_same_edit_twice_is_the_same(random_model, frames, trajectory, regions, edit):
+    again = edit_clip(random_model, frames, trajectory, PROMPT, regions, sampling=FEW, attention=Attention(end=0.5))
+    assert torch.equal(again.latents, edit.latents)
+    assert (again.frames == edit.frames).all()
+
+
+def test_regions_change_the_edit_and_strength_0_takes_the_change_away(random_model, frames, trajectory, regions):
+    def latents(regions, **attention):
+        attention = Attention(splice=False, end=1.0, **attention)
+        options = {"sampling": FEW, "attention": attention, "blend": Blend(enabled=False)}
+        return edit_clip(random_model, frames, trajectory, PROMPT, regions, **options).latents
+
+    plain = latents(())
+    assert torch.equal(latents(regions, self_strength=0.0, cross_strength=0.0), plain)
+    weak = [Region(region.phrase, region.mask, strength=0.0) for region in regions]
+    assert not torch.equal(latents(regions), plain)
+    assert not torch.equal(latents(weak), latents(regions))
+
+
+def test_without_regions_nothing_is_blended_or_composited(random_model, frames, trajectory):
+    result = edit_clip(random_model, frames, trajectory, PROMPT, sampling=FEW)
+    assert (result.area, result.blend_mask, result.spans) == (None, None, ())
+    assert result.frames is result.decoded
+
+
+def test_a_preserved_region_keeps_its_latents_and_its_label(random_model, frames, trajectory, regions):
+    kept = [regions[0], Region(regions[1].phrase, regions[1].mask, preserve=True)]
+    options = {"sampling": FEW, "attention": Attention(end=1.0, splice=False)}
+    result = edit_clip(random_model, frames, trajectory, PROMPT, kept, **options)
+    only = edit_clip(random_model, frames, trajectory, PROMPT, regions[:1], **options)
+    cells = result.blend_mask == 0
+    assert cells[0, 3:7, 9:11].all()
+    assert torch.equal(result.blend_mask, only.blend_mask)
+    assert not torch.equal(result.latents, only.latents)  # its label still steers the attention
+
+
+def test_areas_lie_on_top_of_each_other():
+    whole, part = torch.zeros(1, 8, 8), torch.zeros(8, 8)
+    whole[:, :, :6], part[:4, :] = 1, 1
+    top = edited_area([Region("man", whole), Region("hand", part, preserve=True)], (8, 8), 1)
+    assert top[0, :4].max() == 0
+    assert top[0, 4:, :6].min() == 1
+    below = edited_area([Region("hand", part, preserve=True), Region("man", whole)], (8, 8), 1)
+    assert torch.equal(below, whole)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "heun", "dpmpp_2m"])
+@pytest.mark.parametrize("mode", ["sparse_causal", "key_frames", "per_frame"])
+def test_samplers_and_attention_modes(random_model, frames, regions, sampler, mode):
+    attention = Attention(mode=mode, anchors=1)
+    trajectory = invert_clip(random_model, frames, SOURCE, steps=2, attention=attention)
+    sampling = Sampling(steps=2, guidance=2, sampler=sampler)
+    options = {"sampling": sampling, "attention": attention, "negative": "a red cross"}
+    result = edit_clip(random_model, frames, trajectory, PROMPT, regions, **options)
+    outside = (result.blend_mask == 0)[:, None].expand_as(result.latents)
+    torch.testing.assert_close(result.latents[outside], trajectory.clean[outside], atol=1e-5, rtol=0)
+
+
+def test_progress_is_told_about_every_step(random_model, frames, trajectory, regions):
+    class Counting:
+        def __init__(self):
+            self.steps = {}
+
+        def stage(self, name, total=None):
+            from contextlib import contextmanager
+
+            @contextmanager
+            def counting():
+                self.steps[name] = [0, total]
+
+                def tick(info=None):
+                    self.steps[name][0] += 1
+
+                yield tick
+
+            return counting()
+
+    counting = Counting()
+    inverted = invert_clip(random_model, frames, SOURCE, steps=3, progress=counting)
+    measure_round_trip(random_model, inverted, progress=counting)
+    edit_clip(random_model, frames, inverted, PROMPT, regions, sampling=FEW, progress=counting)
+    assert {"encode", "invert", "round trip", "edit", "decode"} <= set(counting.steps)
+    assert all(done == total for done, total in counting.steps.values()), counting.steps
+
+
+def test_variation_is_seeded_keeps_the_variance_and_stays_inside(trajectory, regions):
+    sigma = float(trajectory.sigmas[0])
+    area = edited_area(regions, (64, 96), 2)
+
+    def noise(seed, variation, area=area):
+        return starting_noise(trajectory, sigma, area, Sampling(seed=seed, variation=variation))
+
+    assert torch.equal(noise(1, 0.0), trajectory.noise)
+    assert torch.equal(noise(1, 0.5), noise(1, 0.5))
+    assert not torch.equal(noise(1, 0.5), noise(2, 0.5))
+    changed = (noise(1, 0.5) != trajectory.noise).any(dim=1)
+    assert changed[:, 0].sum() == 0
+    assert changed[0, 2, 2]
+    fresh = noise(1, 1.0, None) / (1 + sigma**2) ** 0.5
+    assert torch.equal(fresh[0], fresh[1])
+    assert 0.85 < float(fresh.std()) < 1.15
+
+
+def test_frames_are_checked(random_model, trajectory, frames):
+    for wrong, message in (
+        (frames / 255.0, r"float64 \[2, 64, 96, 3\]; expected uint8"),
+        (frames[:, :60], "96 x 60 pixels; expected multiples of 8"),
+        (frames[:0], "0 frames"),
+    ):
+        with pytest.raises(PipelineError, match=message):
+            encode_clip(random_model, wrong)
+    with pytest.raises(TrajectoryError, match="source"):
+        edit_clip(random_model, 255 - frames, trajectory, PROMPT, sampling=FEW)
+    with pytest.raises(TrajectoryError, match="frames: the inversion has 2, the edit 1"):
+        edit_clip(random_model, frames[:1], trajectory, PROMPT, sampling=FEW)
+
+
+def test_an_edit_that_starts_above_the_inversion_is_refused(random_model, frames, trajectory):
+    with pytest.raises(PipelineError, match=r"edit of 20 steps starts at sigma .* the inversion \(3 steps\) ends"):
+        edit_clip(random_model, frames, trajectory, PROMPT, sampling=Sampling(steps=20))
+
+
+def test_an_edit_may_have_fewer_steps_than_the_inversion(random_model, frames, regions):
+    longer = invert_clip(random_model, frames, SOURCE, steps=2, inversion=Inversion(steps=6))
+    result = edit_clip(random_model, frames, longer, PROMPT, regions, sampling=Sampling(steps=3, guidance=2))
+    assert np.isfinite(result.latents.numpy()).all()
+
+
+def test_what_the_user_did_not_mean_is_noted(random_model, frames, trajectory, regions, caplog):
+    sometimes = regions[1].mask.clone()
+    sometimes[1] = 0
+    odd = [Region(regions[0].phrase, regions[0].mask, strength=0.0), Region(regions[1].phrase, sometimes)]
+    result = edit_clip(random_model, frames, trajectory, PROMPT, odd, sampling=FEW)
+    assert any("has strength 0" in note for note in result.notes)
+    assert any("none of the 3 steps lies between" in note for note in result.notes)
+    assert any("empty mask in 1 of 2 frames, first 1" in note for note in result.notes)
+    assert "empty mask" in caplog.text
+
+
+def test_mask_counts_name_the_region(random_model, frames, trajectory):
+    wrong = [Region("a green circle", torch.ones(3, 64, 96))]
+    with pytest.raises(ValueError, match=r"region 1: expected 1 frame or 2 .* got 3"):
+        edit_clip(random_model, frames, trajectory, PROMPT, wrong, sampling=FEW)
+
+
+def test_phrases_that_do_not_occur_stop_before_the_first_call(random_model, frames, trajectory):
+    wrong = [Region("a white triangle", torch.ones(64, 96))]
+    with pytest.raises(ValueError, match="'a white triangle' does not occur in the global prompt"):
+        edit_clip(random_model, frames, trajectory, PROMPT, wrong, sampling=FEW)
+
+

@@ -1,0 +1,86 @@
+"""The progress bar and the stage timer."""
+
+import io
+
+import pytest
+
+from videograin.runner.progress import Progress, StageTimer
+
+
+class Clock:
+    """A clock that is advanced by hand."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_timer_adds_up_stages_in_order():
+    clock = Clock()
+    timer = StageTimer(clock)
+    for name, seconds in (("encode", 1), ("edit", 5), ("encode", 2)):
+        with timer.stage(name):
+            clock.now += seconds
+    assert list(timer.seconds.items()) == [("encode", 3), ("edit", 5)]
+
+
+def test_timer_counts_a_stage_that_fails():
+    clock = Clock()
+    timer = StageTimer(clock)
+
+    def stopped():
+        with timer.stage("edit"):
+            clock.now += 4
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert timer.seconds == {"edit": 4}
+
+
+def test_a_terminal_gets_a_bar_with_name_step_and_time_left():
+    stream = Terminal()
+    progress = Progress(stream=stream)
+    with progress.stage("invert", 3) as tick:
+        for step in range(3):
+            tick({"x": None, "i": step, "sigma": 1.0, "sigma_hat": 1.0, "denoised": None})
+    shown = stream.getvalue()
+    assert "invert" in shown
+    assert "3/3" in shown
+    assert "<00:00" in shown  # tqdm's time left
+    assert list(progress.timer.seconds) == ["invert"]
+
+
+def test_elsewhere_one_line_per_stage():
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    with progress.stage("invert", 50) as tick:
+        tick()
+    with progress.stage("load model"):
+        pass
+    lines = stream.getvalue().splitlines()
+    assert [line.split(":")[0] for line in lines] == ["invert (50 steps)", "load model"]
+    assert "\r" not in stream.getvalue()
+
+
+def test_a_stage_that_fails_is_not_reported_as_done():
+    stream = io.StringIO()
+    with pytest.raises(ValueError, match="broken"), Progress(stream=stream).stage("edit", 3):
+        raise ValueError("broken")
+    assert stream.getvalue() == ""
+
+
+def test_quiet_shows_nothing_and_times_all_the_same():
+    stream = Terminal()
+    progress = Progress(stream=stream, quiet=True)
+    with progress.stage("edit", 2) as tick:
+        tick()
+    progress.say("hello")
+    assert stream.getvalue() == ""
+    assert list(progress.timer.seconds) == ["edit"]

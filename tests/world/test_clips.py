@@ -1,0 +1,68 @@
+"""Clips know their own motion: warping by the flow reproduces the neighbour frame."""
+
+import numpy as np
+import pytest
+import torch
+
+from videograin.world.clips import pair_clip
+
+
+def warped(frame: np.ndarray, flow: torch.Tensor) -> torch.Tensor:
+    """The neighbour frame fetched along the flow: out(p) = frame(p + flow(p)), bilinear."""
+    height, width = frame.shape[:2]
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    grid = torch.stack([(x + flow[..., 0] + 0.5) / width, (y + flow[..., 1] + 0.5) / height], -1) * 2 - 1
+    picture = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
+    return torch.nn.functional.grid_sample(picture, grid[None], align_corners=False, padding_mode="border")[0]
+
+
+@pytest.mark.parametrize("motion", ["apart", "touching", "crossing"])
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_flow_explains_the_motion(motion, direction):
+    clip = pair_clip(1, 5, 96, motion=motion)
+    flow, occluded = clip.forward_flow() if direction == "forward" else clip.backward_flow()
+    here, there = (clip.frames[:-1], clip.frames[1:]) if direction == "forward" else (clip.frames[1:], clip.frames[:-1])
+    for f in range(4):
+        seen = ~occluded[f]
+        with_flow = (warped(there[f], flow[f]) - torch.from_numpy(here[f]).permute(2, 0, 1).float()).abs().mean(0)[seen]
+        without = np.abs(there[f].astype(float) - here[f]).mean(-1)[seen.numpy()]
+        assert float(with_flow.mean()) < 2.5
+        assert float(with_flow.mean()) < 0.5 * without.mean()
+        assert float(seen.float().mean()) > 0.6
+
+
+def test_crossing_objects_swap_sides_and_one_hides_the_other():
+    clip = pair_clip(4, 9, motion="crossing")
+    x = clip.scenes.centre[..., 0]
+    assert float(x[0, 0]) < float(x[0, 1])
+    assert float(x[-1, 0]) > float(x[-1, 1])
+    areas = clip.masks.flatten(2).sum(2)
+    assert float(areas[0].min()) < 0.7 * float(areas[0].max())
+    assert float(areas[1].min()) > 0.99 * float(areas[1].max())
+
+
+def test_touching_objects_stay_close_but_apart():
+    clip = pair_clip(4, 9, motion="touching")
+    gap = (clip.scenes.centre[:, 0] - clip.scenes.centre[:, 1]).norm(dim=-1) - clip.scenes.radius.sum(1)
+    assert float(gap.max()) < 0.12
+    assert float((clip.masks > 0.5).sum(0).max()) <= 1
+
+
+def test_a_clip_tells_its_captions_and_boxes():
+    clip = pair_clip(0, 3, 64, colour=0, shape=1, background=2)
+    assert clip.caption == "a red square and a red square on meadow"
+    assert clip.frames.shape == (3, 64, 64, 3)
+    boxes = clip.box_masks()
+    assert boxes.shape == (2, 3, 64, 64)
+    inside = (clip.masks * boxes).flatten(2).sum(2) / clip.masks.flatten(2).sum(2)
+    assert float(inside.min()) > 0.999
+
+
+def test_same_seed_same_clip_other_seed_other_clip():
+    assert np.array_equal(pair_clip(7, 2).frames, pair_clip(7, 2).frames)
+    assert not np.array_equal(pair_clip(7, 2).frames, pair_clip(8, 2).frames)
+
+
+def test_unknown_motion_is_refused():
+    with pytest.raises(ValueError, match="motion must be apart, touching or crossing; got 'fast'"):
+        pair_clip(0, motion="fast")
