@@ -1,10 +1,11 @@
 # Two commands for a fresh machine with Python 3.11: `make demo` and `make test`. Each makes its own .venv.
 #
-# TORCH says which torch to install. The default is the version the tests are run with; any other that suits your
-# machine will do, for example a CUDA build: make demo TORCH="torch --index-url https://download.pytorch.org/whl/cu130"
+# TORCH says which torch to install. The default is a CPU build of the version the tests are run with (on Linux PyPI
+# alone would bring gigabytes of CUDA; where PyTorch's own index cannot be reached, pip goes on without it). For a GPU:
+# make demo TORCH=torch
 
 PYTHON ?= python3
-TORCH ?= torch==2.13.0
+TORCH ?= torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed

@@ -21,6 +21,7 @@ from ..world.clips import WorldClip, pair_clip
 from ..world.reader import read_region
 from ..world.vocabulary import BACKGROUND_NAMES, COLOURS, SHAPES, caption, phrase
 from . import figures, sheets
+from .files import whole_file
 from .pipeline import EditResult, Region, RoundTrip, edit_clip, invert_clip, measure_round_trip
 from .progress import Progress
 from .report import build_report, write_report
@@ -189,7 +190,9 @@ def moving_picture(path: Path, columns: Sequence[tuple[str, np.ndarray]], side: 
             ink.text((x + side // 2, 12), title, "black", font, anchor="mm")
             picture.paste(Image.fromarray(frames[index]).resize((side, side), Image.Resampling.BICUBIC), (x, 26))
         pictures.append(picture)
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=int(1000 / FPS), loop=0, optimize=True)
+    options = {"save_all": True, "append_images": pictures[1:], "duration": int(1000 / FPS), "loop": 0}
+    with whole_file(path) as temporary:
+        pictures[0].save(temporary, format="GIF", optimize=True, **options)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -263,5 +266,6 @@ def _write(out: Path, first: Outcome, steps: int, progress: Progress) -> list[Pa
         sheets.save_png(files[3], sheets.contact_sheet(rows, legend, title=first.task.prompt))
         moving_picture(files[4], [("source", source), ("global prompt alone", baseline), ("with regions", edited)])
         edit = out / "edit.yaml"
-        edit.write_text(edit_file(first.task, steps), encoding="utf-8")
+        with whole_file(edit) as temporary:
+            temporary.write_text(edit_file(first.task, steps), encoding="utf-8")
     return [*files, edit]

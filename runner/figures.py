@@ -47,6 +47,25 @@ def psnr_outside(a: np.ndarray, b: np.ndarray, area: np.ndarray, *, dilate: int 
     return psnr(a, b, ~dilated(np.asarray(area) > 0, dilate))
 
 
+def psnr_outside_blend(decoded: np.ndarray, vae: np.ndarray, blend_mask: np.ndarray, dilate: int = 16) -> float:
+    """PSNR in dB of a decoded edit against the clip's VAE round trip, farther than ``dilate`` pixels from the BLEND
+    mask: what the latent blend alone keeps, before any pixel composite.
+
+    decoded, vae: uint8 [F, H, W, 3]; blend_mask: float [F, h, w] at latent size (EditResult.blend_mask; numpy or a CPU
+    tensor), > 0 = may have changed, each cell H / h by W / w (8 x 8) pixels. inf when the pixels are equal, nan when
+    none lies outside. ValueError for a mask that does not tile the frames.
+    """
+    mask = np.asarray(blend_mask) > 0
+    count, height, width = decoded.shape[:3]
+    if mask.ndim != 3 or len(mask) != count or height % mask.shape[1] or width % mask.shape[2]:
+        raise ValueError(
+            f"a blend mask of {list(mask.shape)} does not tile frames of {list(decoded.shape)}; expected [F, h, w] "
+            "with whole cells of pixels; pass EditResult.blend_mask of the same edit"
+        )
+    pixels = mask.repeat(height // mask.shape[1], axis=1).repeat(width // mask.shape[2], axis=2)
+    return psnr(decoded, vae, ~dilated(pixels, dilate))
+
+
 def equal_outside(a: np.ndarray, b: np.ndarray, support: np.ndarray) -> bool:
     """Whether two clips are bit-identical outside ``support`` (bool [F, H, W], e.g. editing.composite_support)."""
     return bool((a[~support] == b[~support]).all())

@@ -209,6 +209,11 @@ def edit_figures(
     found: dict[str, Any] = {
         "vae_psnr_db": figures.psnr(vae, source),
         f"outside_{MARGIN}px_psnr_db": figures.psnr_outside(result.decoded, vae, area, dilate=MARGIN),
+        f"outside_blend_{MARGIN}px_psnr_db": (
+            "not measured (blend.enabled is false)"
+            if result.blend_mask is None
+            else figures.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=MARGIN)
+        ),
         "modulated_steps": result.modulated_steps,
         "flicker_source": figures.flicker(source),
         "flicker_edit": figures.flicker(result.frames),

@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     check = commands.add_parser("evaluate", help="measure a model with the reader")
     check.add_argument("--model", type=Path, default=None, help="model folder (default: the embedded one)")
     check.add_argument("--out", type=Path, default=None, help="folder for figures.json and sample sheets")
+    check.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     check.add_argument("--quick", action="store_true", help="a tenth of the pictures")
     args = parser.parse_args(argv)
     return _train(args) if args.command == "train" else _evaluate(args)
@@ -56,14 +57,14 @@ def _train(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from ..hosts.diffusers import load_model
-    from .evaluate import evaluate, save_sheet
+    from ..runner.evaluate import evaluate, save_sheet
 
     kept: dict[str, list] = {}
 
     def show(text: str) -> None:
         print(f"\r{text}   ", end="", file=sys.stderr, flush=True)
 
-    figures = evaluate(load_model(args.model), args.quick, kept, show)
+    figures = evaluate(load_model(args.model, device=args.device), args.quick, kept, show)
     print(file=sys.stderr)
     print(json.dumps(figures, indent=2))
     if args.out is not None:

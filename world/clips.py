@@ -11,17 +11,21 @@ import torch
 from torch import Tensor
 
 from .render import Scenes, render
-from .vocabulary import caption, phrase
+from .vocabulary import BACKGROUNDS, COLOURS, SHAPES, caption, phrase
+
+#: Radii from the centre to the sides of an object's box: the farthest corner of any shape (a triangle's) is at 1.44.
+REACH = 1.45
 
 
 @dataclass(frozen=True)
 class WorldClip:
-    """frames uint8 [F, H, W, 3]; masks float32 [K, F, H, W] visible coverage in [0, 1]; scenes: the F scenes that were
-    drawn (so any re-rendering, with other colours or shapes, is one call away)."""
+    """frames uint8 [F, H, W, 3]; masks float32 [K, F, H, W], visible coverage in [0, 1]; scenes: the F scenes that were
+    drawn (so any re-rendering is one call away); part: object 1 is a part on object 0."""
 
     frames: np.ndarray
     masks: Tensor
     scenes: Scenes
+    part: bool = False
 
     @property
     def phrases(self) -> list[str]:
@@ -30,9 +34,13 @@ class WorldClip:
 
     @property
     def caption(self) -> str:
-        return caption(self.phrases, int(self.scenes.background[0]))
+        whole = self.phrases
+        if self.part:
+            colours, shapes = self.scenes.colour[0].tolist(), self.scenes.shape[0].tolist()
+            whole = [phrase(colours[0], shapes[0], (colours[1], shapes[1]))]
+        return caption(whole, int(self.scenes.background[0]))
 
-    def boxes(self, reach: float = 1.3) -> Tensor:
+    def boxes(self, reach: float = REACH) -> Tensor:
         """The square around every object, float32 [K, F, 4] as (x0, y0, x1, y1) in pixels, `reach` radii to each side.
         Not the object's own outline: another shape must fit in."""
         side = min(self.frames.shape[1:3])
@@ -40,7 +48,7 @@ class WorldClip:
         half = (self.scenes.radius.transpose(0, 1) * side * reach)[..., None]
         return torch.cat([centre - half, centre + half], -1)
 
-    def box_masks(self, reach: float = 1.3) -> Tensor:
+    def box_masks(self, reach: float = REACH) -> Tensor:
         """The same squares as masks, float32 [K, F, H, W], 1 where the middle of a pixel is inside."""
         height, width = self.frames.shape[1:3]
         x0, y0, x1, y1 = self.boxes(reach)[..., None, None].unbind(2)
@@ -61,13 +69,39 @@ class WorldClip:
         """The ideal edit: the same clip with other (colour, shape) per object."""
         colour = torch.tensor([[c for c, _ in objects]]).expand_as(self.scenes.colour)
         shape = torch.tensor([[s for _, s in objects]]).expand_as(self.scenes.shape)
-        return draw(replace(self.scenes, colour=colour, shape=shape), self.frames.shape[1:3])
+        return draw(replace(self.scenes, colour=colour, shape=shape), self.frames.shape[1:3], part=self.part)
 
 
-def draw(scenes: Scenes, size: int | tuple[int, int]) -> WorldClip:
+def draw(scenes: Scenes, size: int | tuple[int, int], part: bool = False) -> WorldClip:
     """Render a clip of F scenes that differ only in time."""
     frames, masks = render(scenes, size)
-    return WorldClip(frames.numpy(), masks.transpose(0, 1).contiguous(), scenes)
+    return WorldClip(frames.numpy(), masks.transpose(0, 1).contiguous(), scenes, part)
+
+
+def part_clip(seed: int, frames: int = 8, size: int | tuple[int, int] = 128, *, pan: float = 0.15) -> WorldClip:
+    """One moving object with a smaller one of another colour fixed on its middle: a part on a whole.
+
+    masks[0] is the whole with the part cut out, masks[1] the part. The shipped model has not seen parts.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    colours = torch.randperm(len(COLOURS), generator=generator)[:2]
+    shapes = torch.randint(len(SHAPES), (2,), generator=generator)
+    place = int(torch.randint(len(BACKGROUNDS), (1,), generator=generator))
+    radius, x, y, phase = torch.rand(4, generator=generator).tolist()
+    whole = 0.24 + 0.05 * radius
+    time = torch.linspace(0, 1, frames)
+    path = torch.stack(
+        [0.4 + 0.2 * x + 0.08 * torch.sin(6.3 * phase + 2.5 * time), 0.45 + 0.1 * y + 0.08 * torch.cos(6 * time)], -1
+    )
+    scenes = Scenes(
+        background=torch.full((frames,), place),
+        pan=torch.rand(2, generator=generator) * 4 + pan * time[:, None] * torch.tensor([0.8, 0.6]),
+        shape=shapes.expand(frames, 2),
+        colour=colours.expand(frames, 2),
+        centre=path[:, None].expand(frames, 2, 2),
+        radius=torch.tensor([whole, 0.4 * whole]).expand(frames, 2),
+    )
+    return draw(scenes, size, part=True)
 
 
 def pair_clip(

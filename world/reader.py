@@ -112,8 +112,8 @@ def same_objects(found: Sequence[Found], wanted: Sequence[tuple[int, int]]) -> t
 
 @dataclass(frozen=True)
 class RegionReading:
-    """What one region of one frame shows. colour: the palette colour that claims most of the region's core, or -1 when
-    no colour claims half of it; shape: of that colour's largest component touching the region, or -1."""
+    """What one region of one frame shows: colour and shape of the component that fills most of it. -1, -1 where no
+    component has half of itself in the region or fills a quarter of it; shape -1 where no template fits."""
 
     colour: int
     shape: int

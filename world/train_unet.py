@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from .render import render
 from .scenes import captions, random_scenes
 from .text import CONTEXT, build_vocabulary
 from .train_vae import to_frames, to_unit
-from .training import Run
+from .training import Run, plot
 from .vae import WorldVAE
 
 BATCH = 32
@@ -69,7 +70,9 @@ def dataset(folder: Path, vae: WorldVAE, count: int, seed: int) -> tuple[Tensor,
             texts += captions(scenes)
             if start % 5000 == 0:
                 print(f"scenes {start} of {count}", flush=True)
-        torch.save({"latents": torch.cat(latents), "ids": tokenize([*texts, ""], folder / "tokenizer", CONTEXT)}, cache)
+        ids = tokenize([*texts, ""], folder / "tokenizer", CONTEXT)
+        torch.save({"latents": torch.cat(latents), "ids": ids}, folder / "latents.pt.part")
+        os.replace(folder / "latents.pt.part", cache)
     data = torch.load(cache, weights_only=True)
     if len(data["latents"]) != count:
         raise ValueError(f"{cache} holds {len(data['latents'])} scenes, {count} are asked for: delete it to redo them")
@@ -113,6 +116,7 @@ def train(
         run.update(((predicted.float() - noise).pow(2).mean((1, 2, 3)) * weights[t]).mean(), batch)
         if run.due(600):
             save_samples(run.average, vae, ids[:16], ids[-1:], folder / "samples.png")
+            plot({"denoiser": folder / "log.jsonl"}, folder / "loss.png")
     run.save()
     save_samples(run.average, vae, ids[:16], ids[-1:], folder / "samples.png")
     return run.average

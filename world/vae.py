@@ -8,6 +8,7 @@ ten times slower. This one folds 2 x 2 pixels into channels first and has no nor
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -90,11 +91,15 @@ class WorldVAE(nn.Module):
         return self.decoder(z / self.config["scaling_factor"])
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float16) -> None:
+        """Write weights and `config.json`; a stop in between leaves no config."""
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_NAME).write_text(json.dumps(self.config, indent=2) + "\n", encoding="utf-8")
         save_file({k: v.to(dtype).contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS_NAME)
+        # Last, and at once: whoever finds it knows that the weights are whole.
+        part = folder / f"{CONFIG_NAME}.part"
+        part.write_text(json.dumps(self.config, indent=2) + "\n", encoding="utf-8")
+        os.replace(part, folder / CONFIG_NAME)
 
     @classmethod
     def load(cls, folder: str | Path) -> WorldVAE:

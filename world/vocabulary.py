@@ -30,6 +30,9 @@ WORDS = (
     *SHAPES, *COLOURS, *BACKGROUNDS, "star", "heart", "orange", "black", "water", "snow",
 )  # fmt: skip
 
+#: The words that the shipped model's captions used; anything else means nothing to it.
+TRAINED_WORDS = ("a", "and", "on", *SHAPES, *COLOURS, *BACKGROUNDS)
+
 COLOUR_NAMES = tuple(COLOURS)
 BACKGROUND_NAMES = tuple(BACKGROUNDS)
 

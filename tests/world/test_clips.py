@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.world.clips import pair_clip
+from videograin.world.clips import pair_clip, part_clip
+from videograin.world.reader import read
 
 
 def warped(frame: np.ndarray, flow: torch.Tensor) -> torch.Tensor:
@@ -66,3 +67,27 @@ def test_same_seed_same_clip_other_seed_other_clip():
 def test_unknown_motion_is_refused():
     with pytest.raises(ValueError, match="motion must be apart, touching or crossing; got 'fast'"):
         pair_clip(0, motion="fast")
+
+
+def test_a_part_moves_with_its_whole_and_both_masks_are_exact():
+    clip = part_clip(0, 4)
+    assert clip.caption.count(" with a ") == 1
+    assert float((clip.masks.sum(0) - 1).max()) <= 1e-6
+    whole, part = clip.masks
+    covered = (whole + part).flatten(1).sum(1)
+    assert float((part.flatten(1).sum(1) / covered).min()) > 0.08
+    for frame, mask in zip(clip.frames, part):
+        seen = frame[(mask > 0.99).numpy()]
+        assert (seen == seen[0]).all()
+    assert torch.equal(clip.scenes.centre[:, 0], clip.scenes.centre[:, 1])
+
+
+def test_a_parts_edit_changes_the_part_alone():
+    clip = part_clip(3, 2)
+    old = [(int(clip.scenes.colour[0, k]), int(clip.scenes.shape[0, k])) for k in (0, 1)]
+    third = next(c for c in range(6) if c not in (old[0][0], old[1][0]))
+    edited = clip.edited([old[0], (third, old[1][1])])
+    changed = (clip.frames != edited.frames).any(-1)
+    assert not changed[(clip.masks[1] == 0).numpy()].any()
+    assert changed[(clip.masks[1] > 0.9).numpy()].all()
+    assert third in {found.colour for found in read(edited.frames[0])}

@@ -6,7 +6,7 @@ import pytest
 
 import videograin.world
 from videograin.hosts.diffusers import load_model
-from videograin.world.evaluate import autoencoder, round_trip, text_to_image
+from videograin.runner.evaluate import autoencoder, round_trip, text_to_image
 
 FOLDER = Path(videograin.world.__file__).parent / "model"
 

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 from ..editing import sample_euler
-from .clips import pair_clip
-from .reader import read, read_background, same_objects
-from .render import render
-from .scenes import random_scenes
-from .vocabulary import BACKGROUND_NAMES, COLOURS, SHAPES, caption, phrase
+from ..world.clips import pair_clip
+from ..world.reader import read, read_background, same_objects
+from ..world.render import render
+from ..world.scenes import random_scenes
+from ..world.vocabulary import BACKGROUND_NAMES, COLOURS, SHAPES, caption, phrase
+from .pipeline import invert_clip, measure_round_trip
+from .settings import Inversion
 
 GUIDANCE, STEPS = 5.0, 50
 
@@ -103,9 +105,6 @@ def text_to_image(model: Any, count: int, objects: int, keep: list | None = None
 
 def round_trip(model: Any, clips: int, method: str, steps: int = STEPS, frames: int = 8) -> dict[str, Any]:
     """Inversion and denoising with the same prompt, no guidance: pixel PSNR against the VAE round trip, std of z_T."""
-    from ..runner.pipeline import invert_clip, measure_round_trip
-    from ..runner.settings import Inversion
-
     trips = []
     for seed in range(clips):
         clip = pair_clip(seed, frames)
