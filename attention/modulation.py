@@ -13,6 +13,7 @@ The bias is of low rank: one extra channel per label on queries and keys carries
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,9 @@ METHODS = ("fused", "reference")
 
 # Widths that every fused kernel accepts without a copy or a fall-back.
 _ALIGN = 8
+
+# Up to this label a table numbers them in one pass; larger ones are sorted.
+_TABLE = 4096
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -83,24 +87,98 @@ def modulated_attention(
     if _strongest(strength, (q.shape[0], q.shape[2])) == 0:
         return plain_attention(q, k, v)
 
+    return attend_matched(q, k, v, match_labels(q_labels, k_labels), strength, method, row_range=row_range)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Labels of queries and keys, numbered so that they can be laid into channels.
+
+    Attributes:
+        q, k: int64 [B, N] and [B, M], 0..count - 1; -1 for labels that stand on one side alone, or are none.
+        count: how many labels stand on both sides.
+    """
+
+    q: Tensor
+    k: Tensor
+    count: int
+
+    def repeat(self, times: int) -> Matched:
+        """The same labels for `times` equal parts of a batch."""
+        return Matched(self.q.repeat(times, 1), self.k.repeat(times, 1), self.count)
+
+
+def match_labels(q_labels: Tensor, k_labels: Tensor) -> Matched:
+    """Number, in rising order, the labels >= 0 that stand on both sides.
+
+    Args:
+        q_labels, k_labels: int64, any shapes, not empty; >= -1 (not checked).
+    """
+    k_labels = k_labels.to(q_labels.device)
+    if max(int(q_labels.max()), int(k_labels.max())) <= _TABLE:
+        number, count = _by_table(q_labels, k_labels)
+    else:
+        number, count = _by_sorting(q_labels, k_labels)
+    return Matched(number(q_labels), number(k_labels), count)
+
+
+def _by_table(q_labels: Tensor, k_labels: Tensor):
+    """(labels -> numbers, count) by counting: one pass whatever the number of tokens."""
+    # Position label + 1, so that -1 has one too.
+    of_q, of_k = (torch.bincount(labels.flatten() + 1, minlength=_TABLE + 2) for labels in (q_labels, k_labels))
+    shared = (of_q > 0) & (of_k > 0)
+    shared[0] = False  # -1 matches nothing
+    numbers = torch.where(shared, shared.cumsum(0) - 1, -1)
+    return lambda labels: numbers[labels + 1], int(shared.sum())
+
+
+def _by_sorting(q_labels: Tensor, k_labels: Tensor):
+    """(labels -> numbers, count) for labels of any size."""
+    of_q, of_k = q_labels.unique(), k_labels.unique()
+    shared = of_q[torch.isin(of_q, of_k) & (of_q >= 0)]
+
+    def number(labels: Tensor) -> Tensor:
+        if len(shared) == 0:
+            return torch.full_like(labels, -1)
+        index = torch.searchsorted(shared, labels.contiguous()).clamp(max=len(shared) - 1)
+        return torch.where(shared[index] == labels, index, -1)
+
+    return number, len(shared)
+
+
+def attend_matched(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    labels: Matched,
+    strength: Tensor,
+    method: str = "fused",
+    *,
+    row_range: Tensor | None = None,
+) -> Tensor:
+    """`modulated_attention` for labels that are matched already (see there), without its scans of labels and strength.
+
+    For `Modulation`, which makes labels and strengths once per level and uses them in many calls. Of the arguments
+    only q, k and v are checked; a strength of 0 everywhere is modulated like any other.
+    """
+    _check_tensors(q, k, v)
     if method == "reference":
         device = q.device
-        return reference_attention(q, k, v, q_labels.to(device), k_labels.to(device), strength.to(device))
-    return _fused(q, k, v, q_labels, k_labels, strength, row_range)
+        return reference_attention(q, k, v, labels.q.to(device), labels.k.to(device), strength.to(device))
+    return _fused(q, k, v, labels, strength, row_range)
 
 
-def _fused(q, k, v, q_labels, k_labels, strength, spread):
-    dim = q.shape[-1]
-    if spread is None:
+def _fused(q, k, v, labels, strength, spread):
+    dim, count = q.shape[-1], labels.count
+    if count and spread is None:
         spread = measure_row_range(q, k)
-    spread = spread.to(q.device)
-    c = strength.to(q.device, spread.dtype)[:, None, :]
+    wide = torch.float64 if q.dtype == torch.float64 else torch.float32
+    c = strength.to(q.device, wide if spread is None else spread.dtype)[:, None, :]
     # Rounded once, in q's dtype, after the product: (1 - c) rounded by itself would scale a whole row of logits.
     scaled_q = (q * (1 - c)[..., None]).to(q.dtype)
-
-    q_index, k_index, count = _compact(q_labels, k_labels)
     if count == 0:  # no pair is positive
         return plain_attention(scaled_q, k, v)
+    spread = spread.to(q.device)
 
     # The kernel multiplies every product by 1 / sqrt(d), the bias's too. The sqrt(d) that takes it back is shared:
     # a power of two, exact in any dtype, on the keys; the rest, close to 1, on the queries.
@@ -115,29 +193,14 @@ def _fused(q, k, v, q_labels, k_labels, strength, spread):
 
     width = _round_up(dim + len(parts) * count)
     wide_q, wide_k, wide_v = _widen(scaled_q, width), _widen(k, width), _widen(v, width)
-    q_onehot = _onehot(q_index, count, q)
-    k_onehot = _onehot(k_index, count, k) * key_weight
+    q_onehot = _onehot(labels.q, count, q)
+    k_onehot = _onehot(labels.k, count, k) * key_weight
     for n, part in enumerate(parts):
         channels = slice(dim + n * count, dim + (n + 1) * count)
         wide_q[..., channels] = part[..., None] * q_onehot[:, None]
         wide_k[..., channels] = k_onehot[:, None]
     # q, k and v are equally wide: with unequal widths the CPU's fused kernel is not chosen.
     return F.scaled_dot_product_attention(wide_q, wide_k, wide_v, scale=dim**-0.5)[..., :dim]
-
-
-def _compact(q_labels: Tensor, k_labels: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Number the labels that stand on BOTH sides 0..count-1; all others, -1 among them, become -1."""
-    k_labels = k_labels.to(q_labels.device)
-    of_q, of_k = q_labels.unique(), k_labels.unique()
-    shared = of_q[torch.isin(of_q, of_k) & (of_q >= 0)]
-    if len(shared) == 0:
-        return q_labels, k_labels, 0
-
-    def number(labels: Tensor) -> Tensor:
-        index = torch.searchsorted(shared, labels.contiguous()).clamp(max=len(shared) - 1)
-        return torch.where(shared[index] == labels, index, -1)
-
-    return number(q_labels), number(k_labels), len(shared)
 
 
 def _onehot(index: Tensor, count: int, like: Tensor) -> Tensor:

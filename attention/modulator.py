@@ -8,13 +8,13 @@ unconditional halves), arranges the frames, turns the layout and the schedule in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from .labels import Grid, Layout
-from .modulation import METHODS, modulated_attention, plain_attention
+from .modulation import METHODS, Matched, attend_matched, match_labels, plain_attention
 from .schedule import CROSS, SELF, Schedule
 from .spacetime import SpaceTime
 
@@ -44,9 +44,35 @@ def space_time_attention(
     return spacetime.restore(out)
 
 
+@dataclass(frozen=True)
+class _Level:
+    """What the calls of one level of the UNet share, for one chunk: everything but xi(t).
+
+    Attributes:
+        labels: of queries and keys, [rows, tokens] each.
+        calm: 1 - S_i of every query, float32 [rows, tokens].
+        factor: by which background and region_strength multiply c_i, float32 [rows, tokens].
+        kinds: float32 [2, n]: calm and factor of every label that has a token.
+    """
+
+    labels: Matched
+    calm: Tensor
+    factor: Tensor
+    kinds: Tensor
+
+    def strength(self, xi: float) -> Tensor | None:
+        """c_i = xi (1 - S_i) times the label's factor, float32 [rows, tokens]; None where it is 0 everywhere.
+
+        In [0, 1) because xi is (Schedule), and 1 - S and the factors lie in [0, 1]: nobody need check it per token.
+        """
+        if xi == 0 or not bool((xi * self.kinds[0] * self.kinds[1] > 0).any()):
+            return None
+        return xi * self.calm * self.factor
+
+
 @dataclass(frozen=True, eq=False)
 class Modulation:
-    """The edit, as the attention layers see it. Immutable; holds no state between calls.
+    """The edit, as the attention layers see it. Immutable; what it remembers between calls follows from its fields.
 
     Attributes:
         layout: the regions of the frames of one chunk.
@@ -72,6 +98,9 @@ class Modulation:
     background: str = "paper"
     region_strength: tuple[float, ...] | None = None
     method: str = "fused"
+    # Levels by grid and keys. Two threads may both fill an entry; they write equal values, and one dict assignment is
+    # atomic. `replace` and `select` start with an empty one.
+    _levels: dict[tuple, _Level] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
         _check_text_labels(self.text_labels, self.layout.regions)
@@ -133,18 +162,18 @@ class Modulation:
             )
         frames = spacetime.frames
         active = _chunks(roles, self.self_halves)
-        strength = self._strength(grid, self.self_schedule.xi(t), "clip", background=1.0) if active else None
+        xi = self.self_schedule.xi(t)
+        level = self._self_level(grid, spacetime) if active and xi else None
+        strength = level.strength(xi) if level else None
 
         def unmodulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return space_time_attention(q, k, v, heads=heads, spacetime=spacetime, plain=plain)
 
         def modulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            labels = self.layout.labels(grid).repeat(len(active), 1)
-            out = modulated_attention(
+            out = attend_matched(
                 *(_split_heads(x, heads) for x in (spacetime.queries(q), spacetime.keys(k), spacetime.keys(v))),
-                spacetime.queries(labels),
-                spacetime.keys(labels),
-                spacetime.queries(strength.repeat(len(active), 1)),
+                level.labels.repeat(len(active)),
+                strength.repeat(len(active), 1),
                 self.method,
             )
             return spacetime.restore(_merge_heads(out))
@@ -179,7 +208,8 @@ class Modulation:
         """
         self._check_batch("cross_attention", q, heads, grid, roles, frames)
         words = self.text_labels if text_labels is None else text_labels
-        _check_text_labels(words, self.layout.regions)
+        if text_labels is not None:
+            _check_text_labels(words, self.layout.regions)
         if k.shape != (q.shape[0], len(words), q.shape[2]) or v.shape != k.shape:
             raise ValueError(
                 f"cross_attention: k and v must be [chunk * frames, text tokens, channels] = "
@@ -187,17 +217,17 @@ class Modulation:
                 f"Where the host repeats or pads the text, pass text_labels repeated or padded likewise."
             )
         active = _chunks(roles, self.cross_halves)
-        background = 1.0 if self.background == "paper" else 0.0
-        strength = self._strength(grid, self.cross_schedule.xi(t), "frame", background) if active else None
+        xi = self.cross_schedule.xi(t)
+        level = self._cross_level(grid, text_labels) if active and xi else None
+        strength = level.strength(xi) if level else None
 
         def unmodulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return (plain or _plain)(q, k, v, heads)
 
         def modulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            out = modulated_attention(
+            out = attend_matched(
                 *(_split_heads(x, heads) for x in (q, k, v)),
-                self.layout.labels(grid).repeat(len(active), 1),
-                words.cpu().expand(len(q), -1),
+                level.labels.repeat(len(active)),
                 strength.repeat(len(active), 1),
                 self.method,
             )
@@ -205,14 +235,31 @@ class Modulation:
 
         return _by_chunk(q, k, v, len(roles), frames, active, strength, modulated, unmodulated)
 
-    def _strength(self, grid: Grid, xi: float, within: str, background: float) -> Tensor | None:
-        """c_i = xi (1 - S_i) times the label's factor, float32 [F, h * w]; None where it is 0 everywhere."""
-        if xi == 0:
-            return None
-        factors = torch.tensor([background, *(self.region_strength or [1.0] * self.layout.regions)])
-        per_label = xi * (1 - self.layout.shares(grid, within)).clamp(0, 1) * factors
-        strength = per_label.gather(1, self.layout.labels(grid))
-        return strength if bool((strength > 0).any()) else None
+    def _self_level(self, grid: Grid, spacetime: SpaceTime) -> _Level:
+        key = (*grid, spacetime)
+        if key not in self._levels:
+            labels = self.layout.labels(grid)
+            matched = match_labels(spacetime.queries(labels), spacetime.keys(labels))
+            calm, factor, kinds = self._measure(grid, "clip", background=1.0)
+            self._levels[key] = _Level(matched, spacetime.queries(calm), spacetime.queries(factor), kinds)
+        return self._levels[key]
+
+    def _cross_level(self, grid: Grid, text_labels: Tensor | None) -> _Level:
+        key = (*grid, None if text_labels is None else tuple(text_labels.tolist()))
+        if key not in self._levels:
+            words = (self.text_labels if text_labels is None else text_labels).cpu()
+            matched = match_labels(self.layout.labels(grid), words.expand(self.layout.frames, -1))
+            background = 1.0 if self.background == "paper" else 0.0
+            self._levels[key] = _Level(matched, *self._measure(grid, "frame", background))
+        return self._levels[key]
+
+    def _measure(self, grid: Grid, within: str, background: float) -> tuple[Tensor, Tensor, Tensor]:
+        """`calm`, `factor` (both [F, h * w]) and `kinds` of a `_Level`."""
+        labels = self.layout.labels(grid)
+        calm = (1 - self.layout.shares(grid, within)).clamp(0, 1)
+        factor = torch.tensor([background, *(self.region_strength or [1.0] * self.layout.regions)]).expand_as(calm)
+        present = self.layout.shares(grid, "frame") > 0
+        return calm.gather(1, labels), factor.gather(1, labels), torch.stack([calm[present], factor[present]])
 
     def _check_batch(self, where: str, q: Tensor, heads: int, grid: Grid, roles: tuple[str, ...], frames: int) -> None:
         unknown = [role for role in roles if role not in ROLES]

@@ -1,7 +1,8 @@
 """diffusers as a host: Stable Diffusion from a local folder or file, turned into what `editing/` and the runner need.
 
-This module and its `diffusers_*` neighbours are the only ones that import diffusers and transformers, and they do so
-when called, so that importing them costs nothing. Nothing is downloaded and nothing is unpickled.
+This module and its `diffusers_*` neighbours are the only ones that import diffusers and transformers. They do so when
+called, so that importing them costs nothing; only diffusers_world.py, which defines diffusers classes, needs diffusers
+at import and is itself imported where it is used. Nothing is downloaded and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class DiffusersModel:
         self.family, self.prediction = parts.family, parts.prediction
         self.levels = NoiseLevels(parts.alphas_cumprod)
         self.unet = parts.unet.to(self.device).eval().requires_grad_(False)
-        self.text = TextEncoders(parts.encoders)
+        self.text = TextEncoders(parts.encoders, parts.words, parts.source)
         for encoder in parts.encoders:
             encoder.model.to(self.device).requires_grad_(False)
         self.vae = parts.vae
@@ -101,9 +102,9 @@ class DiffusersModel:
     def fingerprint(self) -> str:
         """12 hex digits of a SHA-256 over the UNet's config, the noise schedule and 8 weights of every tensor.
 
-        Fast for SDXL too. The same weights in another dtype have the same fingerprint only where both hold the
-        sampled values exactly: an fp16 file loaded as float16 and as float32 agrees, a float32 file rounded to
-        float16 does not. LoRA layers count, since they change what the model does.
+        Fast for SDXL too. The weights are taken rounded to float16, so that one file has one fingerprint whether it is
+        loaded as float32 or as float16; loaded as bfloat16, which keeps fewer bits, it has another. LoRA layers count,
+        since they change what the model does.
         """
         config = {k: v for k, v in self.unet.config.items() if not k.startswith("_")}
         digest = hashlib.sha256(json.dumps([self.prediction, config], sort_keys=True, default=str).encode())
@@ -113,7 +114,7 @@ class DiffusersModel:
             places = torch.linspace(0, max(len(flat) - 1, 0), SAMPLES_PER_TENSOR, dtype=torch.float64).long()
             values = flat[places.to(flat.device)] if len(flat) else flat
             digest.update(f"{name} {tuple(tensor.shape)}".encode())
-            digest.update(values.cpu().float().numpy().tobytes())
+            digest.update(values.cpu().half().numpy().tobytes())
         return digest.hexdigest()[:12]
 
     def sigmas(self, steps: int) -> Tensor:

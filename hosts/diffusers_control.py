@@ -9,13 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..attention import Schedule
+
 
 @dataclass(frozen=True)
 class Control:
     """A ControlNet with its control video.
 
     net: diffusers ControlNetModel. images: float32 [F, 3, H, W] in [0, 1]. scale: >= 0, 1 = as trained.
-    start, end: the part of the run in which it acts, as fractions (0 = noise, 1 = clean), like Schedule's.
+    start, end: the part of the run in which it acts, as fractions (0 = noise, 1 = clean); by Schedule's rule, half
+    open and with its tolerance at the edges, so that modulation and control of one range act in the same steps.
     """
 
     net: Any
@@ -45,7 +48,7 @@ class Control:
         self, z: Tensor, timestep: Tensor, context: Tensor, added: dict[str, Tensor] | None, t: float
     ) -> dict[str, Any]:
         """Arguments for the UNet call with batch z [chunk*F, C, h, w]; {} where the control is off."""
-        if self.scale == 0 or not self.start <= 1 - t <= self.end:
+        if self.scale == 0 or not Schedule(1.0, start=self.start, end=self.end).active(t):
             return {}
         chunks = z.shape[0] // self.images.shape[0]
         down, mid = self.net(

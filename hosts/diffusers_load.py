@@ -19,6 +19,7 @@ from .diffusers_text import Encoder
 from .diffusers_vae import load_vae
 
 SUPPORTED = "supports SD1.x, SD2.x, SDXL UNets"
+WORDS_FILE = "words.json"
 EMBEDDED = Path(__file__).resolve().parent.parent / "world" / "model"
 
 TEXT_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")
@@ -57,7 +58,10 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class Parts:
-    """What a model is made of. alphas_cumprod: float32 [T]; steps_offset: of SD's leading timestep spacing."""
+    """What a model is made of. alphas_cumprod: float32 [T]; steps_offset: of SD's leading timestep spacing.
+
+    words: all the words that the model was trained on, or None where it does not say. source: its name in messages.
+    """
 
     family: str
     unet: Any
@@ -66,6 +70,8 @@ class Parts:
     alphas_cumprod: torch.Tensor
     steps_offset: int
     prediction: str
+    words: frozenset[str] | None = None
+    source: str = ""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -79,6 +85,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"{path} holds no JSON object; copy the model folder again.")
     return content
+
+
+def read_words(folder: Path) -> frozenset[str] | None:
+    """The words a model was trained on, from its words.json (a JSON list, lower case); None where it has no such file.
+
+    Stock SD folders have none: their text encoders have seen the open language.
+    """
+    path = folder / WORDS_FILE
+    if not path.exists():
+        return None
+    try:
+        words = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); copy the model folder again.") from None
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
+        raise ModelError(f"{path} must hold a JSON list of the words the model was trained on; copy the folder again.")
+    return frozenset(word.lower() for word in words)
 
 
 @contextmanager
@@ -100,23 +123,28 @@ def _no_bars() -> Iterator[None]:
 
 @_no_bars()
 def load_folder(folder: Path, dtype: torch.dtype) -> Parts:
-    """Load a diffusers pipeline folder (model_index.json; weights as .safetensors, `fp16` variants too)."""
+    """Load a diffusers pipeline folder (model_index.json; weights as .safetensors, `fp16` variants too).
+
+    A words.json beside model_index.json limits its prompts to the words in it (`read_words`).
+    """
     from diffusers import UNet2DConditionModel
 
     index = read_json(folder / "model_index.json")
+    words = read_words(folder)
     family = _family(index, folder)
     schedule = read_schedule(read_json(folder / "scheduler" / "scheduler_config.json"), folder)
     unet = _load(UNet2DConditionModel, folder / "unet", dtype)
     encoders = tuple(_load_encoder(folder, index, part, family, dtype) for part in _text_parts(family))
-    return Parts(family, unet, encoders, load_vae(folder / "vae"), *schedule)
+    return Parts(family, unet, encoders, load_vae(folder / "vae"), *schedule, words, _name(folder))
 
 
 @_no_bars()
 def load_single_file(path: Path, dtype: torch.dtype, config: Path | None) -> Parts:
     """Load one .safetensors file in the original (ComfyUI) layout.
 
-    config: a diffusers folder of the same family; only its configs, scheduler and tokenizers are read. Without it the
-    folder in the local Hugging Face cache is used; nothing is downloaded.
+    config: a diffusers folder of the same family; only its configs, scheduler and tokenizers are read (no words.json:
+    that speaks of the folder's own weights). Without it the folder in the local Hugging Face cache is used; nothing is
+    downloaded.
     """
     from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline
 
@@ -153,7 +181,7 @@ def load_single_file(path: Path, dtype: torch.dtype, config: Path | None) -> Par
     encoders = [Encoder(pipe.tokenizer, pipe.text_encoder.eval(), penultimate)]
     if penultimate:
         encoders.append(Encoder(pipe.tokenizer_2, pipe.text_encoder_2.eval(), penultimate))
-    return Parts(family, pipe.unet, tuple(encoders), load_vae(vae), *schedule)
+    return Parts(family, pipe.unet, tuple(encoders), load_vae(vae), *schedule, source=str(path))
 
 
 def read_schedule(config: dict[str, Any], where: Path) -> tuple[torch.Tensor, int, str]:
@@ -176,6 +204,10 @@ def read_schedule(config: dict[str, Any], where: Path) -> tuple[torch.Tensor, in
     scheduler = DDIMScheduler.from_config({k: v for k, v in config.items() if not k.startswith("_")})
     alphas = scheduler.alphas_cumprod.float().clamp(min=2.0**-24)
     return alphas, int(config.get("steps_offset", 1)), prediction
+
+
+def _name(folder: Path) -> str:
+    return "embedded" if folder == EMBEDDED else str(folder)
 
 
 def _class_of(index: dict[str, Any], part: str) -> str | None:

@@ -8,7 +8,9 @@ in both hosts. SDXL's two encoders share one token layout and their embeddings a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import string
+import unicodedata
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,11 +171,41 @@ def _words(text: str) -> list[tuple[str, float]]:
     return [(word, weight) for piece, weight in parse_weights(text) for word in piece.split()]
 
 
-class TextEncoders:
-    """The text side of one model: one encoder (SD1, SD2) or two (SDXL)."""
+def check_words(text: str, known: Collection[str], model: str) -> None:
+    """Refuse a prompt with words that a model of a closed language was not trained on.
 
-    def __init__(self, encoders: Sequence[Encoder]):
+    Its tokenizer would spell them in letters, and its text encoder make something of them that means nothing.
+    Punctuation, weights and case do not matter; a figure or a symbol is a word.
+
+    Args:
+        text: the prompt, weights included. known: all words of the model, lower case. model: what to call it.
+
+    Raises:
+        PromptError: names the unknown words, the model and the words it knows.
+    """
+    words = [part.lower() for word, _ in _words(text) for part in _without_punctuation(word).split()]
+    unknown = [word for word in dict.fromkeys(words) if word not in known]
+    if unknown:
+        raise PromptError(
+            f"prompt {text!r}: {', '.join(map(repr, unknown))} {'is no word' if len(unknown) == 1 else 'are no words'} "
+            f"that the model {model} was trained on. Use the words it knows ({', '.join(sorted(known))}), or give a "
+            "model of your own."
+        )
+
+
+def _without_punctuation(word: str) -> str:
+    return "".join(" " if c in string.punctuation or unicodedata.category(c)[0] == "P" else c for c in word)
+
+
+class TextEncoders:
+    """The text side of one model: one encoder (SD1, SD2) or two (SDXL).
+
+    words: all the words it was trained on, lower case; None = any. name: of the model, for messages.
+    """
+
+    def __init__(self, encoders: Sequence[Encoder], words: Collection[str] | None = None, name: str = "given"):
         self.encoders = tuple(encoders)
+        self._words, self._name = words, name
 
     def encode(self, text: str) -> Prompt:
         """Encode one prompt, weights applied."""
@@ -187,7 +219,8 @@ class TextEncoders:
         Returns (Prompt, spans: token positions of each phrase, text labels int64 [L]: region k -> k, others -1).
         With `splice_local` each phrase is encoded on its own as well and written over its span (method.md 7). The
         global prompt's weights hold there too; a weight written in a phrase counts where the global prompt has none.
-        Raises PromptError for a phrase that is empty or does not occur (often enough).
+        Raises PromptError for a phrase that is empty or does not occur (often enough), and for words that the model
+        was not trained on where it says which it was (`check_words`).
         """
         layouts = self._layouts(text)
         spans, local_layouts = self._find(text, phrases, layouts[0])
@@ -212,6 +245,8 @@ class TextEncoders:
         return prompt, spans, text_labels(len(prompt.ids), spans)
 
     def _layouts(self, text: str) -> list[Tokens]:
+        if self._words is not None:
+            check_words(text, self._words, self._name)
         layouts = [tokenize(text, encoder.tokenizer, encoder.length) for encoder in self.encoders]
         if any(other.content != layouts[0].content for other in layouts[1:]):
             raise PromptError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-FRAMES_AT_ONCE = 4
+PIXELS_AT_ONCE = 4 * 512 * 512  # what goes through the VAE in one batch: 4 frames of 512x512, one of 1024x1024
 
 
 class Vae:
@@ -25,7 +26,13 @@ class Vae:
 
     @torch.no_grad()
     def encode(self, frames: np.ndarray, device: torch.device) -> Tensor:
-        """uint8 [F, H, W, 3] -> float32 [F, C, H/8, W/8] on the CPU; the mean, not a sample."""
+        """uint8 [F, H, W, 3] -> float32 [F, C, H/8, W/8] on the CPU; the mean, not a sample.
+
+        As many frames at once as PIXELS_AT_ONCE holds; one by one where an accelerator's memory does not hold those.
+
+        Raises:
+            ValueError: other frames. MemoryError: not even one frame fits the memory.
+        """
         frames = np.asarray(frames)
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
             raise ValueError(
@@ -37,28 +44,54 @@ class Vae:
                 f"{len(frames)} frames of {width}x{height}; expected at least one frame, both sides multiples of "
                 f"{self.factor}. Resize or crop to {width - width % self.factor}x{height - height % self.factor}."
             )
-        parts = []
-        for start in range(0, len(frames), FRAMES_AT_ONCE):
-            images = torch.from_numpy(frames[start : start + FRAMES_AT_ONCE].copy()).to(device)
+
+        def some(part: slice) -> Tensor:
+            images = torch.from_numpy(frames[part].copy()).to(device)
             images = images.permute(0, 3, 1, 2).float() / 127.5 - 1
             raw = self.net.encode(images)
             mean = raw if isinstance(raw, Tensor) else raw.latent_dist.mode()
-            parts.append((mean.float() * self.scaling).cpu())
-        return torch.cat(parts)
+            return (mean.float() * self.scaling).cpu()
+
+        return torch.cat(_in_parts(some, len(frames), height, width))
 
     @torch.no_grad()
     def decode(self, latents: Tensor, device: torch.device) -> np.ndarray:
-        """float [F, C, h, w] -> uint8 [F, 8h, 8w, 3]."""
+        """float [F, C, h, w] -> uint8 [F, 8h, 8w, 3]; in batches and with errors as `encode`."""
         if latents.dim() != 4 or latents.shape[1] != self.channels or not len(latents):
             raise ValueError(f"latents must be [F, {self.channels}, h, w] with F >= 1; got {tuple(latents.shape)}.")
-        parts = []
-        for start in range(0, len(latents), FRAMES_AT_ONCE):
-            raw = latents[start : start + FRAMES_AT_ONCE].float().to(device) / self.scaling
+
+        def some(part: slice) -> np.ndarray:
+            raw = latents[part].float().to(device) / self.scaling
             decoded = self.net.decode(raw)
             images = decoded if isinstance(decoded, Tensor) else decoded.sample
             pixels = (images.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-            parts.append(pixels.permute(0, 2, 3, 1).cpu().numpy())
-        return np.concatenate(parts)
+            return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+        height, width = (side * self.factor for side in latents.shape[-2:])
+        return np.concatenate(_in_parts(some, len(latents), height, width))
+
+
+def _in_parts(run: Callable[[slice], Any], frames: int, height: int, width: int) -> list[Any]:
+    """run(slice of the frames) for all of them, in order; after a first lack of memory one frame at a time."""
+    at_once = max(1, PIXELS_AT_ONCE // (height * width))
+    parts: list[Any] = []
+    start = 0
+    while start < frames:
+        try:
+            parts.append(run(slice(start, start + at_once)))
+            start += at_once
+            continue
+        except torch.cuda.OutOfMemoryError as error:
+            message = str(error)
+        # Here, not in the except clause: the exception's traceback keeps the failed attempt's tensors alive.
+        if at_once == 1 or frames == 1:
+            raise MemoryError(
+                f"out of memory in the VAE with one frame at a time, {frames} frames of {width}x{height} in all "
+                f"({message.splitlines()[0] if message else 'no details'}). Use a smaller size, or device 'cpu'."
+            )
+        torch.cuda.empty_cache()
+        at_once = 1
+    return parts
 
 
 def load_vae(source: Path | nn.Module) -> Vae:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ..world.text import save_tokenizer, text_encoder_settings
 from ..world.vae import WorldVAE as Net
+from ..world.vocabulary import TRAINED_WORDS
+from .diffusers_load import WORDS_FILE
 
 
 class WorldVAE(ModelMixin, ConfigMixin):
@@ -71,8 +75,44 @@ def tokenize(texts: list[str], folder: Path, length: int) -> Tensor:
 
 
 def save_pipeline(folder: Path, modules: dict[str, nn.Module], vae: Net, schedule: dict) -> None:
-    """Write a StableDiffusionPipeline folder with fp16 .safetensors weights."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a StableDiffusionPipeline folder with fp16 .safetensors weights, and words.json: the words it was taught.
+
+    The folder appears whole or not at all: it is written beside its place and then renamed. A model or an empty
+    folder that stands there is replaced as a whole.
+
+    Raises:
+        ValueError: `folder` holds something that is no model.
+    """
+    folder = folder.resolve()  # of a link the target is replaced
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; give the folder that the model is to be written to.")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "model_index.json").is_file():
+        raise ValueError(
+            f"{folder} is not empty and holds no model (no model_index.json); expected a new or empty folder or a "
+            "model to replace. Give another folder."
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial, previous = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("partial", "previous"))
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process of the same number, as the one below
+    try:
+        _write(partial, modules, vae, schedule)
+        if not folder.exists():
+            partial.rename(folder)
+            return
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+        try:
+            partial.rename(folder)
+        except OSError:
+            previous.rename(folder)
+            raise
+        shutil.rmtree(previous, ignore_errors=True)  # the new model is in place whatever becomes of the old one
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(folder: Path, modules: dict[str, nn.Module], vae: Net, schedule: dict) -> None:
+    folder.mkdir()
     for name, key in (("unet", "unet"), ("text_encoder", "text")):
         modules[key].half().save_pretrained(folder / name, safe_serialization=True)
     vae.save(folder / "vae", torch.float16)
@@ -90,4 +130,5 @@ def save_pipeline(folder: Path, modules: dict[str, nn.Module], vae: Net, schedul
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["videograin.hosts.diffusers_world", "WorldVAE"],
     }
+    (folder / WORDS_FILE).write_text(json.dumps(TRAINED_WORDS, indent=2) + "\n", encoding="utf-8")
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

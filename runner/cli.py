@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -57,6 +58,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (argparse itself exits for --help and unknown options)."""
+    # OpenMP reads these when torch loads it, so they come first. Its threads spin while they wait; on a small machine
+    # that is shared, two spinning threads keep each other from the core that the waited-for one needs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.ERROR if args.quiet else logging.WARNING, format="note: %(message)s")
     try:
@@ -73,8 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _demo(args: argparse.Namespace) -> int:
     from . import demo
+    from .preflight import memory_errors
 
-    return demo.main(args) or 0
+    with memory_errors("lower --frames or --size"):
+        return demo.main(args) or 0
 
 
 def _edit(args: argparse.Namespace) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .files import RESULTS
 from .geometry import Geometry, GeometryError
-from .masks import Boxes, MaskError, MaskFrames
+from .masks import Boxes, LabelVideo, MaskError, MaskFolder, MaskFrames, MaskVideo
+from .prompts import append_phrases, unplaced
 from .video import VideoError, VideoInfo, available, probe, too_few
 from .yamlnodes import Problems
 
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from .editfile import EditSpec, RegionSpec
 
 
-def check_edit(spec: EditSpec, problems: Problems, *, regions: bool = True) -> None:
-    """Note everything about ``spec`` that would fail later. regions: also prompt, phrases and masks."""
+def check_edit(spec: EditSpec, problems: Problems, *, purpose: str = "edit", regions: bool = True) -> None:
+    """Note everything about ``spec`` that would fail later. purpose: as in ``load_edit``; regions: also prompt, phrases
+    and masks."""
     info = _video(spec, problems)
     _model(spec, problems)
-    _inversion(spec, problems)
-    _output(spec, problems)
+    _inversion(spec, problems, purpose)
+    if purpose == "edit":
+        _output(spec, problems)
+        _overwrites(spec, problems)
     if regions:
         if spec.prompt:
             _phrases(spec, problems)
@@ -85,14 +88,14 @@ def _model(spec: EditSpec, problems: Problems) -> None:
         problems.add(spec.lines[key], f"{key}: {path} {wrong}; expected {expected}; {remedy}")
 
 
-def _inversion(spec: EditSpec, problems: Problems) -> None:
-    if spec.load is not None and not spec.load.is_file():
+def _inversion(spec: EditSpec, problems: Problems, purpose: str) -> None:
+    if purpose == "edit" and spec.load is not None and not spec.load.is_file():
         problems.add(
             spec.lines["inversion.load"],
             f"inversion.load: {spec.load} does not exist; expected a saved inversion; make it with "
-            f"`videograin invert {spec.path.name} --output {spec.load.name}`, or remove the key",
+            f"`videograin invert {spec.path}`, or remove the key",
         )
-    if spec.load is not None and spec.save is not None:
+    if purpose == "edit" and spec.load is not None and spec.save is not None:
         problems.add(
             spec.lines["inversion.save"],
             "inversion.save is given beside inversion.load; expected one of them, since a loaded inversion is saved "
@@ -111,6 +114,44 @@ def _output(spec: EditSpec, problems: Problems) -> None:
             spec.lines.get("output", 1),
             f"output: {spec.output} is a file; expected a folder for the results; choose another name",
         )
+
+
+def _inputs(spec: EditSpec) -> list[tuple[str, Path]]:
+    """(key, path) of every file or folder that the edit reads, but for the models' folders."""
+    inputs = [("the edit file", spec.path), ("video", spec.video)]
+    for number, region in enumerate(spec.regions, 1):
+        if isinstance(region.masks, MaskFolder):
+            inputs.append((f"regions[{number}].masks.folder", region.masks.folder))
+        elif isinstance(region.masks, (MaskVideo, LabelVideo)):
+            inputs.append((f"regions[{number}].masks", region.masks.file))
+    if spec.controlnet is not None:
+        inputs.append(("controlnet.video", spec.controlnet.video))
+    return inputs if spec.load is None else [*inputs, ("inversion.load", spec.load)]
+
+
+def _overwrites(spec: EditSpec, problems: Problems) -> None:
+    """Note every result that would replace an input, or would lie among a folder's masks and count as one."""
+    for name, path in _inputs(spec):
+        if path == Path():  # missing key: noted already
+            continue
+        text = ""
+        if spec.output is not None:
+            replaced = [file for file in RESULTS.values() if _same(spec.output / file, path)]
+            if replaced:
+                text = f"{spec.output / replaced[0]} would replace {name}; expected results that replace no input"
+            elif path.is_dir() and _same(spec.output, path):
+                text = f"{spec.output} is {name}: {RESULTS['sheet']} would count as a mask; expected another"
+        if text:
+            problems.add(spec.lines.get("output", 1), f"output: {text}; choose another folder")
+    if spec.save is not None and spec.model is not None and _same(spec.save, spec.model):
+        problems.add(
+            spec.lines["inversion.save"],
+            f"inversion.save: {spec.save} is the model; expected a file that replaces no input; choose another name",
+        )
+
+
+def _same(a: Path, b: Path) -> bool:
+    return a.exists() and b.exists() and a.samefile(b)
 
 
 def _masks(region: RegionSpec, number: int, frames: MaskFrames, info: VideoInfo, problems: Problems) -> None:
@@ -147,34 +188,11 @@ def _control(spec: EditSpec, frames: MaskFrames | None, problems: Problems) -> N
         problems.add(control.line, f"controlnet.video: {error}")
 
 
-def words(prompt: str) -> list[str]:
-    """A prompt's words and punctuation in lower case, without weights: "(a Red  car:1.2)," -> a, red, car, ','."""
-    prompt = re.sub(r":\s*[-+]?\d*\.?\d+\s*(?=(?<!\\)\))", "", prompt)
-    prompt = re.sub(r"(?<!\\)[()]", " ", prompt).replace("\\(", "(").replace("\\)", ")")
-    return re.findall(r"\w+|[^\w\s]", prompt.lower())
-
-
-def unplaced(prompt: str, phrases: Sequence[str]) -> dict[int, bool]:
-    """Phrases without a free place in the prompt: index -> whether it does occur, but only where another one stands.
-
-    The rule of attention.find_phrases, on words instead of tokens: longer phrases choose first, each takes the next
-    free occurrence, and no word serves twice.
-    """
-    text, taken, missing = words(prompt), set(), {}
-    split = [words(phrase) for phrase in phrases]
-    for index in sorted(range(len(phrases)), key=lambda n: -len(split[n])):
-        phrase = split[index]
-        starts = [n for n in range(len(text) - len(phrase) + 1) if phrase and text[n : n + len(phrase)] == phrase]
-        free = [n for n in starts if taken.isdisjoint(range(n, n + len(phrase)))]
-        if free:
-            taken.update(range(free[0], free[0] + len(phrase)))
-        else:
-            missing[index] = bool(starts)
-    return missing
-
-
 def _phrases(spec: EditSpec, problems: Problems) -> None:
-    for index, elsewhere in unplaced(spec.prompt, [region.phrase for region in spec.regions]).items():
+    phrases = [region.phrase for region in spec.regions]
+    prompt = append_phrases(spec.prompt, phrases)[0] if spec.append_phrases else spec.prompt
+    option = "" if spec.append_phrases else ", or set append_phrases: true"
+    for index, elsewhere in unplaced(prompt, phrases).items():
         region = spec.regions[index]
         if not region.phrase:  # noted already
             continue
@@ -182,5 +200,6 @@ def _phrases(spec: EditSpec, problems: Problems) -> None:
         problems.add(
             region.line,
             f"regions[{index + 1}].phrase: {region.phrase!r} {why} in the prompt {spec.prompt!r}; expected its words "
-            "there once for every region that uses them (case and spaces do not matter); write them into the prompt",
+            "there once for every region that uses them (case and spaces do not matter); write them into the "
+            f"prompt{option}",
         )

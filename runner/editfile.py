@@ -65,7 +65,8 @@ class EditSpec:
     """A checked edit. path: the edit file. start, count, stride: frames; count None = to the end of the video.
     size: (width, height) or None = the video's own. model None = the embedded one; model_config: for a single file, a
     diffusers folder with its configs. load, save: inversion files. output: the folder for the results (None only where
-    the file is used for an inversion alone). lines: line of each top-level key."""
+    the file is used for an inversion alone). lines: line of each top-level key. append_phrases: phrases that the prompt
+    has no place for are appended to it."""
 
     path: Path
     video: Path
@@ -92,10 +93,12 @@ class EditSpec:
     dtype: str
     output: Path | None
     lines: dict[str, int]
+    append_phrases: bool = False
 
 
 def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | None = None) -> EditSpec:
-    """Read and check an edit file. purpose: ``edit`` or ``invert`` (which needs no prompt, regions or output).
+    """Read and check an edit file. purpose: ``edit`` or ``invert`` (which needs no prompt, regions or output, always a
+    source_prompt, and makes the file that inversion.load names, so that it need not be there).
     output: takes the place of the file's ``output`` (relative to the current folder).
 
     Raises EditFileError listing every mistake, among them missing files, mask counts and phrases not in the prompt.
@@ -106,7 +109,7 @@ def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | N
     problems = Problems(path)
     top = read_yaml(path, problems)
     spec = _read(top, path, purpose == "edit", None if output is None else Path(output))
-    check_edit(spec, problems, regions=purpose == "edit" or top.has("regions"))
+    check_edit(spec, problems, purpose=purpose, regions=purpose == "edit" or top.has("regions"))
     problems.stop()
     return spec
 
@@ -119,10 +122,12 @@ def _read(top: Section, path: Path, whole: bool, output: Path | None) -> EditSpe
     load, save = inversion.take("load", maybe(file)), inversion.take("save", maybe(file))
     written = top.take("output", maybe(file), None, needed="a folder for results" if whole and output is None else "")
     lines = {**top.lines, **{f"inversion.{key}": line for key, line in inversion.lines.items()}}
+    # `videograin invert` makes the file that inversion.load names, so it needs the prompt all the same.
+    described = "a description of the source video" if load is None or not whole else ""
     spec = EditSpec(
         path=path,
         video=top.take("video", file, Path(), needed="the path of a video"),
-        source_prompt=top.take("source_prompt", text, "", needed="" if load else "a description of the source video"),
+        source_prompt=top.take("source_prompt", text, "", needed=described),
         prompt=top.take("prompt", text, "", needed="a description of the edited video" if whole else ""),
         negative_prompt=top.take("negative_prompt", _any_text, ""),
         regions=_regions(top, file, whole),
@@ -145,6 +150,7 @@ def _read(top: Section, path: Path, whole: bool, output: Path | None) -> EditSpe
         dtype=top.take("dtype", choice("float32", "float16", "bfloat16"), "float32"),
         output=output or written,
         lines=lines,
+        append_phrases=top.take("append_phrases", flag, False),
     )
     for section in (frames, inversion, top):
         section.finish()

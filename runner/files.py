@@ -10,6 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+# The files of an edit in its output folder.
+RESULTS = {"edit": "edit.mp4", "side_by_side": "side_by_side.mp4", "sheet": "sheet.png", "report": "report.json"}
+
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:

@@ -6,49 +6,54 @@ the model or the prompts before the inversion starts.
 
 from __future__ import annotations
 
-import dataclasses
+import logging
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ..editing import Trajectory, TrajectoryError, composite_support
-from . import figures, sheets
+from ..editing import Trajectory, TrajectoryError
+from . import sheets
 from .editfile import EditSpec
+from .facts import chosen_settings, clip_facts, edit_figures, inversion_figures, model_facts
+from .files import RESULTS
 from .geometry import GeometryError
 from .masks import MaskError, MaskFrames, load_masks, matched_pictures, repeated
 from .pipeline import (
     EditResult,
     Region,
     RoundTrip,
+    check_model,
     check_schedule,
     decode_clip,
     edit_clip,
     inversion_steps,
     invert_clip,
     measure_round_trip,
-    noise_std,
     space_time_notes,
     with_round_trip,
 )
+from .preflight import at_line, check_start, check_target, memory_errors
 from .progress import Progress
+from .prompts import append_phrases
 from .report import build_report, write_report
 from .video import Clip, VideoError, read_clip, write_video
 from .yamlnodes import EditFileError
 
-MARGIN = 16  # pixels: "outside" in the figures is farther than this from every edited region
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the files held. control: uint8 [F, H, W, 3] of the control video or None; trajectory: the loaded one or
-    None; notes: remarks for the report."""
+    """What the files held. prompt: the global one, with appended phrases; control: uint8 [F, H, W, 3] of the control
+    video or None; trajectory: the loaded one or None; notes: remarks for the report."""
 
     clip: Clip
+    prompt: str
     regions: tuple[Region, ...]
     control: np.ndarray | None
     trajectory: Trajectory | None
@@ -65,25 +70,24 @@ class Finished:
     result: EditResult | None = None
 
 
+@memory_errors()
 def run_edit(spec: EditSpec, *, progress: Progress | None = None, model: Any = None) -> Finished:
     """Carry out an edit file; writes ``edit.mp4``, ``side_by_side.mp4``, ``sheet.png``, ``report.json`` to its output.
 
     model: an already loaded DiffusersModel; None = the one the file names.
     """
     progress = progress or Progress(quiet=True)
+    check_start(spec, device=model is None)
     inputs = read_inputs(spec, progress)
     model = model or open_model(spec, progress)
-    check_prompts(spec, model)
+    check_prompts(spec, inputs, model)
+    control = open_control(spec, inputs, model)
     trajectory, trip = _trajectory(spec, inputs, model, progress)
-    control = None
-    if spec.controlnet is not None:
-        options = {"scale": spec.controlnet.scale, "start": spec.controlnet.start, "end": spec.controlnet.end}
-        control = model.load_control(spec.controlnet.model, inputs.control, **options)
     result = edit_clip(
         model,
         inputs.clip.frames,
         trajectory,
-        spec.prompt,
+        inputs.prompt,
         inputs.regions,
         negative=spec.negative_prompt,
         sampling=spec.sampling,
@@ -101,6 +105,7 @@ def run_edit(spec: EditSpec, *, progress: Progress | None = None, model: Any = N
     return _write(spec, inputs, model, trajectory, result, measured, progress)
 
 
+@memory_errors()
 def run_invert(
     spec: EditSpec, output: str | Path | None = None, *, progress: Progress | None = None, model: Any = None
 ) -> Finished:
@@ -117,15 +122,16 @@ def run_invert(
             "add `--output inversion.safetensors`"
         )
     target = Path(target)
-    if target.suffix != ".safetensors":
-        raise ValueError(f"{target}: another ending; expected a .safetensors file; rename it")
+    check_start(spec, device=model is None, places=False)
+    check_target(spec, target, None if output else "inversion.save" if spec.save else "inversion.load")
     clip = _read_clip(spec, progress)
     model = model or open_model(spec, progress)
+    check_source(spec, model)
     trajectory, trip = _invert(spec, clip, model, progress)
     _save(trajectory, target, progress)
     report = build_report(
         command=f"videograin invert {shlex.quote(str(spec.path))}",
-        settings=_chosen(spec),
+        settings=chosen_settings(spec),
         clip=clip_facts(clip),
         model=model_facts(spec, model),
         figures=inversion_figures(trajectory, trip),
@@ -165,7 +171,14 @@ def read_inputs(spec: EditSpec, progress: Progress) -> Inputs:
             wrong.append((spec.lines["inversion.load"], f"inversion.load: {error}"))
     if wrong:
         raise EditFileError(spec.path, wrong)
-    return Inputs(clip, tuple(regions), control, trajectory, notes)
+    prompt, added = spec.prompt, ()
+    if spec.append_phrases:
+        prompt, added = append_phrases(spec.prompt, [region.phrase for region in regions])
+    if added:
+        phrases = ", ".join(map(repr, added))
+        notes = (*notes, f"append_phrases: {phrases} had no place in the prompt and was appended: {prompt!r}")
+        log.warning(notes[-1])
+    return Inputs(clip, prompt, tuple(regions), control, trajectory, notes)
 
 
 def open_model(spec: EditSpec, progress: Progress) -> Any:
@@ -179,71 +192,41 @@ def open_model(spec: EditSpec, progress: Progress) -> Any:
         return load_model(spec.model, device=device, dtype=getattr(torch, spec.dtype), config=spec.model_config)
 
 
-def check_prompts(spec: EditSpec, model: Any) -> None:
-    """Raise what the prompts, the steps or the schedule would raise after a long inversion."""
-    if spec.source_prompt:
+def check_source(spec: EditSpec, model: Any) -> Tensor:
+    """EditFileError for a source prompt or a number of steps the model cannot use; returns the inversion's sigmas."""
+    with at_line(spec, "source_prompt"):
         model.encode_prompt(spec.source_prompt)
-    model.encode_prompt(spec.negative_prompt)
-    model.encode_regions(spec.prompt, [region.phrase for region in spec.regions], splice=spec.attention.splice)
-    if spec.load is None:
-        inverted = model.sigmas(inversion_steps(spec.inversion, spec.sampling.steps))
+    with at_line(spec, "steps" if spec.inversion.steps is None else "inversion.steps"):
+        return model.sigmas(inversion_steps(spec.inversion, spec.sampling.steps))
+
+
+def check_prompts(spec: EditSpec, inputs: Inputs, model: Any) -> None:
+    """EditFileError for what the prompts, the steps or the loaded inversion would raise after a long run."""
+    with at_line(spec, "negative_prompt"):
+        model.encode_prompt(spec.negative_prompt)
+    with at_line(spec, "prompt"):
+        model.encode_regions(inputs.prompt, [r.phrase for r in inputs.regions], splice=spec.attention.splice)
+    with at_line(spec, "steps"):
+        model.sigmas(spec.sampling.steps)
+    if inputs.trajectory is None:
+        inverted = check_source(spec, model)
+    else:
+        with at_line(spec, "inversion.load"):
+            check_model(model, inputs.trajectory)
+        inverted = inputs.trajectory.sigmas
+    with at_line(spec, "steps", "inversion.steps", "inversion.load"):
         check_schedule(model, spec.sampling.steps, inverted)
 
 
-def inversion_figures(trajectory: Trajectory, trip: RoundTrip | None) -> dict[str, Any]:
-    """Round-trip PSNR (dB, against the VAE's own round trip) and std of z_T, measured now or when it was saved."""
-    if trip is not None:
-        return {"round_trip_psnr_db": trip.psnr, "noise_std": trip.noise_std}
-    saved = trajectory.extra.get("round_trip_psnr")
-    return {
-        "round_trip_psnr_db": float(saved) if saved else "not measured (inversion.check is false)",
-        "noise_std": noise_std(trajectory),
-    }
-
-
-def edit_figures(
-    spec: EditSpec, source: np.ndarray, vae: np.ndarray, result: EditResult, regions: Sequence[Region]
-) -> dict[str, Any]:
-    """How the edit kept what it had to keep, and how much it changed what it had to change."""
-    area = result.area.numpy()
-    found: dict[str, Any] = {
-        "vae_psnr_db": figures.psnr(vae, source),
-        f"outside_{MARGIN}px_psnr_db": figures.psnr_outside(result.decoded, vae, area, dilate=MARGIN),
-        f"outside_blend_{MARGIN}px_psnr_db": (
-            "not measured (blend.enabled is false)"
-            if result.blend_mask is None
-            else figures.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=MARGIN)
-        ),
-        "modulated_steps": result.modulated_steps,
-        "flicker_source": figures.flicker(source),
-        "flicker_edit": figures.flicker(result.frames),
-        "change_in_regions": [
-            figures.mean_change(result.frames, source, (region.mask > 0.5).numpy()) for region in regions
-        ],
-    }
-    if spec.composite.enabled:
-        support = composite_support(area, dilate=spec.composite.dilate, feather=spec.composite.feather)
-        found["outside_composite_identical"] = figures.equal_outside(result.frames, source, support)
-    return found
-
-
-def clip_facts(clip: Clip) -> dict[str, Any]:
-    """The clip for the report."""
-    return {
-        "path": str(clip.path),
-        "frames": len(clip.frames),
-        "fps": str(clip.fps),
-        "seconds": [round(time, 4) for time in clip.span],
-        "size": [clip.frames.shape[2], clip.frames.shape[1]],
-        "geometry": clip.geometry.describe() if clip.geometry else "",
-        "digest": clip.digest,
-        "audio": clip.has_audio,
-    }
-
-
-def model_facts(spec: EditSpec, model: Any) -> dict[str, Any]:
-    """The model for the report."""
-    return {"path": str(spec.model or "embedded"), "family": model.family, "fingerprint": model.fingerprint}
+def open_control(spec: EditSpec, inputs: Inputs, model: Any) -> Any:
+    """The ControlNet with its control video, checked against the frames; None without one."""
+    if spec.controlnet is None:
+        return None
+    options = {"scale": spec.controlnet.scale, "start": spec.controlnet.start, "end": spec.controlnet.end}
+    with at_line(spec, "controlnet", line=spec.controlnet.line, errors=(ValueError, OSError)):
+        control = model.load_control(spec.controlnet.model, inputs.control, **options)
+        control.check(len(inputs.clip.frames), inputs.clip.frames.shape[1:3])
+    return control
 
 
 def _read_clip(spec: EditSpec, progress: Progress) -> Clip:
@@ -281,10 +264,6 @@ def _trajectory(
     spec: EditSpec, inputs: Inputs, model: Any, progress: Progress
 ) -> tuple[Trajectory, RoundTrip | None]:
     if inputs.trajectory is not None:
-        try:
-            inputs.trajectory.require(family=model.family, model=model.fingerprint)
-        except TrajectoryError as error:
-            raise EditFileError(spec.path, [(spec.lines["inversion.load"], f"inversion.load: {error}")]) from None
         return inputs.trajectory, None
     trajectory, trip = _invert(spec, inputs.clip, model, progress)
     if spec.save is not None:
@@ -324,8 +303,7 @@ def _write(
     progress: Progress,
 ) -> Finished:
     clip, out = inputs.clip, spec.output
-    names = {"edit": "edit.mp4", "side_by_side": "side_by_side.mp4", "sheet": "sheet.png", "report": "report.json"}
-    files = {name: out / file for name, file in names.items()}
+    files = {name: out / file for name, file in RESULTS.items()}
     with progress.stage("write", 3) as tick:
         written = write_video(files["edit"], result.frames, clip.fps, audio_from=clip)
         tick()
@@ -336,13 +314,14 @@ def _write(
         painted = sheets.paint_regions(clip.frames, masks)
         rows = [("source", clip.frames), ("regions", painted), ("edit", result.frames)]
         legend = sheets.legend_of(inputs.regions)
-        sheets.save_png(files["sheet"], sheets.contact_sheet(rows, legend, title=spec.prompt))
+        sheets.save_png(files["sheet"], sheets.contact_sheet(rows, legend, title=inputs.prompt))
         tick()
     notes = (*clip.notes, *inputs.notes, *result.notes, *written.notes, *beside.notes)
     report = build_report(
         command=f"videograin edit {shlex.quote(str(spec.path))}",
-        settings=_chosen(spec),
+        settings=chosen_settings(spec),
         seed=spec.sampling.seed,
+        prompt=inputs.prompt,
         clip=clip_facts(clip),
         model=model_facts(spec, model),
         inversion={"prompt": trajectory.prompt, "method": trajectory.method, "steps": trajectory.steps},
@@ -355,13 +334,3 @@ def _write(
     )
     write_report(files["report"], report)
     return Finished(files, report, result)
-
-
-def _chosen(spec: EditSpec) -> dict[str, Any]:
-    """The edit file's contents for the report, without the line numbers."""
-    chosen = dataclasses.asdict(spec)
-    del chosen["lines"]
-    for part in [*chosen["regions"], chosen["controlnet"] or {}]:
-        part.pop("line", None)
-        part.pop("masks_line", None)
-    return chosen

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IMAGES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
+LOSSY = (".jpg", ".jpeg", ".webp")
+# Lossy files are never quite black: video rounding leaves 1 of 255 levels in flat areas, JPEG and WebP up to 2
+# (measured down to quality 50). Any value above 0 counts as touched, so without this margin of 5 levels, at black and
+# at white, whole pictures would. Within 8 pixels of an edge ringing can exceed it and widen a mask a little: PNG is
+# exact.
+COMPRESSION_NOISE = 0.02
 COLOUR_TOLERANCE = 40  # per channel, of 255: what yuv420p video leaves of a flat colour
 
 
@@ -101,8 +107,7 @@ class MaskVideo:
         stack = []
         for picture in matched_pictures(self.file, frames):
             grey = picture.astype(np.float32).mean(axis=2) / 255
-            # Video rounding leaves 1/255 in black: without this every pixel of the frame would count as touched.
-            stack.append(geometry.mask(np.clip((grey - 0.02) / 0.96, 0, 1), str(self.file)))
+            stack.append(geometry.mask(_without_noise(grey), str(self.file)))
         return repeated(stack, frames)
 
 
@@ -227,8 +232,18 @@ def _open(file: Path):
     return image
 
 
+def _without_noise(grey: np.ndarray) -> np.ndarray:
+    """Values in [0, 1] from lossy files, stretched so that COMPRESSION_NOISE at either end becomes exactly 0 and 1."""
+    return np.clip((grey - COMPRESSION_NOISE) / (1 - 2 * COMPRESSION_NOISE), 0, 1)
+
+
 def _grey(file: Path) -> np.ndarray:
-    """A mask image as float32 [H, W] in [0, 1]."""
+    """A mask image as float32 [H, W] in [0, 1], without the compression noise of lossy files."""
+    grey = _stored_grey(file)
+    return _without_noise(grey) if file.suffix.lower() in LOSSY else grey
+
+
+def _stored_grey(file: Path) -> np.ndarray:
     image = _open(file)
     if image.mode in ("I", "I;16", "F"):
         values = np.asarray(image).astype(np.float32)

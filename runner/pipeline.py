@@ -10,7 +10,6 @@ The steps of method.md 2 as small functions that hand each other plain values::
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,18 +19,40 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention import Layout, Modulation, Schedule, normalise_mask
-from ..editing import SAMPLERS, Trajectory, invert, latent_mask, sample_euler
+from ..attention import normalise_mask
+from ..editing import SAMPLERS, Trajectory, TrajectoryError, invert, latent_mask, sample_euler
 from ..editing import blend as blended
 from ..editing import composite as composited
 from .figures import psnr
+from .regions import Region, build_modulation, edited_area, kept_area, modulated_steps, region_notes
 from .settings import Attention, Blend, Composite, Inversion, Sampling
 from .video import frames_digest
 
 if TYPE_CHECKING:
     from .progress import Progress
 
-log = logging.getLogger(__name__)
+__all__ = [
+    "EditResult",
+    "PipelineError",
+    "Region",
+    "RoundTrip",
+    "check_frames",
+    "check_model",
+    "check_schedule",
+    "decode_clip",
+    "edit_clip",
+    "edited_area",
+    "encode_clip",
+    "inversion_steps",
+    "invert_clip",
+    "kept_area",
+    "measure_round_trip",
+    "noise_std",
+    "space_time_notes",
+    "starting_noise",
+    "with_round_trip",
+]
+
 BATCH = 4  # frames that go through the VAE at once: keeps its memory flat and gives the progress bar its steps
 
 
@@ -40,26 +61,12 @@ class PipelineError(ValueError):
 
 
 @dataclass(frozen=True)
-class Region:
-    """One region of an edit.
-
-    phrase: its local prompt, which occurs in the global prompt. mask: float or bool, [H, W] (static) or [F, H, W], 1 =
-    inside. preserve: keeps its own label in the attention, but its pixels stay the source's. strength: in [0, 1],
-    scales the modulation of this region alone.
-    """
-
-    phrase: str
-    mask: Tensor
-    preserve: bool = False
-    strength: float = 1.0
-
-
-@dataclass(frozen=True)
 class EditResult:
     """frames: the finished edit, uint8 [F, H, W, 3]; decoded: the same before the pixel composite; latents: float32
     [F, C, h, w]; area: float32 [F, H, W], 1 where the edit was allowed, or None without regions; blend_mask: what the
     latent blend used, float32 [F, h, w], or None; spans: the token positions of each phrase; notes: warnings;
-    modulated_steps: in how many steps the attention was modulated."""
+    modulated_steps: in how many steps the attention was modulated; keep: float32 [F, H, W], 1 where a preserved region
+    is on top (bit-identical to the source in ``frames`` where the composite is on), or None without regions."""
 
     frames: np.ndarray
     decoded: np.ndarray
@@ -69,6 +76,7 @@ class EditResult:
     spans: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
     modulated_steps: int = 0
+    keep: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +193,7 @@ def invert_clip(
             family=model.family,
             model_id=model.fingerprint,
             source=frames_digest(frames),
-            extra=space_time_notes(attention),
+            extra={**space_time_notes(attention), "dtype": dtype_name(model)},
         )
 
 
@@ -195,6 +203,26 @@ def space_time_notes(attention: Attention) -> dict[str, str]:
     if attention.mode == "key_frames":
         notes["anchors"] = str(attention.anchors)
     return notes
+
+
+def dtype_name(model: Any) -> str:
+    """The dtype the UNet runs in, such as ``float32``."""
+    return str(model.unet.dtype).removeprefix("torch.")
+
+
+def check_model(model: Any, trajectory: Trajectory) -> None:
+    """Raise TrajectoryError unless ``trajectory`` was made with this model. The same weights rounded to another dtype
+    are another model to the fingerprint: where the dtype differs, the error says so and what to set."""
+    try:
+        trajectory.require(family=model.family, model=model.fingerprint)
+    except TrajectoryError as error:
+        made, now = trajectory.extra.get("dtype", ""), dtype_name(model)
+        if made in ("", now):
+            raise
+        raise TrajectoryError(
+            f"{error} The inversion was made in {made}, the edit runs in {now}: the same weights in another dtype "
+            f"count as another model; set dtype to {made}, or invert again in {now}."
+        ) from None
 
 
 def noise_std(trajectory: Trajectory) -> float:
@@ -227,42 +255,12 @@ def with_round_trip(trajectory: Trajectory, trip: RoundTrip) -> Trajectory:
     return replace(trajectory, extra={**trajectory.extra, **notes})
 
 
-def edited_area(regions: Sequence[Region], size: tuple[int, int], frames: int) -> Tensor:
-    """Where the edit is allowed: float32 [F, H, W]. Regions are laid on top of each other in their order; an edited one
-    adds its mask, a preserved one takes its mask away again."""
-    area = torch.zeros(frames, *size)
-    for number, region in enumerate(regions, 1):
-        mask = _at_size(normalise_mask(region.mask, frames, f"region {number}"), size)
-        area = area * (1 - mask) if region.preserve else torch.maximum(area, mask)
-    return area
-
-
-def _at_size(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(mask.shape[-2:]) == tuple(size):
-        return mask
-    return torch.nn.functional.interpolate(mask[:, None], size, mode="area")[:, 0]
-
-
-def build_modulation(
-    masks: Sequence[Tensor], text_labels: Tensor, attention: Attention, strengths: Sequence[float]
-) -> Modulation:
-    """The Modulation of these settings. masks: one [F, H, W] per region; text_labels: int64 [tokens]."""
-    span = {"power": attention.power, "start": attention.start, "end": attention.end}
-    return Modulation(
-        layout=Layout(masks),
-        text_labels=text_labels,
-        self_schedule=Schedule(attention.self_strength, **span),
-        cross_schedule=Schedule(attention.cross_strength, **span),
-        self_halves=attention.self_halves,
-        cross_halves=attention.cross_halves,
-        background=attention.background,
-        region_strength=tuple(strengths),
-    )
-
-
-def starting_noise(trajectory: Trajectory, sigma: float, area: Tensor | None, sampling: Sampling) -> Tensor:
-    """The latent the edit starts from: the inverted one at ``sigma``, and inside ``area`` (None = everywhere) the part
-    ``variation`` of it drawn afresh from the seed. Variance is kept: z = sqrt(1 - v^2) z_inverted + v z_fresh."""
+def starting_noise(
+    trajectory: Trajectory, sigma: float, area: Tensor | None, sampling: Sampling, *, keep: Tensor | None = None
+) -> Tensor:
+    """The latent the edit starts from: the inverted one at ``sigma``, and inside ``area`` (None = everywhere) without
+    ``keep`` the part ``variation`` of it drawn afresh from the seed. Variance is kept: z = sqrt(1 - v^2) z_inverted +
+    v z_fresh (in cells that are kept in part it is a little lower)."""
     x = trajectory.at(sigma)
     if sampling.variation == 0:
         return x
@@ -271,7 +269,7 @@ def starting_noise(trajectory: Trajectory, sigma: float, area: Tensor | None, sa
     mixed = (1 - sampling.variation**2) ** 0.5 * x + sampling.variation * fresh
     if area is None:
         return mixed
-    mask = latent_mask(area, tuple(x.shape[-2:]), 0)[:, None]
+    mask = latent_mask(area, tuple(x.shape[-2:]), 0, keep=keep)[:, None]
     return x + mask * (mixed - x)
 
 
@@ -304,14 +302,13 @@ def edit_clip(
     unit = model.scale_factor
     trajectory.require(
         frames=count,
-        family=model.family,
-        model=model.fingerprint,
         source=frames_digest(frames),
         size=(size[0] // unit, size[1] // unit),
     )
+    check_model(model, trajectory)
     check_schedule(model, sampling.steps, trajectory.sigmas)
     masks = [normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)]
-    area = edited_area(regions, size, count) if regions else None
+    area, keep = (edited_area(regions, size, count), kept_area(regions, size, count)) if regions else (None, None)
 
     if regions:
         encoded, spans, labels = model.encode_regions(prompt, [r.phrase for r in regions], splice=attention.splice)
@@ -323,13 +320,13 @@ def edit_clip(
 
     sampler, mask = SAMPLERS[sampling.sampler], None
     if blend.enabled and area is not None:
-        mask = latent_mask(area, grid, blend.feather)
+        mask = latent_mask(area, grid, blend.feather, keep=keep)
         sampler = blended(sampler, trajectory, mask, start=blend.start, end=blend.end, t_of=model.levels.t)
 
     sigmas = model.sigmas(sampling.steps)
-    active = modulated_steps(model, modulation, sigmas)
-    notes = _notes(regions, masks, attention, active, len(sigmas) - 1)
-    noise = starting_noise(trajectory, float(sigmas[0]), area, sampling)
+    active = modulated_steps(model, modulation, sigmas, sampling.guidance)
+    notes = region_notes(regions, masks, attention, sampling.guidance, active, len(sigmas) - 1)
+    noise = starting_noise(trajectory, float(sigmas[0]), area, sampling, keep=keep)
     denoiser = model.denoiser(
         encoded,
         frames=count,
@@ -346,39 +343,6 @@ def edit_clip(
     decoded = decode_clip(model, latents, progress=progress)
     finished = decoded
     if composite.enabled and area is not None:
-        finished = composited(frames, decoded, area, dilate=composite.dilate, feather=composite.feather)
+        finished = composited(frames, decoded, area, dilate=composite.dilate, feather=composite.feather, keep=keep)
     places = tuple(tuple(span) for span in spans)
-    return EditResult(finished, decoded, latents, area, mask, places, tuple(notes), active)
-
-
-def modulated_steps(model: Any, modulation: Modulation | None, sigmas: Tensor) -> int:
-    """In how many steps of a schedule [S + 1] self- or cross-attention is modulated."""
-    if modulation is None:
-        return 0
-    levels = [model.levels.t(float(sigma)) for sigma in sigmas[:-1]]
-    return sum(max(modulation.self_schedule.xi(t), modulation.cross_schedule.xi(t)) > 0 for t in levels)
-
-
-def _notes(
-    regions: Sequence[Region], masks: Sequence[Tensor], attention: Attention, active: int, steps: int
-) -> list[str]:
-    """Things that are allowed but that the user probably did not mean; logged and kept for the report."""
-    notes = []
-    for number, (region, mask) in enumerate(zip(regions, masks), 1):
-        empty = [frame for frame, one in enumerate(mask) if not bool(one.any())]
-        if empty:
-            some = f"{len(empty)} of {len(mask)} frames, first {empty[0]}"
-            which = "every frame" if len(empty) == len(mask) else some
-            notes.append(f"region {number} ({region.phrase!r}) has an empty mask in {which}: nothing is edited there")
-        if region.strength == 0:
-            notes.append(f"region {number} ({region.phrase!r}) has strength 0: its attention is not modulated")
-    if regions and attention.self_strength == attention.cross_strength == 0:
-        notes.append("self_strength and cross_strength are both 0: attention is not modulated at all")
-    elif regions and active == 0:
-        notes.append(
-            f"none of the {steps} steps lies between attention.start {attention.start:g} and attention.end "
-            f"{attention.end:g}: attention is not modulated at all; take more steps or a wider range"
-        )
-    for note in notes:
-        log.warning(note)
-    return notes
+    return EditResult(finished, decoded, latents, area, mask, places, tuple(notes), active, keep)

@@ -1,6 +1,7 @@
 """One progress bar per long stage, and the seconds each stage took.
 
-On a terminal: a tqdm bar with step and time left. Elsewhere (a log, a pipe): one line when a stage ends.
+On a terminal: a tqdm bar with step and time left. Elsewhere (a log, a pipe), and for a stage that has no steps to
+count: one line when it ends.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class Progress:
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Callable[..., None]]:
         """Yield ``tick(info=None)``, to be called once per step; it takes the dict of a k-diffusion callback, and a
-        stage of unknown length (total None) needs no ticks."""
-        bar = self._bar(name, total) if self.bars and not self.quiet else None
+        stage of unknown length (total None) needs no ticks: it gets a line, on a terminal too."""
+        bar = self._bar(name, total) if total and self.bars and not self.quiet else None
         with self.timer.stage(name):
             begin = time.perf_counter()
             try:
@@ -64,7 +65,7 @@ class Progress:
         if not self.quiet:
             print(text, file=self.stream, flush=True)
 
-    def _bar(self, name: str, total: int | None) -> Any:
+    def _bar(self, name: str, total: int) -> Any:
         from tqdm import tqdm
 
         return tqdm(total=total, desc=f"{name:<16}", unit="step", file=self.stream, dynamic_ncols=True, leave=True)

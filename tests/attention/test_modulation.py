@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
+
 from videograin.attention import modulated_attention, plain_attention, reference_attention, row_range
+from videograin.attention.modulation import match_labels
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -132,6 +134,20 @@ def test_only_equality_of_labels_counts():
     torch.testing.assert_close(out, modulated_attention(q, k, v, q_labels, k_labels, strength), atol=1e-6, rtol=0)
 
 
+@given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 40), st.integers(0, 12))
+def test_labels_that_meet_are_numbered_in_rising_order_small_or_large(seed, rows, keys, regions):
+    g = torch.Generator().manual_seed(seed)
+    q_labels = torch.randint(-1, regions + 1, (2, rows), generator=g)
+    k_labels = torch.randint(-1, regions + 2, (2, keys), generator=g)
+    meet = sorted((set(q_labels.flatten().tolist()) & set(k_labels.flatten().tolist())) - {-1})
+    large = [torch.where(labels < 0, -1, labels * 10**6 + 5000) for labels in (q_labels, k_labels)]  # sorted
+    for matched in (match_labels(q_labels, k_labels), match_labels(*large)):
+        assert matched.count == len(meet)
+        for labels, index in ((q_labels, matched.q), (k_labels, matched.k)):
+            expected = [[meet.index(label) if label in meet else -1 for label in row] for row in labels.tolist()]
+            assert index.tolist() == expected
+
+
 def test_equal_labels_attract_and_different_ones_repel():
     q, k, v, _, _, _ = draw_case(5, rows=12, keys=12)
     labels = (torch.arange(12) % 2).expand(2, -1)
@@ -159,11 +175,17 @@ def test_inputs_are_left_alone_and_may_be_strided():
 
 
 class _Watch(TorchDispatchMode):
-    """Remembers the most elements of any tensor that an operation returned, and the most channels of a 4-d one."""
+    """Remembers the operations, the most elements of any tensor that one returned, and the most channels of a 4-d one.
+    """
 
     largest = widest = 0
 
+    def __init__(self):
+        super().__init__()
+        self.operations = set()
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.operations.add(func.overloadpacket.__name__)
         out = func(*args, **(kwargs or {}))
         for x in out if isinstance(out, (tuple, list)) else (out,):
             if isinstance(x, torch.Tensor):
@@ -181,6 +203,18 @@ def test_the_fused_form_never_builds_the_logits():
     with _Watch() as watch:
         modulated_attention(*case, "reference")
     assert watch.largest >= 512 * 512  # the watch does see them
+
+
+def test_small_labels_are_counted_and_not_sorted():
+    sorting = {"sort", "unique", "_unique2", "searchsorted", "isin"}
+    q, k, v, q_labels, k_labels, strength = draw_case(11)
+    with _Watch() as watch:
+        modulated_attention(q, k, v, q_labels, k_labels, strength)
+    assert "bincount" in watch.operations
+    assert not sorting & watch.operations
+    with _Watch() as watch:
+        modulated_attention(q, k, v, q_labels * 10**6 + 10**6 - 1, k_labels * 10**6 + 10**6 - 1, strength)
+    assert sorting & watch.operations  # the watch does see them
 
 
 def test_many_labels_of_which_few_meet_stay_narrow():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from videograin.attention import Layout, Modulation, Schedule, SpaceTime, space_time_attention
 
 HEADS, WIDTH, GRID, WORDS = 2, 16, (3, 5), 7

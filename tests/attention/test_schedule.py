@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from videograin.attention import CROSS, MAX_XI, SELF, NoiseLevels, Schedule
 
 # Stable Diffusion's "scaled linear" betas.

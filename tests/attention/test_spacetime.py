@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from videograin.attention import SpaceTime, space_time_attention
 
 MODES = ("full", "sparse_causal", "key_frames", "per_frame")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from videograin.attention import PhraseNotFound, find_phrases, splice, text_labels
 
 BEGIN, END = 100, 101

@@ -195,3 +195,45 @@ def test_bad_composites():
     for name in ("dilate", "feather"):
         with pytest.raises(CompositeError, match=f"{name}: expected a number >= 0, got -2"):
             composite(source, edited, mask, **{name: -2})
+
+
+# --- keep -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_what_is_kept_stays_the_source_inside_the_region_and_its_borders(dtype):
+    source, edited = pictures(dtype)
+    mask, keep = np.zeros((2, 24, 30), bool), np.zeros((2, 24, 30), np.float32)
+    mask[:, :, :12] = True
+    keep[:, 10:14], keep[:, 15] = 1, 0.5  # row 15 is not more than a half
+    done = composite(source, edited, mask, dilate=2, feather=3, keep=torch.from_numpy(keep).numpy())
+    plain = composite(source, edited, mask, dilate=2, feather=3)
+    assert (done[:, 10:14] == source[:, 10:14]).all()
+    rest = np.r_[0:10, 14:24]
+    assert (done[:, rest] == plain[:, rest]).all()
+    support = composite_support(mask, dilate=2, feather=3, keep=keep)
+    assert not support[:, 10:14].any()
+    assert support[:, 15, :17].all()
+    assert (done[~support] == source[~support]).all()
+
+
+def test_a_cell_is_kept_by_its_share():
+    union, keep = torch.ones(1, 32, 32), torch.zeros(1, 32, 32)
+    keep[:, 8:16], keep[:, 16:22] = 1, 254 / 255
+    mask = latent_mask(union, (4, 4), 1.0, keep=keep)[0]
+    torch.testing.assert_close(mask[:, 0], torch.tensor([1.0, 0.0, 0.25, 1.0]))
+    assert (mask[1] == 0).all()
+    beside = latent_mask(dot(32, 32, 4, 4), (4, 4), 2.0, keep=keep)[0]  # the feather does not reach over it
+    assert beside[1].tolist() == [0, 0, 0, 0]
+    assert beside[2, 0] == pytest.approx(0.25 / 3)
+
+
+def test_keep_has_the_shape_of_its_mask():
+    for call in (
+        lambda keep: latent_mask(torch.ones(1, 16, 16), (2, 2), keep=keep),
+        lambda keep: composite_weight(torch.ones(1, 16, 16), keep=keep),
+    ):
+        with pytest.raises(CompositeError, match=r"keep: expected \[F, H, W\] = \[1, 16, 16\].*got \[2, 16, 16\]"):
+            call(torch.ones(2, 16, 16))
+        with pytest.raises(CompositeError, match="keep: expected values from 0 to 1"):
+            call(torch.full((1, 16, 16), 255.0))

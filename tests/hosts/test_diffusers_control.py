@@ -1,10 +1,13 @@
 """ControlNet: residuals per frame and per chunk, as diffusers' own pipeline adds them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+
+from videograin.attention import Schedule
 from videograin.editing.samplers import sample_euler
 
 F, H, W = 2, 4, 6
@@ -81,6 +84,24 @@ def test_control_acts_in_its_part_of_the_run_only(sd1, folder, frames, x):
             sigma = sd1.levels.sigmas[timestep]
             assert torch.equal(early(x, sigma), plain(x, sigma)) is not acts
             assert torch.equal(never(x, sigma), plain(x, sigma))
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (0.0, 0.3), (0.3, 0.5), (0.5, 1.0), (0.019, 0.019)])
+def test_control_acts_in_exactly_the_steps_in_which_a_schedule_does(sd1, folder, frames, x, start, end):
+    """At 50 steps t = 0.981, 0.961, ..., read off float32 sigmas, so that an edge may lie on a step."""
+    control, schedule = sd1.load_control(folder, frames, start=start, end=end), Schedule(1.0, 0.0, start, end)
+    acted = []
+
+    def net(*args, **options):
+        acted.append(t)
+        return [], None
+
+    control = replace(control, net=net)
+    times = [sd1.levels.t(sigma) for sigma in sd1.sigmas(50)[:-1]]
+    for t in [*times, 0.0]:
+        control.residuals(x, None, None, None, t)
+    assert acted == [t for t in [*times, 0.0] if schedule.active(t)]
+    assert len(acted) == {1.0: 51, 0.3: 15, 0.5: 10, 0.019: 0}[end] - (25 if start == 0.5 else 0)
 
 
 def test_control_of_another_length_or_size_is_refused(sd1, folder, frames, x):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from videograin.attention import Layout, Modulation, Schedule, SpaceTime
 from videograin.editing.samplers import sample_euler
 

@@ -6,7 +6,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+
 from videograin.attention import Schedule
+from videograin.hosts import diffusers_vae
 from videograin.hosts.diffusers import ModelError, load_model
 from videograin.hosts.diffusers_load import EMBEDDED, read_schedule
 
@@ -64,7 +66,9 @@ def test_zero_terminal_snr_stays_finite(tmp_path):
     assert (offset, prediction) == (1, "epsilon")
 
 
-def test_frames_go_through_the_vae_in_slices_as_one(model):
+@pytest.mark.parametrize("at_once", [1, 4, 6])
+def test_frames_go_through_the_vae_in_slices_as_one(model, monkeypatch, at_once):
+    monkeypatch.setattr(diffusers_vae, "PIXELS_AT_ONCE", at_once * 16 * 24 + 1)
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (6, 16, 24, 3), dtype=np.uint8)
     latents = model.encode_frames(frames)
@@ -119,6 +123,17 @@ def test_fingerprint_of_fp16_weights_does_not_depend_on_the_dtype_in_use(folders
     UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float16).save_pretrained(folder / "unet")
     half, full = (load_model(folder, dtype=dtype).fingerprint for dtype in (torch.float16, torch.float32))
     assert half == full
+
+
+def test_fingerprint_of_a_float32_file_is_that_of_its_float16_loads_and_copies(folders, model, tmp_path):
+    from diffusers import UNet2DConditionModel
+
+    source = getattr(folders, model.family)
+    assert load_model(source, dtype=torch.float16).fingerprint == model.fingerprint
+    folder = tmp_path / "half"
+    shutil.copytree(source, folder)
+    UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float16).save_pretrained(folder / "unet")
+    assert load_model(folder).fingerprint == model.fingerprint
 
 
 def test_fp16_variant_files_are_found(folders, tmp_path):
@@ -238,6 +253,7 @@ def test_the_embedded_model_is_missed_by_name(monkeypatch, tmp_path):
 def test_a_folder_as_the_training_writes_it_is_the_same_in_the_stock_pipeline(tmp_path):
     """The embedded model's layout, untrained: our chain against StableDiffusionPipeline with the same weights."""
     from diffusers import StableDiffusionPipeline
+
     from videograin.editing.samplers import sample_euler
     from videograin.hosts.diffusers_world import new_modules, save_pipeline
     from videograin.world.text import build_vocabulary

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import save_file
+
 from videograin.hosts.diffusers import ModelError, load_model
 
 RESNET = {

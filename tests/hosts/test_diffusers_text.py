@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from videograin.hosts.diffusers_text import PromptError, clean_prompt, parse_weights, tokenize
 
 

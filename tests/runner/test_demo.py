@@ -28,7 +28,7 @@ def test_with_regions_it_is_right_and_without_it_is_not(out):
     assert baseline["object"] <= regions["object"] - 0.3
     clip = figures["clips"][0]
     assert clip["round_trip_psnr_db"] >= 40
-    assert clip["outside_16px_psnr_db"] >= 45
+    assert clip["outside_blend_16px_psnr_db"] >= 45
     assert clip["outside_composite_identical"] is True
 
 

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from videograin.runner.editchecks import unplaced, words
 from videograin.runner.editfile import EditFileError, load_edit
 from videograin.runner.masks import Boxes, LabelVideo, MaskFolder, MaskVideo
 from videograin.runner.settings import Attention, Blend, Inversion, Sampling, SettingError
@@ -211,25 +208,6 @@ def test_mistakes_show_without_torch_or_diffusers(folder):
     assert "edit.yaml:12: unknown key stepz" in run.stderr
 
 
-def test_words_ignore_case_space_and_weights():
-    assert words("(a Red   car:1.2), on  ((sand))") == ["a", "red", "car", ",", "on", "sand"]
-    assert words(r"a smile \(wide\)") == ["a", "smile", "(", "wide", ")"]
-
-
-def test_phrases_find_free_places():
-    assert unplaced("a cat and a cat", ["a cat", "a cat"]) == {}
-    assert unplaced("a cat and a dog", ["a cat", "a cat"]) == {1: True}
-    assert unplaced("a red carpet", ["a red car"]) == {0: False}
-    assert unplaced("cat in a hat and a cat", ["cat", "cat in a hat"]) == {}
-
-
-@given(st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=1, max_size=7), st.data())
-def test_words_of_the_prompt_itself_are_always_found(text, data):
-    begin = data.draw(st.integers(0, len(text) - 1))
-    end = data.draw(st.integers(begin + 1, len(text)))
-    assert unplaced(" ".join(text), ["  ".join(text[begin:end]).upper()]) == {}
-
-
 def test_settings_check_themselves():
     with pytest.raises(SettingError, match=r"Attention.mode: 'all' is not allowed; expected one of full"):
         Attention(mode="all")
@@ -237,3 +215,58 @@ def test_settings_check_themselves():
         Attention(start=0.6)
     with pytest.raises(SettingError, match=r"Sampling.guidance: nan"):
         Sampling(guidance=float("nan"))
+
+
+LOAD = GOOD + "inversion: {load: no.safetensors, save: new.safetensors}\n"
+
+
+def test_invert_is_the_remedy_for_a_missing_inversion(folder):
+    missing = [what for _, what in problems(folder, LOAD)]
+    assert any("does not exist" in what and "videograin invert" in what for what in missing)
+    assert any("beside inversion.load" in what for what in missing)
+    spec = load(folder, LOAD, purpose="invert")
+    assert (spec.load, spec.save) == (folder / "no.safetensors", folder / "new.safetensors")
+    text = LOAD.replace("source_prompt: a red square and a blue square on sand\n", "")
+    assert "source_prompt is missing" in one(folder, text, purpose="invert")[1]
+
+
+def test_results_that_would_replace_an_input_are_refused(folder):
+    (folder / "out").mkdir()
+    clip = (folder / "source.mp4").read_bytes()
+    for name in ("edit.mp4", "side_by_side.mp4"):
+        (folder / "out" / name).write_bytes(clip)
+        line, what = one(folder, GOOD.replace("video: source.mp4", f"video: out/{name}"))
+        assert line == 13
+        assert what.startswith("output: ")
+        assert f"{name} would replace video" in what
+        masks = GOOD.replace("{boxes: [[8, 8, 24, 24]]}", f"{{video: out/../out/{name}}}")
+        assert "would replace regions[1].masks" in one(folder, masks)[1]
+        (folder / "out" / name).unlink()
+
+
+def test_results_beside_masks_are_refused(folder):
+    (folder / "out").mkdir()
+    Image.fromarray(np.zeros((64, 96), np.uint8)).save(folder / "out" / "1.png")
+    line, what = one(folder, GOOD.replace("{boxes: [[8, 8, 24, 24]]}", "{folder: out}"))
+    assert line == 13
+    assert "sheet.png would count as a mask" in what
+    other = GOOD.replace("{boxes: [[8, 8, 24, 24]]}", "{folder: out}")
+    assert load(folder, other, output=folder / "elsewhere").output == folder / "elsewhere"
+
+
+def test_an_inversion_does_not_replace_the_model(folder):
+    (folder / "model.safetensors").write_bytes(b"weights")
+    text = GOOD + "model: model.safetensors\ninversion:\n  save: model.safetensors\n"
+    line, what = one(folder, text)
+    assert line == 16
+    assert "is the model" in what
+
+
+def test_append_phrases_lets_a_phrase_be_missing(folder):
+    text = GOOD.replace("on sand\nregions", "on sand\nappend_phrases: true\nregions")
+    text = text.replace("phrase: a yellow cross", "phrase: a white triangle")
+    assert load(folder, text).append_phrases
+    line, what = one(folder, text.replace("true", "false"))
+    assert line == 10
+    assert "or set append_phrases: true" in what
+    assert "append_phrases" not in one(folder, text.replace("a white triangle", "()"))[1]

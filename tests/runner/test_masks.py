@@ -140,6 +140,24 @@ def test_mask_video(tmp_path):
     assert float(loaded[:, 48:].max()) == 0  # black stays exactly outside after compression
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_lossy_images_lose_their_compression_noise(tmp_path, suffix):
+    rows, columns = np.mgrid[0:64, 0:96]
+    disc = (rows - 30) ** 2 + (columns - 40) ** 2 < 18**2
+    noise = np.random.default_rng(0).integers(0, 6, disc.shape)  # what compression leaves of flat black and white
+    picture = np.where(disc, 255 - noise, noise).astype(np.uint8)
+    (tmp_path / "m").mkdir()
+    Image.fromarray(picture).save(tmp_path / "m" / f"0{suffix}", quality=95)
+    stored = np.asarray(Image.open(tmp_path / "m" / f"0{suffix}").convert("L"))
+    mask = load_masks(MaskFolder(tmp_path / "m"), SAME, TWO)[0].numpy()
+    assert (stored[~disc] > 0).mean() > 0.5
+    assert (mask[(stored <= 5)] == 0).all()
+    assert (mask[(stored >= 250)] == 1).all()
+    assert np.array_equal(mask > 0.5, stored > 127)
+    png = save_all(tmp_path / "png", [picture])  # a lossless file means what it says
+    assert torch.equal(load_masks(MaskFolder(png), SAME, TWO)[0], torch.from_numpy(picture / np.float32(255)))
+
+
 @pytest.mark.parametrize("kind", ["video", "folder", "image"])
 def test_label_ids_are_exact(tmp_path, kind):
     labels = np.zeros((6, 64, 96), np.uint8)

@@ -5,13 +5,16 @@ import pytest
 import torch
 
 from videograin.editing import TrajectoryError, composite_support
+from videograin.runner import figures
 from videograin.runner.pipeline import (
     PipelineError,
     Region,
+    check_model,
     edit_clip,
     edited_area,
     encode_clip,
     invert_clip,
+    kept_area,
     measure_round_trip,
     noise_std,
     starting_noise,
@@ -53,7 +56,7 @@ def test_a_trajectory_knows_what_it_belongs_to(random_model, frames, trajectory)
     assert trajectory.latents.shape == (4, 2, 4, 8, 12)
     assert (trajectory.prompt, trajectory.family, trajectory.model) == (SOURCE, "sd1", random_model.fingerprint)
     assert trajectory.source == frames_digest(frames)
-    assert trajectory.extra == {"attention": "full"}
+    assert trajectory.extra == {"attention": "full", "dtype": "float32"}
     assert torch.equal(trajectory.clean, encode_clip(random_model, frames))
 
 
@@ -140,6 +143,67 @@ def test_areas_lie_on_top_of_each_other():
     assert top[0, 4:, :6].min() == 1
     below = edited_area([Region("hand", part, preserve=True), Region("man", whole)], (8, 8), 1)
     assert torch.equal(below, whole)
+
+
+def test_what_is_kept_follows_the_stacking_order():
+    whole, part = torch.ones(1, 8, 8), torch.zeros(8, 8)
+    part[:4] = 1
+    man, hand = Region("man", whole), Region("hand", part, preserve=True)
+    assert torch.equal(kept_area([man, hand], (8, 8), 1)[0], part)
+    assert kept_area([hand, man], (8, 8), 1).max() == 0
+    nearly = [man, Region("hand", part * (254 / 255), preserve=True)]
+    assert torch.equal(kept_area(nearly, (8, 8), 1)[0], part)
+    assert torch.equal(edited_area(nearly, (8, 8), 1)[0], 1 - part)
+    ring = Region("ring", torch.where(part > 0, 0.0, 0.4), preserve=True)  # less than half covered: not kept
+    assert kept_area([man, ring], (8, 8), 1).max() == 0
+
+
+@pytest.mark.parametrize("value", [1.0, 254 / 255])
+@pytest.mark.parametrize("top", [True, False])
+def test_preserved_pixels_are_the_sources_bit_for_bit(random_model, frames, trajectory, value, top):
+    """A band of 12 pixels, thinner than the borders that grow over it from both sides (dilate 8, feather 8)."""
+    whole, band = torch.ones(2, 64, 96), torch.zeros(2, 64, 96)
+    band[:, 26:38], band[1, :, :10] = value, 0
+    stack = [Region("a green circle", whole), Region("a yellow cross", band, preserve=True)]
+    result = edit_clip(
+        random_model, frames, trajectory, PROMPT, stack if top else stack[::-1], sampling=FEW, blend=Blend(feather=3)
+    )
+    kept = band.numpy() > 0
+    changed = (result.frames != frames).any(axis=3)
+    if not top:
+        assert changed[kept].any()
+        assert (result.blend_mask == 1).all()
+        assert result.keep.max() == 0
+        return
+    assert not changed[kept].any()
+    assert (result.frames[~kept] == result.decoded[~kept]).all()
+    assert changed[~kept].any()
+    assert np.array_equal(result.keep.numpy() == 1, kept)
+    rows = torch.tensor([1, 1, 1, 0.25, 0.25, 1, 1, 1])  # rows 26 to 37: six of the eight pixels of cells 3 and 4
+    torch.testing.assert_close(result.blend_mask[0], rows[:, None].expand(8, 12))
+
+
+def test_a_preserved_band_of_whole_cells_keeps_its_latents(random_model, frames, trajectory):
+    whole, band = torch.ones(64, 96), torch.zeros(64, 96)
+    band[24:40] = 254 / 255
+    stack = [Region("a green circle", whole), Region("a yellow cross", band, preserve=True)]
+    sampling = Sampling(steps=3, guidance=3, variation=0.5)
+    result = edit_clip(random_model, frames, trajectory, PROMPT, stack, sampling=sampling)
+    assert torch.equal(result.latents[:, :, 3:5], trajectory.clean[:, :, 3:5])
+    assert not torch.equal(result.latents[:, :, :3], trajectory.clean[:, :, :3])
+    area, sigma = edited_area(stack, (64, 96), 2), float(trajectory.sigmas[0])
+    noise = starting_noise(trajectory, sigma, area, sampling, keep=result.keep)
+    assert torch.equal(noise[:, :, 3:5], trajectory.noise[:, :, 3:5])
+
+
+def test_outside_the_blend_the_decoded_edit_is_near_the_vae(random_model, frames, trajectory):
+    corner = torch.zeros(64, 96)
+    corner[:8, :8] = 1
+    result = edit_clip(random_model, frames, trajectory, PROMPT, [Region("a green circle", corner)], sampling=FEW)
+    vae = random_model.decode_latents(trajectory.clean)
+    near = figures.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=0)
+    far = figures.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=16)
+    assert far >= near > 10
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "heun", "dpmpp_2m"])
@@ -233,6 +297,43 @@ def test_what_the_user_did_not_mean_is_noted(random_model, frames, trajectory, r
     assert any("none of the 3 steps lies between" in note for note in result.notes)
     assert any("empty mask in 1 of 2 frames, first 1" in note for note in result.notes)
     assert "empty mask" in caplog.text
+
+
+def test_halves_that_are_not_computed_modulate_nothing(random_model, frames, trajectory, regions):
+    def run(guidance, **attention):
+        attention, sampling = Attention(end=1.0, **attention), Sampling(steps=3, guidance=guidance)
+        return edit_clip(random_model, frames, trajectory, PROMPT, regions, sampling=sampling, attention=attention)
+
+    every = run(3, self_halves="uncond", cross_halves="uncond")
+    assert (every.modulated_steps, every.notes) == (3, ())
+    none = run(1, self_halves="uncond", cross_halves="uncond")
+    assert none.modulated_steps == 0
+    assert [note.split(",")[0] for note in none.notes] == [
+        "attention.self_halves is uncond",
+        "attention.cross_halves is uncond",
+    ]
+    plain = run(1, self_strength=0.0, cross_strength=0.0)
+    assert torch.equal(none.latents, plain.latents)
+    cross = run(1, self_halves="uncond")
+    assert cross.modulated_steps == 3
+    assert len(cross.notes) == 1
+    assert "guidance 1 computes no unconditional half: self-attention is not modulated" in cross.notes[0]
+    assert run(1, self_halves="both").modulated_steps == 3
+
+
+def test_another_dtype_is_named_where_the_model_is_not_the_same(random_model_folder, random_model, trajectory):
+    from videograin.hosts.diffusers import load_model
+
+    half = load_model(random_model_folder, dtype=torch.bfloat16)  # float16 counts as the same model
+    message = r"made in float32, the edit runs in bfloat16: .* set dtype to float32, or invert again in bfloat16"
+    with pytest.raises(TrajectoryError, match=message):
+        check_model(half, trajectory)
+    check_model(random_model, trajectory)
+    with torch.no_grad():
+        half.unet.float().conv_in.weight.add_(1)
+    with pytest.raises(TrajectoryError, match="model: the inversion has") as caught:
+        check_model(half, trajectory)
+    assert "dtype" not in str(caught.value)
 
 
 def test_mask_counts_name_the_region(random_model, frames, trajectory):

@@ -84,3 +84,14 @@ def test_quiet_shows_nothing_and_times_all_the_same():
     progress.say("hello")
     assert stream.getvalue() == ""
     assert list(progress.timer.seconds) == ["edit"]
+
+
+@pytest.mark.parametrize("total", [None, 0])
+def test_a_stage_without_steps_is_a_plain_line_on_a_terminal_too(total):
+    stream = Terminal()
+    progress = Progress(stream=stream)
+    with progress.stage("load model", total):
+        pass
+    assert stream.getvalue().startswith("load model: 0.")
+    assert "step" not in stream.getvalue()
+    assert "\r" not in stream.getvalue()

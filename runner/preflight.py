@@ -1,0 +1,140 @@
+"""What is looked at before anything slow starts, and errors turned into what a user can act on.
+
+An edit can run for hours. So a device that is not there, or a folder that cannot be written, is found before a model is
+loaded; and an error that the edit file caused names the line of the file, whichever module found it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .editfile import EditSpec
+from .yamlnodes import EditFileError
+
+CPU_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")  # how torch names it without a type of its own
+
+
+def line_of(spec: EditSpec, *keys: str) -> int:
+    """The line of the first of ``keys`` that the edit file has (such as ``inversion.load``), else 1."""
+    return next((spec.lines[key] for key in keys if key in spec.lines), 1)
+
+
+@contextmanager
+def at_line(
+    spec: EditSpec, name: str, *others: str, line: int = 0, errors: tuple[type[Exception], ...] = (ValueError,)
+) -> Iterator[None]:
+    """Turn ``errors`` of the block into an EditFileError ``edit.yaml:LINE: name: text``.
+
+    The line is that of ``name``, or of the first of ``others`` where ``name`` is left out, or ``line`` if given.
+    """
+    try:
+        yield
+    except EditFileError:
+        raise
+    except errors as error:
+        text = " ".join(str(error).split())
+        raise EditFileError(spec.path, [(line or line_of(spec, name, *others), f"{name}: {text}")]) from error
+
+
+@contextmanager
+def memory_errors(
+    remedy: str = "lower frames.count or size, set dtype to float16 or bfloat16 on a GPU, or attention.mode to "
+    "key_frames or sparse_causal",
+) -> Iterator[None]:
+    """Turn torch's out-of-memory errors of the block (any device) into a MemoryError that says what to do."""
+    import torch
+
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if not (isinstance(error, torch.cuda.OutOfMemoryError) or any(sign in text for sign in CPU_OUT_OF_MEMORY)):
+            raise
+        what = text.splitlines()[0].rstrip(". ") if text else type(error).__name__
+        raise MemoryError(f"not enough memory ({what}); expected room for all frames at once; {remedy}") from error
+
+
+def device_problem(device: str) -> str | None:
+    """Why ``device`` (a value of the edit file's key) cannot be used here, or None."""
+    import torch
+
+    kind, _, index = device.partition(":")
+    if kind in ("auto", "cpu"):
+        return None
+    if kind == "mps":
+        count = int(torch.backends.mps.is_available())
+    else:
+        module = getattr(torch, kind, None)
+        count = module.device_count() if module is not None and module.is_available() else 0
+    if count == 0:
+        return (
+            f"{device} is not available: torch {torch.__version__} finds no such device here; expected one that it "
+            "can use; write auto or cpu, or install a torch built for it and its driver"
+        )
+    if index and int(index) >= count:
+        there = ", ".join(f"{kind}:{n}" for n in range(count))
+        return f"{device} does not exist; expected one of {there}; correct the number, or write auto"
+    return None
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why no file can be made in ``folder``, or None. Tries it, missing folders included, and leaves nothing behind: an
+    edit that fails later must not leave an empty folder."""
+    made: list[Path] = []
+    try:
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".videograin."):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        for path in made:  # innermost first; rmdir takes empty ones alone
+            with suppress(OSError):
+                path.rmdir()
+
+
+def check_start(spec: EditSpec, *, device: bool = True, places: bool = True) -> None:
+    """EditFileError with all that would fail later. device: the file's device will be used; places: its ``output`` and
+    ``inversion.save`` too."""
+    problems = []
+    if device and (wrong := device_problem(spec.device)):
+        problems.append((line_of(spec, "device"), f"device: {wrong}"))
+    if places:
+        if spec.output is not None and (wrong := unwritable(spec.output)):
+            text = f"output: {spec.output} cannot be written ({wrong}); expected a folder for the results"
+            problems.append((line_of(spec, "output"), f"{text}; choose another one, or correct its permissions"))
+        if spec.save is not None and (wrong := _no_target(spec.save)):
+            problems.append((line_of(spec, "inversion.save"), f"inversion.save: {wrong}"))
+    if problems:
+        raise EditFileError(spec.path, problems)
+
+
+def check_target(spec: EditSpec, target: Path, key: str | None) -> None:
+    """Check the file ``target`` of an inversion alone. key: the edit file's key that names it (EditFileError at its
+    line), None = the command line's ``--output`` (ValueError)."""
+    wrong = None
+    if target.suffix != ".safetensors":
+        wrong = f"{target}: another ending; expected a .safetensors file; rename it"
+    elif spec.model is not None and target.exists() and target.samefile(spec.model):
+        wrong = f"{target} is the edit's model; expected a file that replaces no input; choose another name"
+    wrong = wrong or _no_target(target)
+    if wrong and key is None:
+        raise ValueError(f"--output: {wrong}")
+    if wrong:
+        raise EditFileError(spec.path, [(line_of(spec, key), f"{key}: {wrong}")])
+
+
+def _no_target(path: Path) -> str | None:
+    """Why the file ``path`` cannot be written, or None."""
+    if path.is_dir():
+        return f"{path} is a folder; expected the name of a file; choose another name"
+    if wrong := unwritable(path.parent):
+        return (
+            f"{path} cannot be written ({wrong}); expected a folder that can be written; choose another one, or "
+            "correct its permissions"
+        )
+    return None
