@@ -33,7 +33,8 @@ train: $(STAMP)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	# torch alone first: what it needs comes from PyPI with the rest, not from PyTorch's index.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TORCH)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[runner,test]"
 	touch $(STAMP)
 

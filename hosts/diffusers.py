@@ -47,6 +47,7 @@ def load_model(
     """Load SD1.x, SD2.x (v-prediction too) or SDXL from this machine.
 
     path: a diffusers folder (with model_index.json), a single .safetensors file, or None for the embedded model.
+        A folder with a words.json takes prompts of the words in it alone: any other raises PromptError.
     dtype: of UNet and text encoders (float32, float16, bfloat16); the VAE always runs in float32.
     config: for a single file, a diffusers folder of the same model, whose configs and tokenizers are read.
     Raises ModelError (a ValueError) for anything missing, damaged or of another family.
