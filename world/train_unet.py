@@ -117,7 +117,7 @@ def train(
         if run.due(600):
             save_samples(run.average, vae, ids[:16], ids[-1:], folder / "samples.png")
             plot({"denoiser": folder / "log.jsonl"}, folder / "loss.png")
-    run.save()
+    run.finish(batch)
     save_samples(run.average, vae, ids[:16], ids[-1:], folder / "samples.png")
     return run.average
 

@@ -73,7 +73,7 @@ def train(
             back = vae.decoder(z).float()
         kl = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
         run.update(F.l1_loss(back, x) + F.mse_loss(back, x) + 1e-3 * kl, BATCH)
-    run.save()
+    run.finish(BATCH)
     best = run.average["vae"].cpu()
     with torch.no_grad():
         std = torch.cat([best.moments(to_unit(p))[0] for p in held_out.split(16)]).std().item()

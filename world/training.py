@@ -78,12 +78,21 @@ class Run:
         self._losses.append(loss.item())
         now = time.monotonic()
         if now - self._logged > 10:
-            count = len(self._losses)
-            self.log(loss=sum(self._losses) / count, rate=samples * count / (now - self._logged))
-            self._losses, self._logged = [], now
+            self._log_losses(samples)
         if now - self._saved > 120:
             self.save()
             self._saved = now
+
+    def _log_losses(self, samples: int) -> None:
+        now, count = time.monotonic(), len(self._losses)
+        if count:
+            self.log(loss=sum(self._losses) / count, rate=samples * count / (now - self._logged))
+        self._losses, self._logged = [], now
+
+    def finish(self, samples: int) -> None:
+        """Log what is left and write the last resume point."""
+        self._log_losses(samples)
+        self.save()
 
     def log(self, **values) -> None:
         line = {"step": self.step, "minutes": round(self.share * self.budget / 60, 2), "samples": self.samples}

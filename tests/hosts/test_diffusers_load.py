@@ -231,9 +231,9 @@ def test_the_embedded_model_loads_and_keeps_a_frame():
 
     model = load_model()
     assert (model.family, model.prediction, model.scale_factor) == ("sd1", "epsilon", 8)
-    frames = pair_clip(0, 1, 64).frames
+    frames = pair_clip(0, 1, 128).frames
     latents = model.encode_frames(frames)
-    assert latents.shape == (1, model.latent_channels, 8, 8)
+    assert latents.shape == (1, model.latent_channels, 16, 16)
     assert np.abs(model.decode_latents(latents).astype(int) - frames).mean() < 5
     prompt, spans, _ = model.encode_regions("a red circle and a blue square on sand", ["red circle", "blue square"])
     assert [len(span) for span in spans] == [2, 2]

@@ -78,7 +78,7 @@ def random_model(random_model_folder):
 
 @pytest.fixture
 def embedded_folder() -> Path:
-    """The model that the package ships; skipped only while it has not been trained yet."""
+    """The model that the package ships."""
     return EMBEDDED
 
 
