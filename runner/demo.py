@@ -25,7 +25,7 @@ from .files import whole_file
 from .pipeline import EditResult, Region, RoundTrip, edit_clip, invert_clip, measure_round_trip
 from .progress import Progress
 from .report import build_report, write_report
-from .settings import Composite, Sampling
+from .settings import Attention, Composite, Sampling
 from .video import read_clip, write_video
 
 FPS = Fraction(8)
@@ -112,12 +112,15 @@ def pooled(scores: Sequence[Score]) -> Score:
     return Score(*(sum(getattr(s, f) * s.count for s in scores) / count for f in ("colour", "object", "leak")), count)
 
 
-def run_clip(model: Any, task: Task, source: np.ndarray, steps: int, progress: Progress) -> Outcome:
+def run_clip(
+    model: Any, task: Task, source: np.ndarray, steps: int, attention: Attention, progress: Progress
+) -> Outcome:
     """Invert once, edit twice, judge."""
     sampling = Sampling(steps=steps, guidance=GUIDANCE)
-    trajectory = invert_clip(model, source, task.clip.caption, steps=steps, progress=progress)
-    trip = measure_round_trip(model, trajectory, progress=progress)
-    common = {"sampling": sampling, "progress": progress}
+    same = {"attention": attention, "progress": progress}
+    trajectory = invert_clip(model, source, task.clip.caption, steps=steps, **same)
+    trip = measure_round_trip(model, trajectory, **same)
+    common = {"sampling": sampling, **same}
     baseline = edit_clip(model, source, trajectory, task.prompt, **common)
     regions = [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
     edited = edit_clip(model, source, trajectory, task.prompt, regions, **common)
@@ -164,7 +167,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def edit_file(task: Task, steps: int) -> str:
+def edit_file(task: Task, steps: int, mode: str) -> str:
     """The same edit as a file for `videograin edit`."""
     lines = [
         "# The demo's edit, for `videograin edit`. Boxes are [x0, y0, x1, y1] in pixels of the source, one per frame.",
@@ -176,7 +179,7 @@ def edit_file(task: Task, steps: int) -> str:
     for text, boxes in zip(task.phrases, task.clip.boxes().tolist()):
         lines += [f"  - phrase: {text}", "    masks:", "      boxes:"]
         lines += [f"        - [{', '.join(f'{v:.1f}' for v in box)}]" for box in boxes]
-    lines += [f"steps: {steps}", f"guidance: {GUIDANCE}", "output: replayed", ""]
+    lines += [f"steps: {steps}", f"guidance: {GUIDANCE}", f"attention: {{mode: {mode}}}", "output: replayed", ""]
     return "\n".join(lines)
 
 
@@ -201,7 +204,7 @@ def moving_picture(path: Path, columns: Sequence[tuple[str, np.ndarray]], side: 
 
 
 def main(args: argparse.Namespace) -> int:
-    """The command. args: out, frames, size, seed, steps, clips, motion, quiet."""
+    """The command. args: out, frames, size, seed, steps, clips, motion, attention, quiet."""
     from ..hosts.diffusers import load_model
 
     if args.size % 8:
@@ -211,21 +214,22 @@ def main(args: argparse.Namespace) -> int:
     progress = Progress(quiet=args.quiet)
     with progress.stage("load model"):
         model = load_model()
-    outcomes, clip = [], None
+    attention = Attention(mode=args.attention)
+    outcomes = []
     for seed in range(args.seed, args.seed + args.clips):
         task = make_task(seed, args.frames, args.size, args.motion)
         path = out / ("source.mp4" if seed == args.seed else f"source_{seed}.mp4")
         write_video(path, task.clip.frames, FPS)
         clip = read_clip(path)
         progress.say(f"{task.clip.caption}  ->  {task.prompt}")
-        outcomes.append(run_clip(model, task, clip.frames, args.steps, progress))
-    files = _write(out, outcomes[0], args.steps, progress)
+        outcomes.append(run_clip(model, task, clip.frames, args.steps, attention, progress))
+    files = _write(out, outcomes[0], args.steps, attention.mode, progress)
     shown = table(outcomes)
     whole = [pooled([s for o in outcomes for s in getattr(o, n)]) for n in ("score_baseline", "score_regions")]
     report = build_report(
         command=f"videograin demo --seed {args.seed} --frames {args.frames} --size {args.size} --steps {args.steps} "
-        f"--clips {args.clips} --motion {args.motion}",
-        settings={"sampling": Sampling(steps=args.steps, guidance=GUIDANCE), "motion": args.motion},
+        f"--clips {args.clips} --motion {args.motion} --attention {args.attention}",
+        settings={"sampling": Sampling(steps=args.steps, guidance=GUIDANCE), "attention": attention},
         seed=args.seed,
         table=shown.split("\n"),
         model={"family": model.family, "fingerprint": model.fingerprint},
@@ -260,7 +264,7 @@ def _facts(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _write(out: Path, first: Outcome, steps: int, progress: Progress) -> list[Path]:
+def _write(out: Path, first: Outcome, steps: int, mode: str, progress: Progress) -> list[Path]:
     source, baseline, edited = first.source, first.baseline.frames, first.regions.frames
     files = [out / name for name in ("edit.mp4", "baseline.mp4", "side_by_side.mp4", "sheet.png", "demo.gif")]
     with progress.stage("write"):
@@ -274,5 +278,5 @@ def _write(out: Path, first: Outcome, steps: int, progress: Progress) -> list[Pa
         moving_picture(files[4], [("source", source), ("global prompt alone", baseline), ("with regions", edited)])
         edit = out / "edit.yaml"
         with whole_file(edit) as temporary:
-            temporary.write_text(edit_file(first.task, steps), encoding="utf-8")
+            temporary.write_text(edit_file(first.task, steps, mode), encoding="utf-8")
     return [*files, edit]
