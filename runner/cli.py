@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", default="out/demo", metavar="DIR", help="folder for the results (default: %(default)s)")
     demo.add_argument("--frames", type=_at_least(2), default=8, help="frames of the clip (default: %(default)s)")
     demo.add_argument("--size", type=_at_least(64), default=128, help="side in pixels, 8 n (default: %(default)s)")
-    demo.add_argument("--seed", type=_at_least(0), default=6, help="seed of the clip (default: %(default)s)")
+    demo.add_argument("--seed", type=_at_least(0), default=1, help="seed of the clip (default: %(default)s)")
     demo.add_argument("--steps", type=_at_least(1), default=50, help="denoising steps (default: %(default)s)")
     demo.add_argument(
         "--clips", type=_at_least(1), default=1, help="edit this many clips, seeds on from --seed (default: 1)"
