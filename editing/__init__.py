@@ -4,6 +4,7 @@ from .blend import BlendError, Reference, blend
 from .checks import DenoiserError, LatentError, SigmaError
 from .composite import CompositeError, composite, composite_support, composite_weight, latent_mask
 from .inversion import METHODS, invert
+from .regions import Region, edited_area, kept_area
 from .samplers import SAMPLERS, sample_dpmpp_2m, sample_euler, sample_heun
 from .trajectory import Trajectory, TrajectoryError
 
@@ -15,6 +16,7 @@ __all__ = [
     "DenoiserError",
     "LatentError",
     "Reference",
+    "Region",
     "SigmaError",
     "Trajectory",
     "TrajectoryError",
@@ -22,7 +24,9 @@ __all__ = [
     "composite",
     "composite_support",
     "composite_weight",
+    "edited_area",
     "invert",
+    "kept_area",
     "latent_mask",
     "sample_dpmpp_2m",
     "sample_euler",

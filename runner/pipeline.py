@@ -20,11 +20,21 @@ import torch
 from torch import Tensor
 
 from ..attention import normalise_mask
-from ..editing import SAMPLERS, Trajectory, TrajectoryError, invert, latent_mask, sample_euler
+from ..editing import (
+    SAMPLERS,
+    Region,
+    Trajectory,
+    TrajectoryError,
+    edited_area,
+    invert,
+    kept_area,
+    latent_mask,
+    sample_euler,
+)
 from ..editing import blend as blended
 from ..editing import composite as composited
 from .figures import psnr
-from .regions import Region, build_modulation, edited_area, kept_area, modulated_steps, region_notes
+from .regions import build_modulation, modulated_steps, region_notes
 from .settings import Attention, Blend, Composite, Inversion, Sampling
 from .video import frames_digest
 

@@ -1,0 +1,12 @@
+"""The pack's own link types. Any pack may produce or read the values: they are plain, immutable and documented.
+
+VIDEOGRAIN_REGIONS: tuple of `editing.Region`, in layering order (later = on top).
+VIDEOGRAIN_INVERSION: `editing.Trajectory`, one inverted clip.
+"""
+
+from comfy_api.latest import io
+
+CATEGORY = "VideoGrain"
+
+Regions = io.Custom("VIDEOGRAIN_REGIONS")
+Inversion = io.Custom("VIDEOGRAIN_INVERSION")

@@ -1,0 +1,66 @@
+"""Tests inside the real ComfyUI: in this process (on the CPU) and over HTTP against a started server.
+
+The checkout is looked for in COMFYUI_PATH, two folders above the pack (custom_nodes/<pack>), and ~/comfy/ComfyUI; its
+requirements must be installed beside the tests' own (`make host` does both but for the checkout). Without it nothing in
+this folder is collected, and the header says so in one line.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+PACK = Path(__file__).resolve().parents[2]
+# One of each kind of what ComfyUI's requirements bring and the pack's own do not.
+NEEDED = ("aiohttp", "torchsde", "torchvision", "spandrel", "comfyui_frontend_package")
+
+
+def find_comfyui() -> tuple[Path | None, str]:
+    """(the checkout or None, one line that says what was found)."""
+    places = [Path(p) for p in [os.environ.get("COMFYUI_PATH", "")] if p]
+    places += [PACK.parents[1], Path.home() / "comfy" / "ComfyUI"]
+    found = next((p for p in places if (p / "comfy" / "model_patcher.py").is_file()), None)
+    if found is None:
+        return None, "host tests skipped: no ComfyUI in COMFYUI_PATH, two folders up, or ~/comfy/ComfyUI"
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        return None, f"host tests skipped: ComfyUI at {found}, but this Python lacks {', '.join(missing)}: `make host`"
+    return found, f"host tests: ComfyUI at {found}"
+
+
+COMFYUI, FOUND = find_comfyui()
+if COMFYUI is None:
+    collect_ignore_glob = ["test_*.py"]
+
+
+def boot(path: Path) -> None:
+    """Make `import comfy` work in this process, on the CPU. The arguments are read at the first import."""
+    sys.path.insert(0, str(path))
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    argv, sys.argv = sys.argv, ["main.py", "--cpu", "--disable-api-nodes"]
+    try:
+        import comfy.cli_args  # noqa: F401  (reads sys.argv)
+    finally:
+        sys.argv = argv
+
+
+if COMFYUI is not None:
+    boot(COMFYUI)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(item.fspath).is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.host)
+
+
+@pytest.fixture(scope="session")
+def comfyui() -> Path:
+    """The ComfyUI checkout."""
+    return COMFYUI
