@@ -1,4 +1,5 @@
 # Two commands for a fresh machine with Python 3.11: `make demo` and `make test`. Each makes its own .venv.
+# `make host` runs the tests inside a ComfyUI checkout (COMFYUI=...), in a second environment that has its requirements.
 #
 # TORCH says which torch to install. The default is a CPU build of the version the tests are run with (on Linux PyPI
 # alone would bring gigabytes of CUDA; where PyTorch's own index cannot be reached, pip goes on without it). For a GPU:
@@ -9,18 +10,23 @@ TORCH ?= torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+COMFYUI ?= $(HOME)/comfy/ComfyUI
+HOST := .venv/host
 
 # OpenMP threads that spin while they wait starve each other on small shared machines.
 export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: demo test lint evaluate train clean
+.PHONY: demo test host lint evaluate train clean
 
 demo: $(STAMP)
 	$(BIN)/videograin demo --out out/demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+host: $(HOST)/comfyui
+	VIDEOGRAIN_SLOW=1 OMP_NUM_THREADS=1 COMFYUI_PATH="$(COMFYUI)" $(HOST)/bin/python -m pytest tests/host
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -37,6 +43,11 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TORCH)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[runner,test]"
 	touch $(STAMP)
+
+$(HOST)/comfyui: pyproject.toml tools/install_host.sh
+	$(MAKE) VENV=$(HOST) $(HOST)/installed
+	sh tools/install_host.sh $(HOST)/bin/python "$(COMFYUI)"
+	touch $@
 
 clean:
 	rm -rf $(VENV) out

@@ -135,6 +135,21 @@ class NoiseLevels:
         log_sigma = torch.lerp(self._log_sigmas[low], self._log_sigmas[low + 1], position - low)
         return float(log_sigma.exp())
 
+    def leading(self, steps: int, offset: int = 1) -> Tensor:
+        """Stable Diffusion's DDIM schedule: float32 [steps + 1], descending, last 0.
+
+        "Leading" spacing: timesteps offset, offset + T // steps, ...; of 1000 levels 50 steps take 981, 961, ..., 1.
+        Where `steps` divides T and offset is 1 this is ComfyUI's ddim_uniform.
+
+        Raises:
+            ValueError: steps < 1, or so many that the first timestep would lie above T - 1.
+        """
+        ratio = len(self) // steps if steps >= 1 else 0
+        if not ratio or (steps - 1) * ratio + offset >= len(self):
+            raise ValueError(f"steps must lie between 1 and {len(self) - max(1, offset)}; got {steps}.")
+        timesteps = torch.arange(steps - 1, -1, -1) * ratio + offset
+        return torch.cat([self.sigmas[timesteps], torch.zeros(1)])
+
 
 def _one_level(sigma) -> float:
     if isinstance(sigma, Tensor):

@@ -1,12 +1,12 @@
 """Inversion, blend and composite: everything around the denoiser, for any host (torch; cv2 and safetensors lazily)."""
 
-from .blend import BlendError, Reference, blend
+from .blend import BlendError, Reference, activity, blend
 from .checks import DenoiserError, LatentError, SigmaError
 from .composite import CompositeError, composite, composite_support, composite_weight, latent_mask
 from .inversion import METHODS, invert
 from .regions import Region, edited_area, kept_area
 from .samplers import SAMPLERS, sample_dpmpp_2m, sample_euler, sample_heun
-from .trajectory import Trajectory, TrajectoryError
+from .trajectory import Trajectory, TrajectoryError, space_time_notes
 
 __all__ = [
     "METHODS",
@@ -20,6 +20,7 @@ __all__ = [
     "SigmaError",
     "Trajectory",
     "TrajectoryError",
+    "activity",
     "blend",
     "composite",
     "composite_support",
@@ -31,4 +32,5 @@ __all__ = [
     "sample_dpmpp_2m",
     "sample_euler",
     "sample_heun",
+    "space_time_notes",
 ]

@@ -96,7 +96,7 @@ def blend(
     In a soft part of the mask the network sees the mix of the trajectory and the sampler's own, already mixed x.
     Errors: BlendError (mask, range, latents), TrajectoryError (sigma or frame outside the inversion).
     """
-    reference = Reference(trajectory, mask, _activity(start, end, t_of, sigma_start, sigma_end))
+    reference = Reference(trajectory, mask, activity(start, end, t_of, sigma_start, sigma_end))
     trajectory.at(float(trajectory.sigmas[-1]), frames)  # a wrong window fails here, not in the middle of a run
 
     @torch.no_grad()
@@ -170,8 +170,14 @@ def _check_mask(mask: Tensor, trajectory: Trajectory) -> Tensor:
     return mask
 
 
-def _activity(start, end, t_of, sigma_start, sigma_end) -> Callable[[float], bool]:
-    """sigma -> whether the blend is active there, from either kind of range."""
+def activity(
+    start: float = 0.0,
+    end: float = 1.0,
+    t_of: Callable[[float], float] | None = None,
+    sigma_start: float | None = None,
+    sigma_end: float | None = None,
+) -> Callable[[float], bool]:
+    """sigma -> whether the blend is active there, from either kind of range. Arguments and errors as in `blend`."""
     if not 0 <= start <= end <= 1:
         raise BlendError(f"blend: expected 0 <= start <= end <= 1 (fractions of the run), got {start} and {end}.")
     whole = start == 0 and end == 1

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from .checks import SigmaError, check_sigmas
+from .features import Features
 
-# Two sigmas closer than this (relative) are the same level: schedules differ by a few float32 ulps between hosts and
-# devices, while neighbouring levels of a 1000-step schedule differ by 5e-3.
-SAME_LEVEL = 1e-5
+# Two sigmas closer than this (relative) are the same level: the hosts' schedules differ by up to 1.3e-5 (ComfyUI sums
+# its betas in float32), while neighbouring levels of a 1000-step schedule differ by 5e-3.
+SAME_LEVEL = 1e-4
 
 
 class TrajectoryError(ValueError):
@@ -27,7 +28,8 @@ class Trajectory:
     sigmas: float32 CPU [S + 1], strictly descending; the last one is 0 for a clean latent, or > 0.
     prompt: the source prompt. family: model family ("sd1", ...). model: fingerprint of the weights.
     source: digest of the frames. method: how it was inverted. extra: further str -> str facts.
-    Raises TrajectoryError where any of this does not hold. Source: method.md 8 and 10.
+    features: self-attention of the same frames, collected during the inversion, or None where it was not asked for.
+    Raises TrajectoryError where any of this does not hold. Source: method.md 8, 9 and 10.
     """
 
     latents: Tensor
@@ -38,6 +40,7 @@ class Trajectory:
     source: str = ""
     method: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+    features: Features | None = None
 
     def __post_init__(self):
         _check_tensors(self.latents, self.sigmas)
@@ -49,6 +52,8 @@ class Trajectory:
             _check_text("a key of extra", key)
             _check_text(f"extra[{key!r}]", value)
         object.__setattr__(self, "extra", dict(self.extra))
+        if self.features is not None:
+            _check_features(self.features, self.frames)
 
     @property
     def steps(self) -> int:
@@ -186,6 +191,17 @@ class Trajectory:
         return index
 
 
+def space_time_notes(mode: str, anchors: int) -> dict[str, str]:
+    """What a trajectory records (in `extra`) about the self-attention it was made with; an edit should use the same.
+
+    mode: as attention.SpaceTime; anchors: its key frames, recorded only where the mode is "key_frames".
+    """
+    notes = {"attention": mode}
+    if mode == "key_frames":
+        notes["anchors"] = str(anchors)
+    return notes
+
+
 def _check_tensors(latents: Tensor, sigmas: Tensor) -> None:
     if not isinstance(latents, Tensor) or latents.ndim != 5 or 0 in latents.shape:
         got = list(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
@@ -212,6 +228,16 @@ def _check_tensors(latents: Tensor, sigmas: Tensor) -> None:
         raise TrajectoryError(
             f"trajectory: NaN or inf in {len(which)} of {len(latents)} latents (first at sigma "
             f"{float(sigmas[which[0]]):.6g}); invert again in float32 or bfloat16."
+        )
+
+
+def _check_features(features: Features, frames: int) -> None:
+    if not isinstance(features, Features):
+        raise TrajectoryError(f"trajectory: features must be a Features or None, got {type(features).__name__}.")
+    if features.frames != frames:
+        raise TrajectoryError(
+            f"trajectory: features of {features.frames} frames for latents of {frames}; collect them "
+            "during the inversion of the same frames."
         )
 
 

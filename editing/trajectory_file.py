@@ -2,6 +2,9 @@
 
 Tensors: "latents", "sigmas". Metadata (all strings): format, format_version, prompt, family, model, source, method,
 checksum (CRC-32 of both tensors' bytes, in hex) and one "extra.NAME" for each entry of Trajectory.extra.
+
+An inversion with features has a third tensor, "features.self" [F, n, n], and the metadata features.grid ("8x12": rows x
+columns), features.calls and features.checksum, a CRC-32 of its own: whoever knows nothing of features reads the rest.
 """
 
 import os
@@ -11,12 +14,15 @@ from pathlib import Path
 
 from torch import Tensor
 
+from .features import Features, FeaturesError
 from .trajectory import Trajectory, TrajectoryError
 
 FORMAT = "videograin.trajectory"
 VERSION = 1
 TEXTS = ("prompt", "family", "model", "source", "method")
 EXTRA = "extra."
+SELF = "features.self"
+FEATURES = ("features.grid", "features.calls", "features.checksum")
 AGAIN = "delete it and run the inversion again"
 
 
@@ -41,6 +47,9 @@ def save(trajectory: Trajectory, path: str | Path) -> Path:
         **{name: getattr(trajectory, name) for name in TEXTS},
         **{EXTRA + key: value for key, value in trajectory.extra.items()},
     }
+    if trajectory.features is not None:
+        held, facts = _pack(trajectory.features)
+        tensors, metadata = tensors | held, metadata | facts
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         save_file(tensors, str(part), metadata=metadata)
@@ -68,6 +77,7 @@ def load(path: str | Path) -> Trajectory:
             metadata = handle.metadata() or {}
             _check_kind(path, metadata, set(handle.keys()))
             tensors = {name: handle.get_tensor(name) for name in ("latents", "sigmas")}
+            values = handle.get_tensor(SELF) if SELF in handle.keys() else None  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise TrajectoryError(
             f"{path}: damaged, or not a .safetensors file at all ({path.stat().st_size} bytes; {error}); {AGAIN}."
@@ -75,10 +85,11 @@ def load(path: str | Path) -> Trajectory:
     try:
         trajectory = Trajectory(
             **tensors,
+            features=None if values is None else _unpack(values, metadata),
             **{name: metadata[name] for name in TEXTS},
             extra={key.removeprefix(EXTRA): value for key, value in metadata.items() if key.startswith(EXTRA)},
         )
-    except TrajectoryError as error:
+    except (FeaturesError, TrajectoryError) as error:
         raise TrajectoryError(f"{path}: {error} The file cannot be used; {AGAIN}.") from None
     if _checksum(tensors) != metadata["checksum"]:
         raise TrajectoryError(f"{path}: damaged (the latents do not match their checksum); {AGAIN}.")
@@ -100,13 +111,40 @@ def _check_kind(path: Path, metadata: dict[str, str], keys: set[str]) -> None:
         )
     if version != str(VERSION):
         raise TrajectoryError(f"{path}: damaged (format version {version!r}, expected '{VERSION}'); {AGAIN}.")
-    missing = sorted(({"latents", "sigmas"} - keys) | ({*TEXTS, "checksum"} - metadata.keys()))
+    missing = ({"latents", "sigmas"} - keys) | ({*TEXTS, "checksum"} - metadata.keys())
+    if SELF in keys or not metadata.keys().isdisjoint(FEATURES):
+        missing |= ({SELF} - keys) | (set(FEATURES) - metadata.keys())
+    missing = sorted(missing)
     if missing:
         raise TrajectoryError(f"{path}: damaged (missing: {', '.join(missing)}); {AGAIN}.")
 
 
+def _pack(features: Features) -> tuple[dict[str, Tensor], dict[str, str]]:
+    values = features.values.contiguous()
+    grid = "x".join(map(str, features.grid))
+    facts = {"features.grid": grid, "features.calls": str(features.calls), "features.checksum": _crc([values])}
+    return {SELF: values}, facts
+
+
+def _unpack(values: Tensor, metadata: dict[str, str]) -> Features:
+    """FeaturesError where the parts do not make Features."""
+    if _crc([values]) != metadata["features.checksum"]:
+        raise FeaturesError("the features do not match their checksum.")
+    try:
+        height, width = (int(side) for side in metadata["features.grid"].split("x"))
+        calls = int(metadata["features.calls"])
+    except ValueError:
+        facts = {name: metadata[name] for name in FEATURES[:2]}
+        raise FeaturesError(f"features: expected numbers such as 8x12 and 150, got {facts}.") from None
+    return Features((height, width), values, calls)
+
+
 def _checksum(tensors: dict[str, Tensor]) -> str:
+    return _crc([tensors["latents"], tensors["sigmas"]])
+
+
+def _crc(tensors: list[Tensor]) -> str:
     crc = 0
-    for name in ("latents", "sigmas"):
-        crc = zlib.crc32(tensors[name].contiguous().numpy().data, crc)
+    for tensor in tensors:
+        crc = zlib.crc32(tensor.contiguous().numpy().data, crc)
     return f"{crc:08x}"

@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from ..attention import Modulation, NoiseLevels, SpaceTime
+from ..editing.features import FeatureCollector
+from ..editing.prompts import PromptError, clean_prompt, parse_weights
 from .diffusers_control import Control, load_control
 from .diffusers_denoiser import Denoiser
 from .diffusers_load import EMBEDDED, ModelError, Parts, load_folder, load_single_file
-from .diffusers_text import Prompt, PromptError, TextEncoders, clean_prompt, parse_weights
+from .diffusers_text import Prompt, TextEncoders
 
 __all__ = [
     "Control",
@@ -120,12 +122,7 @@ class DiffusersModel:
 
     def sigmas(self, steps: int) -> Tensor:
         """float32 [steps + 1], descending, last 0: SD's DDIM spacing (50 steps: timesteps 981, 961, ..., 1)."""
-        total = len(self.levels)
-        ratio = total // steps if steps >= 1 else 0
-        if not ratio or (steps - 1) * ratio + self._steps_offset >= total:
-            raise ValueError(f"steps must lie between 1 and {total - max(1, self._steps_offset)}; got {steps}.")
-        timesteps = torch.arange(steps - 1, -1, -1) * ratio + self._steps_offset
-        return torch.cat([self.levels.sigmas[timesteps], torch.zeros(1)])
+        return self.levels.leading(steps, self._steps_offset)
 
     def encode_frames(self, frames: np.ndarray) -> Tensor:
         """uint8 [F, H, W, 3], sides multiples of 8 -> scaled latents (the mean, so encoding is deterministic)."""
@@ -176,12 +173,14 @@ class DiffusersModel:
         modulation: Modulation | None = None,
         controlnet: Control | None = None,
         batched: bool = True,
+        collector: FeatureCollector | None = None,
     ) -> Denoiser:
         """The model as `denoise(x, sigma) -> x0` for `frames` frames; use it in a `with` block.
 
         guidance: 1 runs the prompt alone; otherwise `negative` is needed and the UNet sees [uncond, cond] in one batch
         (`batched=False`: one after the other, half the memory). spacetime, anchors: as SpaceTime. modulation: regions
-        (None = plain attention). controlnet: from `load_control`. Raises ValueError for what does not fit together.
+        (None = plain attention). controlnet: from `load_control`. collector: is shown the self-attention of the
+        conditional half. Raises ValueError for what does not fit together.
         """
         return Denoiser(
             self,
@@ -194,4 +193,5 @@ class DiffusersModel:
             modulation=modulation,
             controlnet=controlnet,
             batched=batched,
+            collector=collector,
         )

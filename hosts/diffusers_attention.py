@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attention import Modulation, SpaceTime, space_time_attention
+from ..editing.features import FeatureCollector
 
 # Processors that compute plain attention from to_q, to_k, to_v, to_out alone, so that ours may stand in for them.
 PLAIN_PROCESSORS = frozenset({"AttnProcessor", "AttnProcessor2_0", "SlicedAttnProcessor", "XFormersAttnProcessor"})
@@ -27,13 +28,26 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 @dataclass
 class Call:
-    """What the processors need to know about one UNet call. `grid` (h, w) is set by each transformer as it starts."""
+    """What the processors need to know about one UNet call. `grid` (h, w) is set by each transformer as it starts.
+
+    size: (h, w) of the latent. collector: who is shown the queries and keys of the conditional half, if anybody.
+    """
 
     t: float
     roles: tuple[str, ...]
     spacetime: SpaceTime
     modulation: Modulation | None
+    size: tuple[int, int] | None = None
+    collector: FeatureCollector | None = None
     grid: tuple[int, int] | None = None
+
+    def collect(self, q: Tensor, k: Tensor, heads: int) -> None:
+        """Show the collector the self-attention of one layer, q and k [chunk*F, T, heads*d]."""
+        if self.collector is None or "cond" not in self.roles or not self.collector.wants(self.grid, self.size):
+            return
+        frames = self.spacetime.frames
+        first = self.roles.index("cond") * frames
+        self.collector.add(q[first : first + frames], k[first : first + frames], heads, self.grid)
 
 
 class RegionProcessor:
@@ -71,6 +85,7 @@ class RegionProcessor:
 
     def _self(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         call = self.call
+        call.collect(q, k, heads)
         if call.modulation is None:
             return space_time_attention(q, k, v, heads=heads, spacetime=call.spacetime, plain=sdpa)
         return call.modulation.self_attention(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..attention import Modulation, SpaceTime
+from ..editing.features import FeatureCollector
 from .diffusers_attention import Call, check_attention, installed
 from .diffusers_control import Control
 from .diffusers_text import Prompt
@@ -45,6 +46,7 @@ class Denoiser:
         modulation: Modulation | None = None,
         controlnet: Control | None = None,
         batched: bool = True,
+        collector: FeatureCollector | None = None,
     ):
         if not math.isfinite(guidance):
             raise ValueError(f"guidance must be a finite number; got {guidance}.")
@@ -71,7 +73,7 @@ class Denoiser:
                 )
         check_attention(model.unet)
         self.frames, self.guidance, self.batched = frames, float(guidance), batched
-        self._model, self._control = model, controlnet
+        self._model, self._control, self._collector = model, controlnet, collector
         chunks = {"cond": prompt} if guidance == 1 else {"uncond": negative, "cond": prompt}
         # Prompts of unequal length: repeating a context evenly leaves softmax as it was, padding would not.
         length = math.lcm(*(len(p.ids) for p in chunks.values()))
@@ -89,7 +91,7 @@ class Denoiser:
         return self
 
     def __exit__(self, *exception) -> None:
-        self._model = self._control = self._modulation = None
+        self._model = self._control = self._modulation = self._collector = None
         self._context, self._pooled = {}, {}
 
     @torch.no_grad()
@@ -159,7 +161,8 @@ class Denoiser:
         if self._control is not None:
             self._control.check(self.frames, tuple(side * model.scale_factor for side in z.shape[-2:]))
             residuals = self._control.residuals(batch, time, context, added, t)
-        with installed(model.unet, Transformer2DModel, Call(t, roles, self.spacetime, self._modulation)):
+        call = Call(t, roles, self.spacetime, self._modulation, tuple(z.shape[-2:]), self._collector)
+        with installed(model.unet, Transformer2DModel, call):
             out = model.unet(
                 batch, time, encoder_hidden_states=context, added_cond_kwargs=added, return_dict=False, **residuals
             )[0]

@@ -5,7 +5,35 @@ Imported by the root's `comfy_entrypoint` only, never at import time of the pack
 
 from comfy_api.latest import ComfyExtension, io
 
-NODES: list[type[io.ComfyNode]] = []
+from .ddim_video_inversion import DDIMVideoInversion
+from .demo_clip import DemoClip
+from .embedded_model import EmbeddedModel
+from .latent_blend import LatentBlend
+from .latent_blend_model import LatentBlendModel
+from .load_inversion import LoadInversion
+from .pixel_composite import PixelComposite
+from .region_preview import RegionPreview
+from .region_prompt import RegionPrompt
+from .regions_from_masks import RegionsFromMasks
+from .save_inversion import SaveInversion
+from .self_attn_layout_cluster import SelfAttnLayoutCluster
+from .st_layout_attn_patch import STLayoutAttnPatch
+
+NODES: list[type[io.ComfyNode]] = [
+    DDIMVideoInversion,
+    SaveInversion,
+    LoadInversion,
+    SelfAttnLayoutCluster,
+    RegionPrompt,
+    RegionsFromMasks,
+    STLayoutAttnPatch,
+    LatentBlend,
+    LatentBlendModel,
+    PixelComposite,
+    RegionPreview,
+    EmbeddedModel,
+    DemoClip,
+]
 
 
 class VideoGrainExtension(ComfyExtension):

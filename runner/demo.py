@@ -9,17 +9,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..editing import composite_support
-from ..world.clips import WorldClip, pair_clip
 from ..world.reader import read_region
-from ..world.vocabulary import BACKGROUND_NAMES, COLOURS, SHAPES, caption, phrase
+from ..world.tasks import FPS, Task, make_task
+from ..world.vocabulary import BACKGROUND_NAMES
 from . import figures, sheets
 from .files import whole_file
 from .pipeline import EditResult, Region, RoundTrip, edit_clip, invert_clip, measure_round_trip
@@ -28,26 +26,8 @@ from .report import build_report, write_report
 from .settings import Attention, Composite, Sampling
 from .video import read_clip, write_video
 
-FPS = Fraction(8)
 MARGIN = 16
 GUIDANCE = 5.0
-
-
-@dataclass(frozen=True)
-class Task:
-    """What the demo edits. objects: the wanted (colour, shape) of each; masks: [K, F, H, W], a box round each."""
-
-    clip: WorldClip
-    objects: tuple[tuple[int, int], ...]
-    masks: torch.Tensor
-
-    @property
-    def phrases(self) -> list[str]:
-        return [phrase(*wanted) for wanted in self.objects]
-
-    @property
-    def prompt(self) -> str:
-        return caption(self.phrases, int(self.clip.scenes.background[0]))
 
 
 @dataclass(frozen=True)
@@ -77,16 +57,6 @@ class Outcome:
     outside_db: float
     outside_db_baseline: float
     identical: bool
-
-
-def make_task(seed: int, frames: int, size: int, motion: str = "apart") -> Task:
-    """A clip of two objects of one class and colour, and two other objects to turn them into."""
-    clip = pair_clip(seed, frames, size, motion=motion)
-    old = (int(clip.scenes.colour[0, 0]), int(clip.scenes.shape[0, 0]))
-    generator = torch.Generator().manual_seed(seed + 1)
-    colours = [c for c in torch.randperm(len(COLOURS), generator=generator).tolist() if c != old[0]]
-    shapes = [s for s in torch.randperm(len(SHAPES), generator=generator).tolist() if s != old[1]]
-    return Task(clip, tuple(zip(colours[:2], shapes[:2])), clip.box_masks())
 
 
 def score(frames: np.ndarray, masks: np.ndarray, objects: Sequence[tuple[int, int]]) -> list[Score]:

@@ -33,6 +33,7 @@ from ..editing import (
 )
 from ..editing import blend as blended
 from ..editing import composite as composited
+from ..editing import space_time_notes as trajectory_notes
 from .figures import psnr
 from .regions import build_modulation, modulated_steps, region_notes
 from .settings import Attention, Blend, Composite, Inversion, Sampling
@@ -203,16 +204,18 @@ def invert_clip(
             family=model.family,
             model_id=model.fingerprint,
             source=frames_digest(frames),
-            extra={**space_time_notes(attention), "dtype": dtype_name(model)},
+            extra={
+                **space_time_notes(attention),
+                "dtype": dtype_name(model),
+                # ComfyUI's LATENT links hold latents without it.
+                "latent_scale": f"{model.vae.net.config['scaling_factor']:.6g}",
+            },
         )
 
 
 def space_time_notes(attention: Attention) -> dict[str, str]:
     """What a trajectory records about the attention it was made with; an edit must use the same."""
-    notes = {"attention": attention.mode}
-    if attention.mode == "key_frames":
-        notes["anchors"] = str(attention.anchors)
-    return notes
+    return trajectory_notes(attention.mode, attention.anchors)
 
 
 def dtype_name(model: Any) -> str:

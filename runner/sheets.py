@@ -4,33 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ..editing.painting import INK, PALETTE, PAPER, font, legend_of, paint_regions, region_colour
 from .files import whole_file
 
-# Okabe and Ito's colours, chosen to differ for every common kind of colour blindness; numbers on the regions say the
-# same a second time, since nine or more regions reuse them.
-PALETTE = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-    (160, 160, 160),
-)
+__all__ = [
+    "PALETTE",
+    "contact_sheet",
+    "font",
+    "legend_of",
+    "paint_regions",
+    "pick_columns",
+    "region_colour",
+    "save_png",
+    "side_by_side",
+]
+
 COLUMNS = 8
 GAP = 6
-INK, PAPER, MUTED = (20, 20, 20), (255, 255, 255), (90, 90, 90)
+MUTED = (90, 90, 90)
 Row = tuple[str, np.ndarray]
-
-
-def region_colour(number: int) -> tuple[int, int, int]:
-    """Colour of region ``number`` (1, 2, ...)."""
-    return PALETTE[(number - 1) % len(PALETTE)]
 
 
 def pick_columns(frames: int, columns: int = COLUMNS) -> list[int]:
@@ -38,51 +33,6 @@ def pick_columns(frames: int, columns: int = COLUMNS) -> list[int]:
     if frames <= columns:
         return list(range(frames))
     return [round(index * (frames - 1) / (columns - 1)) for index in range(columns)]
-
-
-def font(size: int) -> Any:
-    """Pillow's built-in font at ``size`` pixels (14 at least; smaller is hard to read)."""
-    from PIL import ImageFont
-
-    return ImageFont.load_default(max(14, size))
-
-
-def paint_regions(frames: np.ndarray, masks: Sequence[np.ndarray], opacity: float = 0.55) -> np.ndarray:
-    """Source frames in grey with every region in its colour, outlined and numbered.
-
-    frames: uint8 [F, H, W, 3]; masks: per region float or bool [F, H, W], > 0.5 = inside; later ones on top.
-    """
-    import cv2
-
-    grey = frames.mean(axis=3, keepdims=True).repeat(3, axis=3)
-    out = (128 + 0.6 * (grey - 128)).astype(np.float32)
-    for number, mask in enumerate(masks, 1):
-        colour = np.array(region_colour(number), np.float32)
-        for index in range(len(frames)):
-            inside = np.asarray(mask[index] > 0.5)
-            out[index][inside] = (1 - opacity) * out[index][inside] + opacity * colour
-            edge = inside & ~cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-            out[index][edge] = colour
-    painted = np.clip(out, 0, 255).astype(np.uint8)
-    for number, mask in enumerate(masks, 1):
-        for index in range(len(frames)):
-            _number(painted[index], np.asarray(mask[index] > 0.5), number)
-    return painted
-
-
-def _number(picture: np.ndarray, inside: np.ndarray, number: int) -> None:
-    """Write the region's number at its most inner point, black with a white rim: legible on any colour."""
-    import cv2
-    from PIL import Image, ImageDraw
-
-    if not inside.any():
-        return
-    depth = cv2.distanceTransform(np.pad(inside.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-    image = Image.fromarray(picture)
-    size = max(14, picture.shape[0] // 12)
-    ImageDraw.Draw(image).text((x, y), str(number), INK, font(size), anchor="mm", stroke_width=2, stroke_fill=PAPER)
-    picture[:] = np.asarray(image)
 
 
 def contact_sheet(
@@ -129,12 +79,6 @@ def contact_sheet(
         draw.rectangle((GAP, y, GAP + side, y + side), fill=region_colour(number), outline=INK)
         draw.text((2 * GAP + side, y + side // 2), item, INK, text, anchor="lm")
     return np.asarray(sheet)
-
-
-def legend_of(regions: Sequence[Any]) -> list[str]:
-    """Legend lines of regions with ``phrase`` and ``preserve``: "1  a red cube", "2  a hand (preserved)"."""
-    kept = {True: " (preserved)", False: ""}
-    return [f"{number}  {region.phrase}{kept[region.preserve]}" for number, region in enumerate(regions, 1)]
 
 
 def side_by_side(*clips: np.ndarray, gap: int = 4) -> np.ndarray:

@@ -16,6 +16,9 @@ from .vocabulary import BACKGROUNDS, COLOURS, SHAPES, caption, phrase
 #: Radii from the centre to the sides of an object's box: the farthest corner of any shape (a triangle's) is at 1.44.
 REACH = 1.45
 
+#: How the two objects of `pair_clip` may move.
+MOTIONS = ("apart", "touching", "crossing")
+
 
 @dataclass(frozen=True)
 class WorldClip:
@@ -121,7 +124,7 @@ def pair_clip(
     sides at different heights, the second passing in front). pan: how far the background moves over the clip, in
     sides of the frame.
     """
-    if motion not in ("apart", "touching", "crossing"):
+    if motion not in MOTIONS:
         raise ValueError(f"pair_clip: motion must be apart, touching or crossing; got {motion!r}")
     generator = torch.Generator().manual_seed(seed)
 

@@ -130,3 +130,23 @@ def test_sigma_must_be_finite_and_positive(sigma):
 def test_t_must_be_a_fraction():
     with pytest.raises(ValueError, match=r"t must lie in \[0, 1\]; got 500"):
         NoiseLevels(ALPHAS).sigma(500)
+
+
+@pytest.mark.parametrize(
+    ("steps", "offset", "first", "last"), [(50, 1, 981, 1), (30, 1, 958, 1), (999, 1, 999, 1), (50, 0, 980, 0)]
+)
+def test_leading_takes_the_timesteps_of_ddim(steps, offset, first, last):
+    levels = NoiseLevels(ALPHAS)
+    sigmas = levels.leading(steps, offset)
+    assert sigmas.dtype == torch.float32
+    assert len(sigmas) == steps + 1
+    assert sigmas[-1] == 0
+    timesteps = [round(levels.timestep(sigma)) for sigma in sigmas[:-1]]
+    assert timesteps == list(range(first, last - 1, -(1000 // steps)))
+    assert all(sigma == levels.sigmas[t] for sigma, t in zip(sigmas, timesteps, strict=False))
+
+
+@pytest.mark.parametrize("steps", [-1, 0, 1000, 5000])
+def test_leading_refuses_steps_it_cannot_take(steps):
+    with pytest.raises(ValueError, match=f"steps must lie between 1 and 999; got {steps}"):
+        NoiseLevels(ALPHAS).leading(steps)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from videograin.editing import Trajectory, TrajectoryError, sample_euler
+from videograin.editing.features import Features
 
 FACTS = {"prompt": "two men – 二人", "family": "sd1", "model": "ab12", "source": "cd34", "method": "warm"}
 
@@ -22,9 +23,8 @@ def make(latents=None, sigmas=None, **facts):
     return Trajectory(latents, sigmas, **{**FACTS, "extra": {"steps": "3"}, **facts})
 
 
-def raw(path, metadata=None, **tensors):
-    """A file as `save` writes it, with parts replaced (None = left out) behind the class's back."""
-    make().save(path)
+def rewrite(path, metadata=None, **tensors):
+    """Replace parts of a file (None = leave out)."""
     with safe_open(str(path), "pt") as handle:
         held = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
         facts = handle.metadata()
@@ -32,6 +32,11 @@ def raw(path, metadata=None, **tensors):
     keep = {k: v for k, v in facts.items() if v is not None}
     safetensors.torch.save_file({k: v for k, v in held.items() if v is not None}, str(path), metadata=keep)
     return path
+
+
+def raw(path, metadata=None, **tensors):
+    """A file as `save` writes it, with parts replaced (None = left out) behind the class's back."""
+    return rewrite(make().save(path), metadata, **tensors)
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
@@ -157,6 +162,8 @@ def test_require_lists_every_difference_and_distrusts_the_unrecorded():
         ({"extra": {"steps": 3}}, r"extra\['steps'\] must be a string, got int"),
         ({"extra": {3: "steps"}}, "a key of extra must be a string"),
         ({"extra": ["a"]}, "extra must be a dict of strings, got list"),
+        ({"features": torch.zeros(3, 6, 6)}, "features must be a Features or None, got Tensor"),
+        ({"features": Features((1, 1), torch.ones(2, 1, 1))}, "features of 2 frames for latents of 3"),
     ],
 )
 def test_a_trajectory_is_checked_when_made(change, says):
@@ -301,4 +308,78 @@ def test_a_safetensors_file_of_something_else(tmp_path):
 def test_damaged_newer_and_wrong_contents(tmp_path, metadata, tensors, says):
     path = raw(tmp_path / "a.safetensors", metadata, **tensors)
     with pytest.raises(TrajectoryError, match=rf"a\.safetensors: .*{says}"):
+        Trajectory.load(path)
+
+
+# --- features in the file ---------------------------------------------------------------------------------------------
+
+
+def some_features(frames=3, grid=(2, 3), calls=7):
+    tokens = grid[0] * grid[1]
+    rows = torch.rand(frames, tokens, tokens, generator=torch.Generator().manual_seed(1))
+    return Features(grid, rows / rows.sum(-1, keepdim=True), calls)
+
+
+def with_features(path):
+    return make(features=some_features()).save(path)
+
+
+def test_features_are_saved_and_loaded(tmp_path):
+    loaded = Trajectory.load(with_features(tmp_path / "a.safetensors"))
+    expected = some_features()
+    assert torch.equal(loaded.features.values, expected.values)
+    assert (loaded.features.grid, loaded.features.calls) == (expected.grid, expected.calls)
+    assert torch.equal(loaded.latents, make().latents)
+    assert loaded.extra == {"steps": "3"}
+
+
+def test_a_file_without_features_holds_nothing_of_them(tmp_path):
+    path = make().save(tmp_path / "a.safetensors")
+    assert Trajectory.load(path).features is None
+    with safe_open(str(path), "pt") as handle:
+        assert set(handle.keys()) == {"latents", "sigmas"}
+        assert not [key for key in handle.metadata() if key.startswith("features")]
+
+
+def test_who_knows_nothing_of_features_can_read_the_rest(tmp_path):
+    """The format's version and what it says of the latents are the same with and without features."""
+    facts = []
+    for features in (None, some_features()):
+        path = make(features=features).save(tmp_path / "a.safetensors")
+        with safe_open(str(path), "pt") as handle:
+            facts.append({k: v for k, v in handle.metadata().items() if not k.startswith("features.")})
+    assert facts[0] == facts[1]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_any_flipped_bit_is_found_with_features_too(tmp_path, position, bit):
+    path = with_features(tmp_path / "a.safetensors")
+    data = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    data[start + int((len(data) - start) * position)] ^= 1 << bit
+    path.write_bytes(data)
+    with pytest.raises(TrajectoryError, match="run the inversion again"):
+        Trajectory.load(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "tensors", "says"),
+    [
+        ({}, {"features.self": None}, "damaged .missing: features.self"),
+        ({"features.grid": None}, {}, "damaged .missing: features.grid"),
+        ({"features.checksum": None, "features.calls": None}, {}, "missing: features.calls, features.checksum"),
+        ({"features.checksum": "0"}, {}, "the features do not match their checksum"),
+        ({"features.grid": "2x3x1"}, {}, "expected numbers such as 8x12 and 150, got .*2x3x1"),
+        ({"features.grid": "-2x-3"}, {}, "sides >= 1"),
+        ({"features.grid": "3x3"}, {}, r"expected \[F, 9, 9\] for a grid of \(3, 3\), got \[3, 6, 6\]"),
+        ({"features.calls": "many"}, {}, "expected numbers"),
+        ({"features.calls": "9" * 5000}, {}, "expected numbers"),
+        ({"features.calls": "0"}, {}, "calls must be an integer >= 1, got 0"),
+        ({}, {"features.self": torch.zeros(3, 6, 6)}, "do not match their checksum"),
+    ],
+)
+def test_damaged_features(tmp_path, metadata, tensors, says):
+    path = rewrite(with_features(tmp_path / "a.safetensors"), metadata, **tensors)
+    with pytest.raises(TrajectoryError, match=rf"(?s)a\.safetensors: .*{says}.*run the inversion again"):
         Trajectory.load(path)

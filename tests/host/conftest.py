@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from .server import PROBES, Server
+
 PACK = Path(__file__).resolve().parents[2]
 # One of each kind of what ComfyUI's requirements bring and the pack's own do not.
 NEEDED = ("aiohttp", "torchsde", "torchvision", "spandrel", "comfyui_frontend_package")
@@ -34,7 +36,7 @@ def find_comfyui() -> tuple[Path | None, str]:
 
 COMFYUI, FOUND = find_comfyui()
 if COMFYUI is None:
-    collect_ignore_glob = ["test_*.py"]
+    collect_ignore_glob = ["test_*.py", "neighbours/test_*.py"]
 
 
 def boot(path: Path) -> None:
@@ -45,7 +47,8 @@ def boot(path: Path) -> None:
     comfy.options.enable_args_parsing()
     argv, sys.argv = sys.argv, ["main.py", "--cpu", "--disable-api-nodes"]
     try:
-        import comfy.cli_args  # noqa: F401  (reads sys.argv)
+        import comfy.cli_args  # it reads sys.argv
+        import utils.extra_config  # noqa: F401  (as main.py: ComfyUI's nodes put another `utils` in front of this one)
     finally:
         sys.argv = argv
 
@@ -64,3 +67,20 @@ def pytest_collection_modifyitems(items):
 def comfyui() -> Path:
     """The ComfyUI checkout."""
     return COMFYUI
+
+
+@pytest.fixture(scope="session")
+def server(comfyui, tmp_path_factory):
+    """A started ComfyUI with this pack and the stand-ins of probe_pack: see server.py. One for all tests."""
+    with Server(comfyui, tmp_path_factory.mktemp("comfyui"), [PROBES]) as started:
+        yield started
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test that used the server shows the end of the server's log."""
+    report = yield
+    started = getattr(item, "funcargs", {}).get("server")
+    if report.failed and started is not None:
+        report.sections.append(("ComfyUI's log", started.tail()))
+    return report

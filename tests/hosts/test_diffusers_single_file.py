@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from operator import attrgetter
 
 import pytest
 import torch
@@ -137,8 +138,15 @@ def test_a_single_file_is_the_same_model(model, config, tmp_path):
         prompt = each.encode_prompt("a red star on the sand")
         with each.denoiser(prompt, frames=2) as denoise:
             results.append((prompt.embedding, denoise(x, 3.0), torch.from_numpy(each.decode_latents(x))))
-    for ours, theirs in zip(*results):
-        assert torch.equal(ours, theirs)
+    for network in ("unet", "vae.net"):
+        ours, theirs = (attrgetter(network)(each).state_dict() for each in (model, single))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    # The same weights, but not at the same places in memory: some CPUs' matrix products then differ in the last bit.
+    (text, denoised, picture), (their_text, their_denoised, their_picture) = results
+    torch.testing.assert_close(text, their_text, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(denoised, their_denoised, atol=1e-3, rtol=1e-4)
+    assert (picture.int() - their_picture.int()).abs().max() <= 1
 
 
 def test_without_config_folder_the_remedy_is_named_and_nothing_is_downloaded(model, tmp_path, monkeypatch):

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videograin.hosts.diffusers_text import PromptError, clean_prompt, parse_weights, tokenize
+from videograin.editing.prompts import PromptError, clean_prompt, parse_weights
+from videograin.hosts.diffusers_text import tokenize
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 
+from videograin.editing.prompts import check_words
 from videograin.hosts.diffusers import ModelError, PromptError, load_model
-from videograin.hosts.diffusers_text import check_words
 from videograin.world.vocabulary import TRAINED_WORDS
 
 UNET = {

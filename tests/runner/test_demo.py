@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from videograin.runner.cli import main
-from videograin.runner.demo import Score, make_task, pooled, score
+from videograin.runner.demo import Score, pooled, score
 from videograin.runner.editfile import load_edit
 from videograin.runner.video import read_clip
+from videograin.world.tasks import make_task
 
 
 @pytest.fixture(scope="module")

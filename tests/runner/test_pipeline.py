@@ -56,7 +56,8 @@ def test_a_trajectory_knows_what_it_belongs_to(random_model, frames, trajectory)
     assert trajectory.latents.shape == (4, 2, 4, 8, 12)
     assert (trajectory.prompt, trajectory.family, trajectory.model) == (SOURCE, "sd1", random_model.fingerprint)
     assert trajectory.source == frames_digest(frames)
-    assert trajectory.extra == {"attention": "full", "dtype": "float32"}
+    scale = f"{random_model.vae.net.config['scaling_factor']:.6g}"
+    assert trajectory.extra == {"attention": "full", "dtype": "float32", "latent_scale": scale}
     assert torch.equal(trajectory.clean, encode_clip(random_model, frames))
 
 

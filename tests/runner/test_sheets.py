@@ -1,7 +1,5 @@
 """Contact sheets and side-by-side frames: what stands where, and that text is there and legible."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,34 +17,6 @@ def test_columns_are_few_even_and_span_the_clip(frames):
     assert (picked[0], picked[-1]) == (0, frames - 1)
     steps = np.diff(picked)
     assert len(steps) == 0 or steps.max() - steps.min() <= 1
-
-
-def test_palette_colours_differ_for_common_colour_blindness():
-    """Every pair of the first six stays apart when red-green vision is lost (Vienot's protanopia and deuteranopia)."""
-    to_lms = np.array([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]])
-    lost = {
-        "protanopia": np.array([[0, 2.02344, -2.52581], [0, 1, 0], [0, 0, 1]]),
-        "deuteranopia": np.array([[1, 0, 0], [0.494207, 0, 1.24827], [0, 0, 1]]),
-    }
-    colours = np.array(sheets.PALETTE[:6], float)
-    for matrix in lost.values():
-        seen = colours @ (np.linalg.inv(to_lms) @ matrix @ to_lms).T
-        distance = np.linalg.norm(seen[:, None] - seen[None], axis=2) + 1e9 * np.eye(6)
-        assert distance.min() > 25
-
-
-def test_painting_shows_each_region_in_its_colour_and_leaves_the_rest_grey(moving_squares):
-    masks = np.zeros((2, 6, 64, 96), np.float32)
-    masks[0, :, 4:44, 4:44], masks[1, :, 30:60, 60:90] = 1, 1
-    painted = sheets.paint_regions(moving_squares, masks)
-    assert painted.shape == moving_squares.shape
-    assert painted[0, 4, 20].tolist() == list(sheets.region_colour(1))  # outline
-    assert painted[0, 30, 75].tolist() == list(sheets.region_colour(2))
-    outside = painted[:, masks.max(axis=0)[0] == 0]
-    assert np.ptp(outside, axis=2).max() == 0
-    centre = painted[0, 14:34, 14:34]
-    assert centre.min() < 40  # the number's ink
-    assert centre.max() == 255  # and its white rim
 
 
 def test_sheet_has_the_pictures_where_they_belong(moving_squares):
@@ -84,11 +54,6 @@ def test_a_long_legend_is_not_cut_off():
 def test_rows_of_unequal_length_are_refused(moving_squares):
     with pytest.raises(ValueError, match=r"rows of a sheet have \[2, 6\] frames"):
         sheets.contact_sheet([("a", moving_squares), ("b", moving_squares[:2])])
-
-
-def test_legend_says_what_is_preserved():
-    regions = [SimpleNamespace(phrase="a cup", preserve=False), SimpleNamespace(phrase="a hand", preserve=True)]
-    assert sheets.legend_of(regions) == ["1  a cup", "2  a hand (preserved)"]
 
 
 def test_side_by_side(moving_squares):

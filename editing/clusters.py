@@ -1,0 +1,198 @@
+"""Layout without masks: K-means over the self-attention features of a clip (method.md 9), and masks from the clusters.
+
+K-means finds kinds of things, not single ones: two men fall into one cluster (the paper's Fig. 3).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .features import Features
+
+SCOPES = ("joint", "per_frame")
+STARTS = 10  # runs of K-means from other first centres; the tightest wins
+BETTER = 0.95  # of the sum of squared distances: less than this is much better
+LEGIBLE = 256  # the shorter side of a picture that numbers are written on, in pixels
+
+
+class ClusterError(ValueError):
+    """Clusters that cannot be made, or numbers that do not exist. The text says which, and what to do."""
+
+
+def cluster(features: Features, clusters: int, scope: str = "joint", seed: int = 0) -> Tensor:
+    """Sort the tokens of a clip into clusters.
+
+    Args:
+        features: collected during the inversion.
+        clusters: k, from 2 to the number of tokens of a frame.
+        scope: "per_frame" runs one K-means a frame over the rows (the paper), started from the centres of the frame
+            before, and numbers its clusters by their overlap with that frame's: what moves less than its own size from
+            frame to frame keeps its number. "joint" goes on from there with one K-means over the tokens of all frames:
+            see `_joint`.
+        seed: of the first centres, >= 0. The same seed gives the same clusters.
+
+    Returns:
+        int64 [F, h, w], numbers 1 .. k by their area in the whole clip, largest first.
+
+    Raises:
+        ClusterError: k or scope out of range; scikit-learn missing.
+    """
+    tokens = features.values.shape[1]
+    if scope not in SCOPES:
+        raise ClusterError(f"scope must be one of {', '.join(SCOPES)}; got {scope!r}.")
+    if not 2 <= clusters <= tokens:
+        raise ClusterError(
+            f"clusters must lie between 2 and {tokens} (a frame has {features.grid[0]} x {features.grid[1]} tokens); "
+            f"got {clusters}."
+        )
+    rows = features.values.numpy()
+    labels = _frame_by_frame(rows, clusters, seed)
+    if scope == "joint":
+        labels = _joint(rows, labels)
+    return torch.from_numpy(_by_area(labels)).reshape(-1, *features.grid)
+
+
+def parse_pick(text: str, clusters: int) -> tuple[tuple[int, ...], ...]:
+    """Which masks to make: "1, 2+3" = one of cluster 1 and one of clusters 2 and 3 together; "" = one of each cluster.
+
+    Raises:
+        ClusterError: anything else, or a number outside 1 .. clusters.
+    """
+    if not text.strip():
+        return tuple((number,) for number in range(1, clusters + 1))
+    picked = []
+    for part in text.split(","):
+        numbers = [item.strip() for item in part.split("+")]
+        if not all(n.isascii() and n.isdigit() and len(n) < 5 and 1 <= int(n) <= clusters for n in numbers):
+            raise ClusterError(
+                f"pick: expected cluster numbers from 1 to {clusters}, such as '1, 2+3' (two masks: cluster 1, and "
+                f"clusters 2 and 3 together), got {part.strip()!r} in {text!r}; the preview shows the numbers."
+            )
+        picked.append(tuple(dict.fromkeys(int(n) for n in numbers)))
+    return tuple(picked)
+
+
+def enlarge(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cluster numbers int64 [F, h, w] at (H, W): each pixel takes the cluster that weighs most there after bilinear
+    interpolation, so that borders between cells run smoothly. Returns int64 [F, H, W]."""
+    numbers = int(labels.max()) + 1
+    frames = []
+    for frame in labels:  # one at a time: a number of full-size pictures per cluster are at hand
+        shares = F.one_hot(frame, numbers).permute(2, 0, 1)[None].float()
+        frames.append(F.interpolate(shares, tuple(size), mode="bilinear", align_corners=False)[0].argmax(0))
+    return torch.stack(frames)
+
+
+def masks_of(labels: Tensor, pick: str, size: tuple[int, int]) -> list[Tensor]:
+    """Masks of the picked clusters: a list of float32 [F, H, W], 0 or 1.
+
+    labels: from `cluster`. pick: as in `parse_pick`. size: (H, W) of the masks. Masks of different clusters never
+    overlap; together all clusters cover the frame.
+    """
+    picked = parse_pick(pick, int(labels.max()))
+    large = enlarge(labels, size)
+    return [torch.isin(large, torch.tensor(numbers)).float() for numbers in picked]
+
+
+def _k_means(rows: np.ndarray, clusters: int, seed: int, centres: np.ndarray | None = None):
+    """scikit-learn's K-means, fitted; from given first centres, or from the best of several drawn ones."""
+    try:
+        from sklearn.cluster import KMeans
+    except ImportError as error:
+        raise ClusterError(
+            f"scikit-learn cannot be imported ({error}); it is in this pack's requirements.txt: install it in the "
+            "Python that runs this with `python -m pip install scikit-learn`."
+        ) from error
+    if centres is None:
+        return KMeans(clusters, n_init=STARTS, random_state=seed % 2**32).fit(rows)
+    return KMeans(clusters, init=centres, n_init=1).fit(rows)
+
+
+def _frame_by_frame(rows: np.ndarray, clusters: int, seed: int) -> np.ndarray:
+    """One K-means a frame with numbers kept: int [F, n].
+
+    Started from the centres of the frame before, clusters stay what they were. Where a start from nowhere fits much
+    better, something has changed (a thing has come back), and that is taken.
+    """
+    fit = _k_means(rows[0], clusters, seed)
+    labels = [fit.labels_]
+    for frame in rows[1:]:
+        fresh = _k_means(frame, clusters, seed)
+        fit = _k_means(frame, clusters, seed, fit.cluster_centers_)
+        if fresh.inertia_ < BETTER * fit.inertia_:
+            fit = fresh
+        labels.append(match_numbers(labels[-1], fit.labels_, clusters))
+    return np.stack(labels)
+
+
+def _joint(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """One K-means over the tokens of all frames: int [F, n].
+
+    The rows themselves cannot be compared over frames, because they are in places: where a thing has moved, its rows
+    resemble those of whatever stands there in other frames, and K-means over all rows cuts the clip into stretches of
+    time. So a token is described by what it looks at instead: by how many times more than by chance its attention falls
+    on each of its frame's clusters, log(1 + attention to the cluster / the cluster's share of the frame).
+
+    labels: clusters found frame by frame, numbered alike; they are the columns of the description and the start.
+    """
+    found, labels = np.unique(labels, return_inverse=True)
+    member = np.eye(len(found), dtype=rows.dtype)[labels.reshape(rows.shape[:2])]  # [F, n, k]
+    share = member.mean(1, keepdims=True).clip(1 / rows.shape[1])
+    described = np.log1p(rows @ member / share).reshape(-1, len(found))
+    centres = np.stack([described[labels.ravel() == number].mean(0) for number in range(len(found))])
+    return _k_means(described, len(found), 0, centres).labels_.reshape(rows.shape[:2])
+
+
+def match_numbers(before: np.ndarray, now: np.ndarray, clusters: int) -> np.ndarray:
+    """Renumber the clusters of a frame so that they overlap those of the frame before best.
+
+    before, now: int [n], numbers 0 .. clusters - 1. Overlap of two clusters: intersection over union; of all ways to
+    pair them off the one with the largest sum is taken (Hungarian assignment). Returns int [n].
+    """
+    from scipy.optimize import linear_sum_assignment  # scikit-learn needs it, so it is there
+
+    common = np.zeros((clusters, clusters))
+    np.add.at(common, (now, before), 1)
+    union = common.sum(1)[:, None] + common.sum(0)[None] - common
+    _, partner = linear_sum_assignment(-common / np.maximum(union, 1))
+    return partner[now]
+
+
+def _by_area(labels: np.ndarray) -> np.ndarray:
+    """Numbers 1, 2, ... by falling area in the clip, ties by first appearance; int64, labels' shape."""
+    found, first, area = np.unique(labels, return_index=True, return_counts=True)
+    order = np.lexsort((first, -area))
+    number = np.zeros(int(found.max()) + 1, np.int64)
+    number[found[order]] = np.arange(1, len(found) + 1)
+    return number[labels]
+
+
+def neutral_picture(latents: Tensor) -> np.ndarray:
+    """Something to see where no frames are at hand: the latents' main direction as grey, uint8 [F, h, w, 3].
+
+    latents: float [F, C, h, w].
+    """
+    cells = latents.movedim(1, -1).reshape(-1, latents.shape[1]).double()
+    cells = cells - cells.mean(0)
+    direction = torch.linalg.eigh(cells.T @ cells).eigenvectors[:, -1]
+    grey = (cells @ direction * (1 if direction.sum() >= 0 else -1)).reshape(len(latents), *latents.shape[-2:])
+    low, high = torch.quantile(grey.flatten()[:: max(1, grey.numel() // 2**20)], torch.tensor([0.01, 0.99]).double())
+    grey = ((grey - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
+    return (grey * 255).round().to(torch.uint8)[..., None].expand(-1, -1, -1, 3).numpy()
+
+
+def paint_clusters(labels: Tensor, frames: np.ndarray) -> np.ndarray:
+    """Frames with every cluster in its colour and numbered, uint8 [F, H, W, 3].
+
+    labels: from `cluster`. frames: uint8 [F, H, W, 3]; smaller ones than 256 pixels are enlarged by a whole factor, so
+    that the numbers can be read.
+    """
+    from .painting import paint_regions
+
+    times = -(-LEGIBLE // min(frames.shape[1:3]))
+    frames = frames.repeat(times, axis=1).repeat(times, axis=2)
+    large = enlarge(labels, frames.shape[1:3]).numpy()
+    return paint_regions(frames, [large == number for number in range(1, int(labels.max()) + 1)])

@@ -1,0 +1,292 @@
+"""`attention/` inside ComfyUI's UNet: the callables that stand in its attn1 and attn2 replace slots (host.md B2).
+
+Nothing here imports comfy; what is needed of the host (its own attention, its out-of-memory exception) is handed in.
+
+Neighbours. A slot holds one callable, and packs reach for it in two ways. Some replace the occupant: then a pack's
+patch is lost unless ours calls it (`previous`). IPAdapter_plus instead calls `.add(callback, **kwargs)` on whatever it
+finds, so ours has that method and does with the callbacks what IPAdapter's own occupant does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..attention import SpaceTime, space_time_attention
+from .comfy_call import Call, check_batch, check_keys, check_tokens, frame_indices, read_call
+from .comfy_edit import Edit
+
+Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""(q, k, v, heads) -> out, all [B, tokens, heads * d]."""
+
+
+@dataclass(frozen=True, eq=False)
+class HostAttention:
+    """What the slots need of the host.
+
+    Attributes:
+        attend: the host's own attention, (q, k, v, heads, **options) -> out.
+        passes_options: whether the host itself hands transformer_options on to it.
+        out_of_memory: exceptions that say so.
+        release: gives cached memory back before a second try.
+    """
+
+    attend: Callable[..., Tensor]
+    passes_options: bool = True
+    out_of_memory: tuple[type[BaseException], ...] = ()
+    release: Callable[[], None] = lambda: None
+
+    def __deepcopy__(self, memo) -> HostAttention:
+        return self
+
+    def plain(self, extra: dict) -> Attend:
+        """Attention with the arguments that the host would have passed in this call."""
+        options = {"attn_precision": extra.get("attn_precision")}
+        if self.passes_options:
+            options["transformer_options"] = extra
+        return lambda q, k, v, heads: self.attend(q, k, v, heads, **options)
+
+
+class Occupant:
+    """What stands in a slot: called by the host with (q, k, v, extra_options), extended by IPAdapter through `add`.
+
+    Several of our patches on one model share the slot: a chunk whose conditioning was tagged by one of them is that
+    patch's; all other chunks (the negative prompt above all) are the last patch's. An occupant of another pack that
+    was there before is kept as a difference: ours(q, k, v) + (previous(q, k, v) - plain(q, k, v)); where ours would be
+    plain, it is called alone.
+
+    Args:
+        edits: the patches, in the order they were applied.
+        host: the host's attention.
+        node: names us in messages.
+        previous: who stood here before (never one of ours, see `chained`).
+    """
+
+    def __init__(self, edits: tuple[Edit, ...], host: HostAttention, node: str, previous: Callable | None = None):
+        self.edits, self.host, self.node, self.previous = edits, host, node, previous
+        self._added: list[tuple[Callable, dict]] = []
+
+    def chained(self, previous: Callable | None) -> Occupant:
+        """This patch on top of whoever stands in the slot."""
+        if isinstance(previous, Occupant):
+            new = self.copy()
+            new.edits, new.previous = previous.edits + self.edits, previous.previous
+            new._added = previous._added + self._added
+            return new
+        new = self.copy()
+        new.previous = previous
+        return new
+
+    def copy(self) -> Occupant:
+        """Another slot's worth of the same: what is added to one is not added to the other."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        new._added = list(self._added)
+        return new
+
+    def __deepcopy__(self, memo) -> Occupant:
+        return self.copy()
+
+    def add(self, callback: Callable, **kwargs: Any) -> None:
+        """IPAdapter_plus's way in: out += callback(out, q, k, v, extra_options, **kwargs), in the order of adding.
+
+        Called while the noise level lies between kwargs["sigma_start"] and kwargs["sigma_end"]; always without them.
+        """
+        self._added.append((callback, kwargs))
+
+    def models(self) -> list:
+        """The models that the host must load for the previous occupant."""
+        return self.previous.models() if hasattr(self.previous, "models") else []
+
+    # Graphs of torch.compile break here: labels and windows change between calls.
+    @torch.compiler.disable
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict, **kwargs: Any) -> Tensor:
+        """q [chunks * F, T, heads * d]; k, v [chunks * F, M, heads * d] -> q's shape and dtype."""
+        extra = extra_options
+        call = read_call(q, extra, self.edits, self.node)
+        plain = self.host.plain(extra)
+        heads = extra["n_heads"]
+        out = self._attend(call, q, k, v, extra, plain)
+        if out is None:
+            if self.previous is None:
+                out = plain(q, k, v, heads)
+            else:
+                out = self.previous(q, k, v, extra, **kwargs)
+        elif self.previous is not None:
+            out = out + (self.previous(q, k, v, extra, **kwargs) - plain(q, k, v, heads))
+        if self._added:
+            sigma = float(extra["sigmas"].detach().flatten()[0]) if "sigmas" in extra else float("inf")
+            for callback, options in self._added:
+                if options.get("sigma_end", 0.0) <= sigma <= options.get("sigma_start", float("inf")):
+                    out = out + callback(out, q, k, v, extra, **options)
+        return out.to(q.dtype)
+
+    def _attend(self, call: Call, q: Tensor, k: Tensor, v: Tensor, extra: dict, plain: Attend) -> Tensor | None:
+        """The attended values, or None where they would be those of plain attention."""
+        raise NotImplementedError
+
+    def _by_group(self, call: Call, kinds: Sequence[Hashable], q, k, v, heads: int, attend: Callable) -> Tensor:
+        """Chunks of one kind go through one call, attend(kind, roles, q, k, v, heads)."""
+        groups: dict[Hashable, list[int]] = {}
+        for number, kind in enumerate(kinds):
+            groups.setdefault(kind, []).append(number)
+
+        def of(kind: Hashable, which: list[int], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            roles = tuple(call.roles[number] for number in which)
+            return self._within_memory(call, lambda q, k, v, heads: attend(kind, roles, q, k, v, heads), q, k, v, heads)
+
+        if len(groups) == 1:
+            return of(kinds[0], list(range(len(kinds))), q, k, v)
+        out = torch.empty_like(q).unflatten(0, (len(kinds), call.frames))
+        for kind, which in groups.items():
+            some = (x.unflatten(0, (len(kinds), call.frames))[which].flatten(0, 1) for x in (q, k, v))
+            out[which] = of(kind, which, *some).unflatten(0, (len(which), call.frames)).to(out.dtype)
+        return out.flatten(0, 1)
+
+    def _within_memory(self, call: Call, attend: Attend, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+        """attend, and if the memory does not suffice, once more in two halves of the heads, which are independent."""
+        try:
+            return attend(q, k, v, heads)
+        except self.host.out_of_memory as error:
+            kind, said = type(error), str(error)
+        # Outside the except block, so that the failed call's tensors are let go.
+        self.host.release()
+        if heads > 1:
+            first = heads // 2
+            border = first * (q.shape[-1] // heads)
+            try:
+                out = torch.empty_like(q)
+                out[..., :border] = attend(q[..., :border], k[..., :border], v[..., :border], first)
+                out[..., border:] = attend(q[..., border:], k[..., border:], v[..., border:], heads - first)
+                return out
+            except self.host.out_of_memory as error:
+                kind, said = type(error), str(error)
+        out = None
+        self.host.release()
+        raise kind(
+            f"{self.node}: out of memory in space-time attention over {call.frames} frames at {call.grid[0]} x "
+            f"{call.grid[1]} tokens, also in two halves ({said.splitlines()[0] if said else 'no details'}). Sample "
+            f"fewer frames at once (Context Windows, or a shorter clip), or a smaller picture."
+        )
+
+
+class SelfOccupant(Occupant):
+    """In attn1: space-time attention of every chunk by its edit's arrangement, modulated where the edit says so.
+
+    Args:
+        collector: sees q and k of the conditional chunk in every call it `wants` (editing/features.py).
+    """
+
+    def __init__(self, edits, host, node, previous=None, collector=None):
+        super().__init__(edits, host, node, previous)
+        self.collector = collector
+
+    def chained(self, previous: Callable | None) -> Occupant:
+        new = super().chained(previous)
+        if new.collector is None and isinstance(previous, SelfOccupant):
+            new.collector = previous.collector
+        return new
+
+    def _attend(self, call, q, k, v, extra, plain):
+        heads = extra["n_heads"]
+        self._collect(call, q, k, heads, extra)
+
+        def leaves(edit: Edit) -> bool:
+            modulation = call.modulation(edit)
+            calm = modulation is None or modulation.self_schedule.xi(call.t) == 0
+            return calm and (edit.mode == "per_frame" or call.frames == 1)
+
+        check_batch(q, extra, self.node)
+        for edit in call.edits:
+            if call.modulation(edit) is not None:
+                check_tokens(q, k, call, self.node)
+        if all(leaves(edit) for edit in call.edits):
+            return None
+
+        def attend(edit: Edit, roles: tuple[str, ...], q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+            spacetime = SpaceTime(edit.mode, call.frames, edit.anchors)
+            modulation = call.modulation(edit)
+            if modulation is None:
+                return space_time_attention(q, k, v, heads=heads, spacetime=spacetime, plain=plain)
+            return modulation.self_attention(
+                q, k, v, heads=heads, grid=call.grid, roles=roles, t=call.t, spacetime=spacetime, plain=plain
+            )
+
+        return self._by_group(call, call.edits, q, k, v, heads, attend)
+
+    def _collect(self, call: Call, q: Tensor, k: Tensor, heads: int, extra: dict) -> None:
+        if self.collector is None or "cond" not in call.roles:
+            return
+        size = call.run.size if call.run else tuple(extra["original_shape"][-2:])
+        if q.shape[1] == call.grid[0] * call.grid[1] and self.collector.wants(call.grid, size):
+            first = call.roles.index("cond") * call.frames
+            part = slice(first, first + call.frames)
+            window = None if call.run is None else frame_indices(extra, call.frames, call.run, self.node)
+            which = {} if window is None else {"frames": window}
+            self.collector.add(q[part], k[part], heads, call.grid, **which)
+
+
+class CrossOccupant(Occupant):
+    """In attn2: the modulated cross-attention of the chunks that belong to an edit, plain attention of the others.
+
+    Text labels of a chunk: a tagged conditioning's are its tag's. An untagged "uncond" one (the negative prompt) has
+    the last patch's, at the same positions, as in the diffusers host; they matter only where cross_halves says so. An
+    untagged "cond" one has none and is not modulated. Where the host repeats an embedding to the length of a longer
+    one, its labels are repeated likewise; keys that are no multiple (another pack has put its own there) are not
+    modulated, which the log says once.
+    """
+
+    def _attend(self, call, q, k, v, extra, plain):
+        check_keys(q, k, self.node)
+        heads = extra["n_heads"]
+        kinds = [self._kind(call, number, k.shape[1]) for number in range(len(call.edits))]
+        if all(kind is None for kind in kinds):
+            return None
+        check_batch(q, extra, self.node)
+        check_tokens(q, None, call, self.node)
+
+        def attend(kind, roles: tuple[str, ...], q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+            if kind is None:
+                return plain(q, k, v, heads)
+            edit, labels = kind
+            return call.modulation(edit).cross_attention(
+                q,
+                k,
+                v,
+                heads=heads,
+                grid=call.grid,
+                roles=roles,
+                t=call.t,
+                frames=call.frames,
+                plain=plain,
+                text_labels=torch.tensor(labels),
+            )
+
+        return self._by_group(call, kinds, q, k, v, heads, attend)
+
+    def _kind(self, call: Call, number: int, keys: int) -> tuple[Edit, tuple[int, ...]] | None:
+        """(edit, labels of the keys) of a chunk; None = not modulated in this call."""
+        edit, role, mark = call.edits[number], call.roles[number], call.tags[number]
+        modulation = call.modulation(edit)
+        if modulation is None or modulation.cross_halves not in ("both", role):
+            return None
+        if modulation.cross_schedule.xi(call.t) == 0:
+            return None
+        if mark is not None and mark.edit == edit.id:
+            labels = mark.labels
+        elif role == "uncond":
+            labels = edit.text_labels
+        else:
+            return None
+        if keys % len(labels):
+            call.run.warn_once(
+                f"keys {keys}",
+                f"{self.node}: cross-attention came with {keys} text keys, no multiple of the prompt's {len(labels)} "
+                "tokens: another node has put its own in their place. This prompt's cross-attention is not modulated.",
+            )
+            return None
+        return edit, tuple(labels.repeat(keys // len(labels)).tolist())

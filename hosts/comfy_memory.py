@@ -1,0 +1,65 @@
+"""How much more memory space-time attention needs than the attention ComfyUI reckons with. Imports no comfy.
+
+Attention is fused and never holds logits, so everything here is linear in the number of tokens. ComfyUI's own estimate
+knows the plain attention of the same frames; on top of that come the gathered keys and values of the seen frames, and
+where attention is modulated the widened queries, keys and values (method.md 6) and one tile of the row range. Computed
+from the tensors, not measured on a GPU; the tests measure the same sums on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..attention import SpaceTime
+
+TILE = 2**26 * 4
+"""Bytes of one tile of logits in `row_range` on an accelerator."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """The attention that needs most: tokens of a frame, channels (heads * d), heads."""
+
+    tokens: int
+    channels: int
+    heads: int
+
+
+def attention_bytes(
+    level: Level, *, frames: int, mode: str, anchors: int, regions: int, element: int, tile: int = TILE
+) -> int:
+    """Bytes that one self-attention call holds beside q, k, v and its output, at its peak, for one chunk.
+
+    Args:
+        frames: F of the chunk. mode, anchors: see `SpaceTime`.
+        regions: R of a modulated call; 0 = not modulated.
+        element: bytes of a number (2 in fp16 and bf16).
+    """
+    one = frames * level.tokens * level.channels * element  # q, or k, or v, or the output
+    seen = 1 if mode == "full" else SpaceTime(mode, frames, anchors).key_frames.shape[1]
+    gathered = 0 if mode in ("full", "per_frame") else 2 * seen * one
+    if regions == 0:
+        return gathered
+    dim = level.channels // level.heads
+    # One channel a label, two in low precision, and up to a multiple of 8.
+    width = math.ceil((dim + (regions + 1) * (2 if element < 4 else 1)) / 8) * 8 / dim
+    ranging = (1 + seen) * one + tile
+    # The scaled queries, and the widened q, k, v and output.
+    attending = one + 2 * width * one + 2 * seen * width * one - one
+    return int(gathered + max(ranging, attending))
+
+
+def enlarged(noise_shape: Sequence[int], required: float, extra: float) -> list[int]:
+    """noise_shape with so many more rows that the host, whose estimate is proportional to them, reserves `extra` more.
+
+    Rows and not frames: ComfyUI's context windows cut the frames of the estimate down to a window's.
+
+    Args:
+        noise_shape: [F, C, h, w]. required: the host's estimate for it, bytes.
+    """
+    shape = list(noise_shape)
+    if required > 0 and extra > 0:
+        shape[-2] = math.ceil(shape[-2] * (1 + extra / required))
+    return shape

@@ -1,0 +1,198 @@
+"""Our patches on a ComfyUI model: which models, which slots, what happens when a run begins (host.md B2, B3)."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from comfy import model_management, supported_models
+from comfy.ldm.modules import attention as host_modules
+from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import CallbacksMP, WrappersMP
+
+from ..attention import NoiseLevels
+from .comfy_attention import CrossOccupant, HostAttention, Occupant, SelfOccupant
+from .comfy_edit import KEY, Edit, Run, tag
+from .comfy_memory import Level, attention_bytes, enlarged
+
+__all__ = ["blocks", "check_model", "noise_levels", "patch_edit", "patch_space_time", "tag"]
+
+FAMILIES = {"sd1": supported_models.SD15, "sd2": supported_models.SD20, "sdxl": supported_models.SDXL}
+
+
+def check_model(model: Any, node: str) -> str:
+    """The family of a MODEL: "sd1", "sd2" or "sdxl".
+
+    Raises:
+        ValueError: any other model, by name.
+    """
+    base = getattr(model, "model", None)
+    config = getattr(base, "model_config", None)
+    network = getattr(base, "diffusion_model", None)
+    if isinstance(network, UNetModel):
+        for family, known in FAMILIES.items():
+            if isinstance(config, known):
+                return family
+    came = type(model if base is None else base if config is None else config).__name__
+    raise ValueError(
+        f"{node}: input `model`: supports SD1.x, SD2.x and SDXL UNets; got {came}. Load a checkpoint of one of these."
+    )
+
+
+def noise_levels(model: Any) -> NoiseLevels:
+    """The noise levels a model is sampled with; model: a ModelPatcher (with its patches) or a BaseModel."""
+    sampling = model.get_model_object("model_sampling") if hasattr(model, "get_model_object") else model.model_sampling
+    return NoiseLevels(1 / (1 + sampling.sigmas.detach().cpu().double() ** 2))
+
+
+def patch_space_time(
+    model: ModelPatcher, mode: str, anchors: int = 2, *, node: str, collector: Any = None
+) -> ModelPatcher:
+    """A clone whose self-attention is space-time, not modulated (inversion; the patch without regions).
+
+    Args:
+        mode, anchors: see `attention.SpaceTime`.
+        node: names us in messages.
+        collector: None, or what sees q and k of the conditional prompt: `.wants(grid, size)` is asked with (h, w) of
+            the block and of the latent, `.add(q, k, heads, grid)` gets both as [F, T, heads * d]; in a context
+            window also `frames`, which frames of the run they are.
+
+    Raises:
+        ValueError: another model family (`check_model`), an unknown mode.
+    """
+    return _patched(model, Edit(mode, anchors), node, collector)
+
+
+def patch_edit(model: ModelPatcher, edit: Edit, *, node: str) -> ModelPatcher:
+    """A clone that samples with `edit`. The positive conditioning must be tagged with the same edit (`tag`).
+
+    Raises:
+        ValueError: another model family (`check_model`).
+    """
+    return _patched(model, edit, node, None)
+
+
+def blocks(model: ModelPatcher) -> Iterator[tuple[str, int, int]]:
+    """The UNet's transformers in the order they run: (name, number, depth), as in the keys of the replace slots."""
+    unet = model.model.diffusion_model
+    middle = [unet.middle_block] if unet.middle_block is not None else []
+    for name, parts in (("input", unet.input_blocks), ("middle", middle), ("output", unet.output_blocks)):
+        for number, part in enumerate(parts):
+            for module in part:
+                if isinstance(module, host_modules.SpatialTransformer):
+                    yield name, number, len(module.transformer_blocks)
+
+
+def widest_level(model: ModelPatcher, size: tuple[int, int]) -> Level:
+    """The transformer of the UNet's way down whose q is largest, for a latent of `size` (h, w)."""
+    halvings, levels = 0, []
+    for part in model.model.diffusion_model.input_blocks:
+        for module in part:
+            if isinstance(module, host_modules.SpatialTransformer):
+                heads = module.transformer_blocks[0].attn1.heads
+                tokens = math.prod(math.ceil(side / 2**halvings) for side in size)
+                levels.append(Level(tokens, module.transformer_blocks[0].attn1.dim_head * heads, heads))
+            halvings += isinstance(module, Downsample)
+    return max(levels, key=lambda level: level.tokens * level.channels)
+
+
+def _patched(model: ModelPatcher, edit: Edit, node: str, collector: Any) -> ModelPatcher:
+    family = check_model(model, node)
+    host = _host_attention()
+    model = model.clone()
+    places = list(blocks(model))
+    _occupy(model, "attn1", SelfOccupant((edit,), host, node, collector=collector), places, deep=False)
+    # A slot left alone is a slot that others can have; but where we are already, the last patch must be known.
+    taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
+    known = any(isinstance(one, Occupant) for one in taken.values())
+    if edit.modulates and (known or edit.cross_schedule.strength > 0):
+        _occupy(model, "attn2", CrossOccupant((edit,), host, node), places, deep=family == "sdxl")
+
+    def begin_run(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        guider = executor.class_obj
+        options = guider.model_options.setdefault("transformer_options", {})
+        before = options.get(KEY)
+        run = before
+        if run is None:
+            noise = args[0] if args else kwargs["noise"]
+            run = Run.begin(guider.conds, noise.shape, noise_levels(guider.model_patcher))
+        options[KEY] = run.with_edit(edit, node)
+        try:
+            return executor(*args, **kwargs)
+        finally:
+            # The guider drops these options with the run; others who keep theirs shall not keep ours.
+            options[KEY] = before
+            if before is None:
+                del options[KEY]
+
+    def reserve(executor: Any, patcher: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
+        """Let the host free what space-time attention takes on top of what it reckons with."""
+        element = model_management.dtype_size(patcher.model.manual_cast_dtype or patcher.model_dtype())
+        extra = attention_bytes(
+            widest_level(patcher, tuple(noise_shape[-2:])),
+            frames=noise_shape[0],
+            mode=edit.mode,
+            anchors=edit.anchors,
+            regions=len(edit.regions) if edit.modulates else 0,
+            element=element,
+        )
+        required = patcher.model.memory_required(list(noise_shape))
+        return executor(patcher, enlarged(noise_shape, required, extra), *args, **kwargs)
+
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, begin_run)
+    model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, reserve)
+    if not any(_separate_slots in listed for listed in model.callbacks.get(CallbacksMP.ON_CLONE, {}).values()):
+        model.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, _separate_slots)
+    return model
+
+
+def _occupy(model: ModelPatcher, slot: str, occupant: Occupant, places: list[tuple[str, int, int]], deep: bool) -> None:
+    """Put `occupant` into one slot of every transformer, on top of whoever is there.
+
+    ComfyUI looks up (name, number, index) first and (name, number) then. Ours takes the longer form where `deep` says
+    so, because IPAdapter does on SDXL and would else hide it, and the shorter one otherwise; longer keys that others
+    have taken already are always taken over too.
+    """
+    taken = model.model_options["transformer_options"].get("patches_replace", {}).get(slot, {})
+    keys: dict[tuple, Any] = {}
+    for name, number, depth in places:
+        short = (name, number)
+        long = [(name, number, index) for index in range(depth)]
+        if deep:
+            keys.update({key: taken.get(key, taken.get(short)) for key in long})
+        else:
+            keys[short] = taken.get(short)
+            keys.update({key: taken[key] for key in long if key in taken})
+    for key, previous in keys.items():
+        model.set_model_patch_replace(occupant.chained(previous), slot, *key)
+
+
+def _separate_slots(parent: ModelPatcher, clone: ModelPatcher) -> None:
+    """ON_CLONE: give the clone's slots occupants of its own, so that `add` on one does not reach the other.
+
+    ComfyUI 0.3.64 copies them by itself (deep copy), newer hosts do not.
+    """
+    options = dict(clone.model_options["transformer_options"])
+    replace = {slot: dict(taken) for slot, taken in options.get("patches_replace", {}).items()}
+    for taken in replace.values():
+        taken.update({key: one.copy() for key, one in taken.items() if isinstance(one, Occupant)})
+    options["patches_replace"] = replace
+    clone.model_options["transformer_options"] = options
+
+
+def _host_attention() -> HostAttention:
+    def attend(*args: Any, **kwargs: Any) -> torch.Tensor:
+        return host_modules.optimized_attention(*args, **kwargs)  # looked up at call time, as the host does
+
+    # Where a host has no exception of its own for it, the name stands for every Exception.
+    oom = model_management.OOM_EXCEPTION
+    return HostAttention(
+        attend,
+        passes_options="transformer_options" in inspect.signature(host_modules.CrossAttention.forward).parameters,
+        out_of_memory=() if oom is Exception else (oom,),
+        release=model_management.soft_empty_cache,
+    )

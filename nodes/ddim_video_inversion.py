@@ -1,0 +1,149 @@
+"""From the clip's latents up to the noise they come from: the start of every edit."""
+
+from dataclasses import replace
+
+from comfy_api.latest import io
+
+from ..attention.spacetime import MODES
+from ..editing import METHODS
+from ..editing.features import LEVELS, FeatureCollector
+from ..hosts.comfy_errors import naming
+from ..hosts.comfy_inversion import check_frames, invert_latent, leading_sigmas, noise_latent
+from .types import CATEGORY, Inversion
+
+NAME = "DDIM Video Inversion"
+
+
+class DDIMVideoInversion(io.ComfyNode):
+    """Checks the schedule, inverts through the host's sampling, hands on noise, inversion and sigmas."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="VideoGrainDDIMVideoInversion",
+            display_name=NAME,
+            category=CATEGORY,
+            description=(
+                "Finds the noise from which the model makes exactly these frames, and keeps the whole way there. Do it "
+                "once for a clip, with the prompt that describes it; every edit then starts from the noise (sampler "
+                "with added noise switched off) and blends with the inversion."
+            ),
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    tooltip="SD1.x, SD2.x or SDXL checkpoint that will edit, with its LoRAs, but before ST-Layout Attn "
+                    "Patch: the inversion sets its own space-time attention. It goes on unpatched.",
+                ),
+                io.Conditioning.Input(
+                    "positive",
+                    tooltip="The SOURCE prompt: what the frames show now. There is no negative prompt and no guidance.",
+                ),
+                io.Latent.Input("latent_image", tooltip="All frames of the clip as one batch, from VAE Encode."),
+                io.Int.Input(
+                    "steps",
+                    default=50,
+                    min=1,
+                    max=999,
+                    tooltip="Noise levels on the way, 50 in the paper. The levels are those of the scheduler "
+                    "ddim_uniform when this number divides 1000. Ignored where sigmas is connected.",
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=["warm", *(method for method in METHODS if method != "warm")],
+                    default="warm",
+                    tooltip="warm: one model call a step, far closer to the source than ddim. ddim: the paper's, one "
+                    "call a step. fixed_point: the closest, 1 + calls model calls a step.",
+                ),
+                io.Int.Input(
+                    "calls",
+                    default=3,
+                    min=1,
+                    max=20,
+                    tooltip="Extra model calls a step of fixed_point; 3 is plenty. The other methods ignore it.",
+                ),
+                io.Combo.Input(
+                    "spacetime",
+                    options=list(MODES),
+                    default="full",
+                    tooltip="Which frames a frame looks at: full = all (the paper's), sparse_causal = the first and "
+                    "the one before, key_frames = itself and some anchors, per_frame = itself alone. Use the same in "
+                    "ST-Layout Attn Patch. full takes the most time, per_frame the least.",
+                ),
+                io.Int.Input(
+                    "key_frames",
+                    default=2,
+                    min=1,
+                    max=64,
+                    tooltip="Number of anchors of spacetime key_frames, evenly spaced over the clip.",
+                ),
+                io.Boolean.Input(
+                    "collect_features",
+                    default=False,
+                    tooltip="Also collect what Self-Attn Layout Cluster makes masks from. Takes some time and memory; "
+                    "leave it off where you have masks.",
+                ),
+                io.Sigmas.Input(
+                    "sigmas",
+                    optional=True,
+                    tooltip="Replaces steps: the schedule of the EDIT, descending, as Basic Scheduler gives it (no "
+                    "FlipSigmas). For KSampler with another scheduler than ddim_uniform.",
+                ),
+                io.Combo.Input(
+                    "feature_level",
+                    options=list(LEVELS),
+                    default="half",
+                    optional=True,
+                    tooltip="Where collect_features looks: half the latent's side, as in the paper, or its full side, "
+                    "for small frames or small things (16 times the memory; SDXL has no attention there).",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(
+                    display_name="noise",
+                    tooltip="The inverted frames, where the edit starts: latent_image of SamplerCustom with add_noise "
+                    "off, or of KSampler (Advanced) with add_noise disabled.",
+                ),
+                Inversion.Output(
+                    display_name="inversion",
+                    tooltip="The whole way, for Latent Blend, Save Inversion and Self-Attn Layout Cluster.",
+                ),
+                io.Sigmas.Output(
+                    display_name="sigmas", tooltip="The schedule that was used, descending: for the edit's sampler."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        positive,
+        latent_image,
+        steps,
+        method,
+        calls,
+        spacetime,
+        key_frames,
+        collect_features,
+        sigmas=None,
+        feature_level="half",
+    ) -> io.NodeOutput:
+        with naming(NAME):
+            schedule = leading_sigmas(model, steps) if sigmas is None else sigmas
+            collector = FeatureCollector(len(check_frames(model, latent_image))) if collect_features else None
+        inversion = invert_latent(
+            model,
+            positive,
+            latent_image,
+            schedule,
+            method=method,
+            calls=calls,
+            mode=spacetime,
+            anchors=key_frames,
+            collector=collector,
+            node=NAME,
+        )
+        if collector is not None:
+            with naming(NAME):
+                inversion = replace(inversion, features=collector.result())
+        return io.NodeOutput(noise_latent(inversion, latent_image), inversion, inversion.sigmas.clone())

@@ -1,0 +1,64 @@
+"""The source's own pixels outside the mask, after decoding."""
+
+from comfy_api.latest import io
+
+from ..hosts.comfy_composite import composite_images
+from .types import CATEGORY
+
+NAME = "Pixel Composite"
+
+
+class PixelComposite(io.ComfyNode):
+    """Undoes what the VAE changes outside the edit."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="VideoGrainPixelComposite",
+            display_name=NAME,
+            category=CATEGORY,
+            description=(
+                "Lays the edited frames over the source inside the grown, feathered mask. Outside of it every pixel is "
+                "the source's own, bit for bit: the VAE's small changes are gone too."
+            ),
+            inputs=[
+                io.Image.Input("source", tooltip="The frames that went into VAE Encode."),
+                io.Image.Input("edited", tooltip="The frames that came out of VAE Decode: same size, same number."),
+                io.Mask.Input(
+                    "mask",
+                    tooltip="What was edited: one frame for all, or one per frame. A mask of another size is scaled to "
+                    "the frames; every pixel that it touches belongs to it.",
+                ),
+                io.Float.Input(
+                    "dilate",
+                    default=8.0,
+                    min=0.0,
+                    max=512.0,
+                    step=0.5,
+                    tooltip="How far around the mask the edited frames still count in full, in pixels. 8 is one latent "
+                    "cell.",
+                ),
+                io.Float.Input(
+                    "feather",
+                    default=8.0,
+                    min=0.0,
+                    max=512.0,
+                    step=0.5,
+                    tooltip="Width of the soft border beyond that, in pixels.",
+                ),
+                io.Mask.Input(
+                    "preserved",
+                    optional=True,
+                    tooltip="What stays the source although it lies in or beside the mask (where it is above 0.5).",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="The finished frames, for Create Video or Save Image.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, source, edited, mask, dilate, feather, preserved=None) -> io.NodeOutput:
+        return io.NodeOutput(
+            composite_images(source, edited, mask, dilate=dilate, feather=feather, preserved=preserved, node=NAME)
+        )

@@ -1,0 +1,75 @@
+"""All regions of an edit at once, out of what a tracker gives."""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..hosts.comfy_regions import regions_from_masks
+from .types import CATEGORY, Regions
+
+
+class RegionsFromMasks(io.ComfyNode):
+    """Takes lists: a list of masks is one region an item."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="VideoGrainRegionsFromMasks",
+            display_name="Regions from Masks",
+            category=CATEGORY,
+            description=(
+                "Makes all regions of an edit from the masks of a tracker (SAM 2, SAM 3, SAM-Track ...), one line of "
+                "prompts for each mask, the first at the bottom. Region Preview shows which number got which prompt."
+            ),
+            is_input_list=True,
+            inputs=[
+                io.MultiType.Input(
+                    "masks",
+                    [io.Mask, io.Image],
+                    tooltip="Masks, black and white pictures, or label images, as arrangement says. Of any size; one "
+                    "frame stands for all.",
+                ),
+                io.String.Input(
+                    "prompts",
+                    multiline=True,
+                    tooltip="One line for each mask, in their order: words that also stand in the global prompt. An "
+                    "empty line leaves that mask out; 'preserve:' at the start of a line keeps that region's pixels.",
+                ),
+                io.Combo.Input(
+                    "arrangement",
+                    options=["list", "stacked", "colours"],
+                    default="list",
+                    tooltip="list: every item of a list is one region. stacked: one batch, all frames of region 1, "
+                    "then of region 2, and so on for every line of prompts. colours: label images, every colour but "
+                    "black one region, in the order in which they first appear (frame by frame, from the top left).",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How strongly the attention of these regions is modulated, as a share of the strengths of "
+                    "ST-Layout Attn Patch.",
+                ),
+                Regions.Input("regions", optional=True, tooltip="The regions that lie below these."),
+            ],
+            outputs=[
+                Regions.Output(display_name="regions", tooltip="The regions below and these on top, in their order."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        masks: list[Any],
+        prompts: list[str],
+        arrangement: list[str],
+        strength: list[float],
+        regions: list[tuple] | None = None,
+    ) -> io.NodeOutput:
+        below = tuple(regions[0] or ()) if regions else ()
+        made = regions_from_masks(
+            masks, prompts[0], arrangement[0], strength=strength[0], first=len(below) + 1, node="Regions from Masks"
+        )
+        return io.NodeOutput((*below, *made))

@@ -1,0 +1,227 @@
+"""The method's node: space-time attention, and the modulation of attention by regions."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from comfy_api.latest import io
+
+from ..attention import Schedule
+from ..attention.modulator import BACKGROUNDS, HALVES
+from ..attention.spacetime import MODES
+from ..editing.regions import edited_area, kept_area
+from ..hosts.comfy_edit import Edit
+from ..hosts.comfy_patch import check_model, patch_edit, patch_space_time, tag
+from ..hosts.comfy_text import encode_regions
+from .types import CATEGORY, Regions
+
+NODE = "ST-Layout Attn Patch"
+
+log = logging.getLogger(__name__)
+
+
+def first(options: tuple[str, ...], default: str) -> list[str]:
+    """The options of a combo, the default first."""
+    return sorted(options, key=lambda option: option != default)
+
+
+class STLayoutAttnPatch(io.ComfyNode):
+    """Model and prompt of an edit: one patched model, one conditioning that belongs to it, and where it edits."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="VideoGrainSTLayoutAttnPatch",
+            display_name=NODE,
+            category=CATEGORY,
+            description=(
+                "Lets all frames of a clip attend to each other, and ties every region of the picture to its own words "
+                "of the prompt, so that several things are edited apart in one pass. Give the outputs `model` and "
+                "`positive` to the sampler together. For SD1.x, SD2.x and SDXL. Without regions: space-time attention "
+                "alone."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="An SD1.x, SD2.x or SDXL model. It stays as it is; a copy is patched."),
+                io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
+                io.String.Input(
+                    "prompt",
+                    default="",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="The global prompt: the whole edited picture, with every region's prompt in it word for "
+                    "word. Weights like (word:1.2) and embeddings work.",
+                ),
+                Regions.Input(
+                    "regions",
+                    optional=True,
+                    tooltip="From Region Prompt or Regions from Masks. Leave it unconnected for space-time attention "
+                    "alone.",
+                ),
+                io.Float.Input(
+                    "self_strength",
+                    default=0.3,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How strongly self-attention is held within regions: 0.3 is the paper's. With both "
+                    "strengths at 0 the model goes out unpatched.",
+                ),
+                io.Float.Input(
+                    "cross_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How strongly each region is tied to its own words: 1.0 is the paper's.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Where in the denoising the modulation begins; 0 = at pure noise.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=0.3,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Where it ends: 0.3 is the paper's. The layout is decided early; details need no holding.",
+                ),
+                io.Combo.Input(
+                    "self_halves",
+                    options=first(HALVES, "both"),
+                    default="both",
+                    tooltip="Which half of the guidance batch self-attention is modulated in: the positive prompt's "
+                    "(cond), the negative's (uncond), or both.",
+                ),
+                io.Combo.Input(
+                    "cross_halves",
+                    options=first(HALVES, "cond"),
+                    default="cond",
+                    tooltip="The same for cross-attention. The regions' words stand in the positive prompt: cond.",
+                ),
+                io.Combo.Input(
+                    "spacetime",
+                    options=list(MODES),
+                    default="full",
+                    tooltip="Which frames each frame attends to: full = all (the paper's), sparse_causal = the first "
+                    "and the previous, key_frames = itself and some others, per_frame = itself alone. full takes the "
+                    "most time, per_frame the least. Use the same for the inversion.",
+                ),
+                io.Int.Input(
+                    "key_frames",
+                    default=2,
+                    min=1,
+                    max=64,
+                    tooltip="How many other frames each frame attends to where `spacetime` is key_frames.",
+                ),
+                io.Combo.Input(
+                    "background",
+                    options=list(BACKGROUNDS),
+                    default="paper",
+                    tooltip="Pixels of no region belong to no words. paper: they are pushed away from all words alike; "
+                    "free: their cross-attention is left as it is.",
+                ),
+                io.Combo.Input(
+                    "missing_phrase",
+                    options=["error", "append"],
+                    default="error",
+                    tooltip="What to do with a region's prompt that does not occur in the global prompt: stop and say "
+                    "which, or append it.",
+                ),
+                io.Boolean.Input(
+                    "splice",
+                    default=True,
+                    tooltip="Encode each region's prompt on its own and write it over its place in the global prompt, "
+                    "so that the text encoder does not mix the regions' words.",
+                ),
+                io.Float.Input(
+                    "power",
+                    default=5.0,
+                    min=0.0,
+                    max=20.0,
+                    step=0.1,
+                    tooltip="How fast the strength falls with the noise: strength * t ^ power, t = 1 at pure noise. 5 "
+                    "is the paper's, 0 keeps it constant.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The patched model, for the sampler."),
+                io.Conditioning.Output(
+                    display_name="positive",
+                    tooltip="The encoded prompt, which knows its regions: for the sampler's positive input, also "
+                    "through ControlNet nodes.",
+                ),
+                io.Mask.Output(
+                    display_name="mask",
+                    tooltip="Where the edit is: all edited regions together, without the preserved ones that lie on "
+                    "top. For Latent Blend and Pixel Composite. Without regions: one empty mask.",
+                ),
+                io.Mask.Output(
+                    display_name="preserved",
+                    tooltip="The visible part of the preserved regions, for the inputs of that name.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        clip,
+        prompt,
+        self_strength,
+        cross_strength,
+        start_percent,
+        end_percent,
+        self_halves,
+        cross_halves,
+        spacetime,
+        key_frames,
+        background,
+        missing_phrase,
+        splice,
+        power,
+        regions=None,
+    ) -> io.NodeOutput:
+        check_model(model, NODE)
+        regions = tuple(regions or ())
+        positive, labels, _, used = encode_regions(
+            clip, prompt, [region.phrase for region in regions], splice=splice, missing=missing_phrase, node=NODE
+        )
+        if used != prompt:
+            log.info("%s: the prompt is now %r.", NODE, used)
+        if not regions:
+            nowhere = torch.zeros(1, 64, 64)
+            return io.NodeOutput(
+                patch_space_time(model, spacetime, key_frames, node=NODE), positive, nowhere, nowhere.clone()
+            )
+        # A range that is empty or reversed is active nowhere; a schedule must not end before it starts.
+        span = (start_percent, end_percent) if start_percent < end_percent else (0.0, 0.0)
+        edit = Edit(
+            mode=spacetime,
+            anchors=key_frames,
+            regions=regions,
+            text_labels=labels,
+            self_schedule=Schedule(self_strength, power, *span),
+            cross_schedule=Schedule(cross_strength, power, *span),
+            self_halves=self_halves,
+            cross_halves=cross_halves,
+            background=background,
+        )
+        frames, size = edit.extent()
+        for doubt in edit.doubts(frames, NODE):
+            log.warning("%s: %s", NODE, doubt)
+        edited, preserved = edited_area(regions, size, frames), kept_area(regions, size, frames)
+        if not edit.modulates:
+            log.warning(
+                "%s: both strengths are 0: the model goes out unpatched. For space-time attention alone leave "
+                "`regions` unconnected.",
+                NODE,
+            )
+            return io.NodeOutput(model.clone(), positive, edited, preserved)
+        return io.NodeOutput(patch_edit(model, edit, node=NODE), tag(positive, edit), edited, preserved)

@@ -1,0 +1,211 @@
+import copy
+
+import pytest
+import torch
+
+from videograin.editing import features as module
+from videograin.editing.features import FeatureCollector, Features, FeaturesError, reference_features
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def calls(frames=3, grid=(2, 5), layers=((4, 8), (2, 16), (1, 3)), scale=2.0):
+    """(q, k, heads) of several layers of one level, of unlike heads and widths."""
+    tokens = grid[0] * grid[1]
+    return [
+        (scale * randn(frames, tokens, heads * d, seed=n), randn(frames, tokens, heads * d, seed=n + 50), heads)
+        for n, (heads, d) in enumerate(layers)
+    ]
+
+
+def collect(given, grid=(2, 5), frames=3, dtype=torch.float32):
+    collector = FeatureCollector(frames)
+    for q, k, heads in given:
+        collector.add(q.to(dtype), k.to(dtype), heads, grid)
+    return collector.result()
+
+
+# --- the average ------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_the_mean_of_all_heads_softmax_rows():
+    got = collect(calls())
+    torch.testing.assert_close(got.values.double(), reference_features(calls()), rtol=0, atol=1e-6)
+    assert (got.grid, got.frames, got.calls) == ((2, 5), 3, 3)
+
+
+def test_by_hand():
+    """One head, two tokens: logits (0, ln 3) and (0, 0)."""
+    q = torch.tensor([[[2.0], [0.0]]])
+    k = torch.tensor([[[0.0], [torch.tensor(3.0).log() / 2]]])
+    got = collect([(q, k, 1)], (1, 2), 1).values
+    torch.testing.assert_close(got, torch.tensor([[[0.25, 0.75], [0.5, 0.5]]]))
+
+
+@pytest.mark.parametrize("tile", [1, 7, 40, 160])
+def test_tiles_change_nothing(monkeypatch, tile):
+    whole = collect(calls()).values
+    monkeypatch.setattr(module, "_TILE_CPU", tile)
+    torch.testing.assert_close(collect(calls()).values, whole, rtol=0, atol=1e-6)
+
+
+def test_no_more_than_a_tile_of_probabilities_at_once(monkeypatch):
+    sizes, softmax = [], torch.softmax
+
+    def watched(x, *args, **kwargs):
+        sizes.append(x.numel())
+        return softmax(x, *args, **kwargs)
+
+    monkeypatch.setattr(module, "_TILE_CPU", 4 * 60 * 10)
+    monkeypatch.setattr(torch, "softmax", watched)
+    collect(calls(grid=(6, 10), layers=((4, 8),)), (6, 10))
+    assert max(sizes) == 4 * 60 * 10
+    assert sum(sizes) == 3 * 4 * 60 * 60
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
+def test_low_precision_comes_in_float32_counts(dtype, tolerance):
+    """The inputs are rounded, the sums are not: equal to float32 arithmetic on the rounded inputs."""
+    rounded = [(q.to(dtype).float(), k.to(dtype).float(), heads) for q, k, heads in calls()]
+    got = collect(calls(), dtype=dtype)
+    torch.testing.assert_close(got.values, collect(rounded).values, rtol=0, atol=1e-6)
+    torch.testing.assert_close(got.values, collect(calls()).values, rtol=0, atol=tolerance)
+
+
+def test_logits_beyond_float16():
+    q = torch.full((1, 2, 4), 300.0).half()
+    k = torch.tensor([300.0, 299.0]).half()[None, :, None].expand(1, 2, 4)
+    assert torch.isfinite(collect([(q, k, 1)], (1, 2), 1).values).all()
+
+
+def test_frames_do_not_see_each_other():
+    changed = calls()
+    changed[0][1][2, 4:] += 5
+    before, after = collect(calls()).values, collect(changed).values
+    assert torch.equal(before[:2], after[:2])
+    assert not torch.allclose(before[2], after[2])
+
+
+def test_windows_of_frames_are_averaged_where_they_overlap():
+    q, k, heads = calls()[0]
+    q2, k2 = randn(*q.shape, seed=9), randn(*k.shape, seed=10)
+    collector = FeatureCollector(3)
+    collector.add(q[[2, 0]], k[[2, 0]], heads, (2, 5), frames=[2, 0])
+    collector.add(q2[[0, 1]], k2[[0, 1]], heads, (2, 5), frames=torch.tensor([0, 1]))
+    got = collector.result()
+    first, second = reference_features([(q, k, heads)]), reference_features([(q2, k2, heads)])
+    expected = torch.stack([(first[0] + second[0]) / 2, second[1], first[2]])
+    torch.testing.assert_close(got.values.double(), expected, rtol=0, atol=1e-6)
+    assert got.calls == 1
+
+
+def test_results_stay_as_they_were_when_more_is_added():
+    collector = FeatureCollector(3)
+    given = calls(layers=((4, 8), (4, 8)))
+    collector.add(*given[0], (2, 5))
+    early = collector.result().values
+    kept = early.clone()
+    collector.add(*given[1], (2, 5))
+    assert torch.equal(early, kept)
+    assert not torch.equal(collector.result().values, early)
+
+
+def test_nothing_is_left_of_autograd_and_clones_share_the_collector():
+    collector = FeatureCollector(3)
+    q, k, heads = calls()[0]
+    collector.add(q.requires_grad_(), k, heads, (2, 5))
+    assert not collector.result().values.requires_grad
+    assert copy.deepcopy({"collector": collector})["collector"] is collector
+
+
+@pytest.mark.parametrize(
+    ("level", "size", "grids"),
+    [
+        ("half", (16, 16), [(8, 8)]),
+        ("half", (37, 66), [(19, 33)]),
+        ("half", (1, 2), [(1, 1)]),
+        ("full", (37, 66), [(37, 66)]),
+    ],
+)
+def test_the_level(level, size, grids):
+    collector = FeatureCollector(2, level)
+    offered = [(37, 66), (19, 33), (18, 33), (16, 16), (8, 8), (4, 4), (10, 17), (1, 1), (66, 37), (33, 19)]
+    assert [grid for grid in offered if collector.wants(grid, size)] == grids
+    assert all(collector.wants(list(grid), torch.Size(size)) for grid in grids)
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_collected():
+    with pytest.raises(FeaturesError, match=r"for any frame: the model has none at half the latent's side.*switch"):
+        FeatureCollector(3).result()
+    collector = FeatureCollector(3)
+    q, k, heads = calls()[0]
+    collector.add(q[:1], k[:1], heads, (2, 5), frames=[1])
+    with pytest.raises(FeaturesError, match=r"for frames 0, 2"):
+        collector.result()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"grid": (2, 4)}, r"2 \* 4 tokens.*got \[3, 10, 32\]"),
+        ({"heads": 5}, r"5 heads"),
+        ({"frames": [0, 1]}, r"expected q and k \[2 frames"),
+        ({"frames": [0, 1, 3]}, r"frames from 0 to 2, got \[0, 1, 3\]"),
+        ({"frames": [0, 1, -1]}, "frames from 0 to 2"),
+        ({"k": torch.zeros(3, 9, 32)}, r"and \[3, 9, 32\]"),
+        ({"q": torch.zeros(2, 10, 32), "k": torch.zeros(2, 10, 32)}, "For a part of the 3 frames say which"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_not_counted(change, says):
+    q, k, heads = calls()[0]
+    collector = FeatureCollector(3)
+    with pytest.raises(FeaturesError, match=says):
+        collector.add(**{"q": q, "k": k, "heads": heads, "grid": (2, 5), **change})
+    with pytest.raises(FeaturesError, match="any frame"):
+        collector.result()
+
+
+def test_another_level_afterwards():
+    collector = FeatureCollector(3)
+    collector.add(*calls()[0], (2, 5))
+    with pytest.raises(FeaturesError, match=r"grid \(5, 2\) after layers of \(2, 5\)"):
+        collector.add(*calls()[0], (5, 2))
+
+
+def test_arguments_of_the_collector():
+    with pytest.raises(FeaturesError, match="frames must be >= 1"):
+        FeatureCollector(0)
+    with pytest.raises(FeaturesError, match="level must be one of half, full; got 'quarter'"):
+        FeatureCollector(1, "quarter")
+
+
+GOOD = torch.full((2, 6, 6), 1 / 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"values": torch.full((2, 6, 5), 0.2)}, r"expected \[F, 6, 6\] for a grid of \(2, 3\), got \[2, 6, 5\]"),
+        ({"values": torch.zeros(0, 6, 6)}, "got .0, 6, 6"),
+        ({"values": [1.0]}, "got list"),
+        ({"values": GOOD.double()}, "float32 on the CPU, got torch.float64"),
+        ({"values": GOOD * 2}, "12 of 12 rows are no probabilities"),
+        ({"values": GOOD.index_fill(1, torch.tensor([1]), torch.nan)}, "2 of 12 rows"),
+        ({"values": GOOD + torch.tensor([-0.3, 0.3, 0, 0, 0, 0])}, "12 of 12 rows"),
+        ({"grid": (-2, -3)}, "sides >= 1"),
+        ({"calls": 0}, "calls must be an integer >= 1, got 0"),
+    ],
+)
+def test_features_are_checked_when_made(change, says):
+    with pytest.raises(FeaturesError, match=says):
+        Features(**{"grid": (2, 3), "values": GOOD, **change})
+
+
+def test_features_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        Features((2, 3), GOOD).values = GOOD

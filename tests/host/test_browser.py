@@ -1,0 +1,102 @@
+"""The pack in the browser: templates open from the menu, nothing is missing, Run ends in a video on the canvas."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("playwright.sync_api")
+
+from .browser import Frontend, chromium, launched
+
+if chromium() is None:
+    pytest.skip("no Chromium (set CHROMIUM)", allow_module_level=True)
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = sorted(p.stem for p in (ROOT / "workflows").glob("*.json"))
+PICTURES = os.environ.get("VIDEOGRAIN_SCREENSHOTS")
+"""A folder for screenshots, if somebody wants to look."""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with launched() as running:
+        yield running
+
+
+@pytest.fixture
+def frontend(browser, server):
+    opened = Frontend(browser, server.url)
+    yield opened
+    opened.close()
+
+
+def look(frontend, name):
+    if PICTURES:
+        frontend.picture(Path(PICTURES) / f"{name}.png")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_template_opens_from_the_menu_with_nothing_missing(frontend, name):
+    frontend.open_template("videograin", name)
+    said = frontend.dialog_text()
+    look(frontend, f"{name}_opened")
+    other_pack = {"DownloadAndLoadSAM2Model", "Sam2Segmentation"} if name == "instance_edit_sam" else set()
+    assert set(frontend.unknown_nodes()) == other_pack
+    if name == "quickstart":
+        assert said == ""
+    elif not other_pack:  # the models that are to be downloaded, and nothing else
+        assert "Missing Node" not in said
+        assert "v1-5-pruned-emaonly-fp16.safetensors" in said
+        assert ("control_v11f1p_sd15_depth_fp16.safetensors" in said) == (name == "controlnet_depth")
+    frontend.close_dialogs()
+    if not other_pack:
+        twin = (ROOT / "tests" / "workflows" / f"{name}.json").read_text(encoding="utf-8")
+        assert frontend.prompt() == json.loads(twin)
+    assert frontend.errors == []
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "instance_edit_sam"])
+def test_opening_changes_nothing(frontend, name):
+    """No node grows, no value moves, no link turns: what the browser would save is what was committed."""
+    frontend.open_template("videograin", name)
+    frontend.close_dialogs()
+    committed = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    now = frontend.saved()
+    here = {n["id"]: n for n in now["nodes"]}
+    for node in committed["nodes"]:
+        found = here[node["id"]]
+        assert list(found["pos"]) == node["pos"]
+        assert [round(v) for v in found["size"]] == node["size"], (node["type"], found["size"])
+        assert found["widgets_values"] == node["widgets_values"]
+        assert [i["name"] for i in found["inputs"]] == [i["name"] for i in node["inputs"]]
+        assert [i["link"] for i in found["inputs"]] == [i["link"] for i in node["inputs"]]
+    assert now["links"] == committed["links"]
+    assert [g["title"] for g in now["groups"]] == [g["title"] for g in committed["groups"]]
+
+
+def test_run_ends_in_a_video_on_the_canvas(frontend, server):
+    """The first minute of a new user: Browse Templates, quickstart, Run."""
+    frontend.open_template("videograin", "quickstart")
+    assert frontend.dialog_text() == ""
+    known = len(server.get("/history"))
+    frontend.press_run()
+    entry = frontend.wait_for_run(server, known)
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+    frontend.show(0.45)
+    video = frontend.page.locator("video")
+    video.first.wait_for(state="attached", timeout=30_000)
+    frontend.page.wait_for_function("() => [...document.querySelectorAll('video')].some(v => v.readyState >= 2)")
+    # Demo Clip renders 128 x 128 pixels, 8 frames at 8 a second.
+    size = video.first.evaluate("v => [v.videoWidth, v.videoHeight, v.duration]")
+    assert size[:2] == [128, 128]
+    assert size[2] == pytest.approx(1, abs=0.2)
+    # Region Preview shows its pictures on the node.
+    kinds = {n["type"]: n["id"] for n in frontend.saved()["nodes"]}
+    shown = frontend.page.evaluate("id => app.graph.getNodeById(id).imgs?.length", kinds["VideoGrainRegionPreview"])
+    assert shown == 8
+    frontend.page.set_viewport_size({"width": 1900, "height": 1000})
+    frontend.show(0.76, 60, 90)
+    look(frontend, "quickstart_done")
+    assert frontend.errors == []

@@ -1,0 +1,94 @@
+"""Every committed workflow runs in the started server, with stand-ins for what would have to be downloaded."""
+
+import itertools
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from videograin.runner.figures import psnr
+from videograin.runner.video import read_clip
+from videograin.tools.standins import stand_in
+from videograin.world.reader import read_region
+from videograin.world.tasks import make_task
+
+NAMES = sorted(p.stem for p in (Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
+MARGIN = 20  # dilate + feather of the composite, and what the video codec smears
+
+
+def videos(server, run):
+    """Every saved video's frames, in the order of its node."""
+    files = [f for node in sorted(run.outputs, key=int) for f in server.saved(run, node) if f.suffix == ".mp4"]
+    return [read_clip(file).frames for file in files]
+
+
+def grown(mask, pixels=MARGIN):
+    kernel = np.ones((2 * pixels + 1,) * 2, np.uint8)
+    return np.stack([cv2.dilate(m.astype(np.uint8), kernel) for m in mask]) > 0
+
+
+def shrunk(mask, pixels):
+    return ~grown(~mask, pixels)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs_and_edits_where_it_should(server, name):
+    made = stand_in(name, size=96)
+    made.write(server.base / "input")
+    found = videos(server, server.run(made.prompt))
+    assert len(found) == (3 if name == "one_inversion_three_edits" else 1)
+    for frames in found:
+        assert frames.shape == made.source.shape
+        change = np.abs(frames.astype(float) - made.source).mean(-1)
+        if name != "no_masks":  # whose masks are the model's own: see below
+            outside = ~grown(made.edited)
+            assert outside.any()
+            assert psnr(frames[outside], made.source[outside]) > 30  # the codec's loss
+            assert change[made.edited].mean() > 3 * change[outside].mean()
+        assert change.max() > 60
+    if made.kept.any():
+        inside = shrunk(made.kept, 3) & ~grown(made.edited, 3)
+        assert psnr(found[0][inside], made.source[inside]) > 30
+    for one, other in itertools.pairwise(found):
+        assert np.abs(one.astype(int) - other).max() > 60
+
+
+def test_a_loaded_inversion_gives_the_same_edit(server):
+    """As the note on that workflow says: Load Inversion instead of the inversion, and the same result."""
+    made = stand_in("one_inversion_three_edits")
+    made.write(server.base / "input")
+    prompt = made.prompt
+    saver = next(k for k, n in prompt.items() if n["class_type"] == "VideoGrainSaveInversion")
+    inverter = next(k for k, n in prompt.items() if n["class_type"] == "VideoGrainDDIMVideoInversion")
+    prompt[saver]["inputs"]["filename_prefix"] = "videograin/kept"
+    first = videos(server, server.run(prompt))
+    assert (server.base / "output" / "videograin" / "kept_00001_.safetensors").is_file()
+
+    file = "videograin/kept_00001_.safetensors [output]"
+    assert (
+        file
+        in server.get("/object_info/VideoGrainLoadInversion")["VideoGrainLoadInversion"]["input"]["required"]["file"][
+            1
+        ]["options"]
+    )
+    prompt["loaded"] = {"class_type": "VideoGrainLoadInversion", "inputs": {"file": file}}
+    # DDIM Video Inversion gives noise, inversion, sigmas; Load Inversion gives inversion, noise, sigmas.
+    swapped = {0: 1, 1: 0, 2: 2}
+    del prompt[saver], prompt[inverter]
+    for node in prompt.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list) and value[0] == inverter:
+                node["inputs"][name] = ["loaded", swapped[value[1]]]
+    for one, other in zip(first, videos(server, server.run(prompt)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_quickstart_as_it_is_committed_edits_both_objects(server):
+    """All 8 frames and 50 steps: the reader sees the new colours and shapes, each in its place."""
+    made = stand_in("quickstart", frames=8, size=128, steps=50)
+    (frames,) = videos(server, server.run(made.prompt, timeout=1200))
+    task = make_task(1, 8, 128)
+    for mask, wanted in zip((task.masks > 0.5).numpy(), task.objects):
+        seen = [read_region(frame, m) for frame, m in zip(frames, mask)]
+        assert sum((s.colour, s.shape) == tuple(wanted) for s in seen) >= 7

@@ -1,0 +1,104 @@
+"""What the snapshot says of this pack's nodes: the promises that a user and a saved workflow rely on. The host tests
+compare the snapshot with a live server."""
+
+import pytest
+
+from videograin.tools import definitions
+from videograin.tools.checker import value_mistake, widgets
+
+KNOWN = definitions.load()
+OWN = {name: node for name, node in KNOWN.items() if name.startswith(definitions.PREFIX)}
+TABLE = {
+    "DDIMVideoInversion": "DDIM Video Inversion",
+    "SaveInversion": "Save Inversion",
+    "LoadInversion": "Load Inversion",
+    "SelfAttnLayoutCluster": "Self-Attn Layout Cluster",
+    "RegionPrompt": "Region Prompt",
+    "RegionsFromMasks": "Regions from Masks",
+    "STLayoutAttnPatch": "ST-Layout Attn Patch",
+    "LatentBlend": "Latent Blend",
+    "LatentBlendModel": "Latent Blend (Model Patch)",
+    "PixelComposite": "Pixel Composite",
+    "RegionPreview": "Region Preview",
+    "EmbeddedModel": "Embedded Model",
+    "DemoClip": "Demo Clip",
+}
+MODEL_NODES = [name for name, node in OWN.items() if any(i["type"] == "MODEL" for i in node["inputs"])]
+
+
+def test_ids_and_names():
+    assert {name: node["display_name"] for name, node in OWN.items()} == {
+        definitions.PREFIX + name: shown for name, shown in TABLE.items()
+    }
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_everything_is_explained(name):
+    node = OWN[name]
+    assert node["category"] == "VideoGrain"
+    assert node["description"]
+    assert [i["name"] for i in node["inputs"] if not i["tooltip"]] == []
+    assert [o["name"] for o in node["outputs"] if not o["tooltip"]] == []
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_defaults_are_allowed_values(name):
+    """Every number and switch of ours has a default, and every default lies in its range."""
+    for entry in widgets(OWN[name]):
+        assert entry["type"] in ("STRING", "COMBO") or "default" in entry, entry
+        if "default" in entry:
+            assert value_mistake(entry, entry["default"]) is None
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_names_are_unique_within_a_node(name):
+    for kind in ("inputs", "outputs"):
+        names = [x["name"] for x in OWN[name][kind]]
+        assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("name", MODEL_NODES)
+def test_model_comes_first_and_goes_out_first(name):
+    node = OWN[name]
+    assert node["inputs"][0] == {**node["inputs"][0], "name": "model", "type": "MODEL", "optional": False}
+    out = [o["type"] for o in node["outputs"]]
+    assert "MODEL" not in out[1:]
+
+
+def test_both_space_time_nodes_offer_the_same():
+    def entry(node, name):
+        return next(i for i in OWN[definitions.PREFIX + node]["inputs"] if i["name"] == name)
+
+    for name in ("spacetime", "key_frames"):
+        one, two = entry("DDIMVideoInversion", name), entry("STLayoutAttnPatch", name)
+        assert one == two
+
+
+def test_compact_reads_both_forms_of_a_combo_and_knows_uploads():
+    info = {
+        "input": {
+            "required": {
+                "old": [["a", "b"], {"default": "b"}],
+                "new": ["COMBO", {"options": ["a", "b"], "tooltip": "x"}],
+                "file": [["one.png"], {"image_upload": True}],
+                "seed": ["INT", {"default": 0}],
+                "text": ["STRING", {"forceInput": True}],
+            },
+            "optional": {"mask": ["MASK"]},
+        },
+        "input_order": {"required": ["new", "old", "file", "seed", "text"], "optional": ["mask"]},
+        "output": ["IMAGE"],
+        "output_is_list": [False],
+        "python_module": "custom_nodes.some-pack.nodes",
+        "category": "c",
+        "output_node": False,
+    }
+    found = definitions.compact("X", info)
+    assert [i["name"] for i in found["inputs"]] == ["new", "old", "file", "seed", "text", "mask"]
+    new, old, file, seed, text, mask = found["inputs"]
+    assert (new["type"], new["options"], new["tooltip"]) == ("COMBO", ["a", "b"], True)
+    assert (old["type"], old["options"], old["default"], old["tooltip"]) == ("COMBO", ["a", "b"], "b", False)
+    assert (file["options"], file["upload"]) == ("files", True)
+    assert seed["control"] is True
+    assert (text["widget"], mask["widget"], mask["optional"]) == (False, False, True)
+    assert found["pack"] == "some-pack"

@@ -1,0 +1,118 @@
+"""The help pages: one for each node, which say what the node says, with pictures that the panel can show."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from videograin.tools import definitions
+
+DOCS = Path(__file__).resolve().parents[2] / "web" / "docs"
+IMAGES = DOCS / "images"
+LIMIT = 120_000  # bytes of a picture
+SECTIONS = ["When to use it", "Inputs", "Outputs", "Example", "When something goes wrong", "See also"]
+PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)")
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)]*)\)")
+NODES = {name: node for name, node in definitions.load().items() if name.startswith("VideoGrain")}
+ALL = pytest.mark.parametrize("name", sorted(NODES))
+
+
+def page(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def section(name: str, title: str) -> str:
+    """The text below a heading, up to the next one."""
+    parts = re.split(r"^## (.+)$", page(name), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2]))[title]
+
+
+def items(name: str, title: str) -> list[str]:
+    """The items of the section's list, each as one line. Lists, because the help panel is too narrow for tables."""
+    found = re.findall(r"^- (.+(?:\n  .+)*)", section(name, title), flags=re.MULTILINE)
+    return [re.sub(r"\n +", " ", item) for item in found]
+
+
+def facts(entry: dict) -> str:
+    """What the brackets behind an input's name say: type, default, range."""
+    kind = entry["type"] if isinstance(entry["type"], str) else "COMBO"
+    told = [" or ".join(kind.split(",")) + (", optional" if entry["optional"] else "")]
+    if "default" in entry:
+        told.append(f"default {'(empty)' if entry['default'] == '' else entry['default']}")
+    if entry.get("options") == "files":
+        told.append("files")
+    elif "options" in entry:
+        told.append(", ".join(f"`{option}`" for option in entry["options"]))
+    elif "min" in entry and "max" in entry:
+        low, high = entry["min"], entry["max"]
+        told.append(f"{low:g} and up" if high > 10**9 else f"{low:g} to {high:g}")
+    return "; ".join(told)
+
+
+def test_there_is_a_page_for_every_node_and_no_other():
+    assert sorted(path.stem for path in DOCS.glob("*.md")) == sorted(NODES)
+    assert len(NODES) == 13
+
+
+@ALL
+def test_the_title_is_the_name_on_the_node(name):
+    assert page(name).splitlines()[0] == f"# {NODES[name]['display_name']}"
+
+
+@ALL
+def test_a_page_has_its_sections_in_order(name):
+    found = re.findall(r"^## (.+)$", page(name), flags=re.MULTILINE)
+    assert [title for title in found if title in SECTIONS] == SECTIONS
+
+
+@ALL
+def test_the_inputs_are_those_of_the_node_in_its_order(name):
+    entries = NODES[name]["inputs"]
+    if not entries:
+        assert section(name, "Inputs").strip() == "None."
+        return
+    heads = [f"`{entry['name']}` ({facts(entry)}): " for entry in entries]
+    found = items(name, "Inputs")
+    assert [item[: len(head)] for item, head in zip(found, heads)] == heads
+    assert len(found) == len(heads)
+    assert all(len(item) > len(head) + 20 for item, head in zip(found, heads))
+
+
+@ALL
+def test_the_outputs_are_those_of_the_node_in_its_order(name):
+    heads = [f"`{e['name']}` ({e['type']}{' (list)' if e['list'] else ''}): " for e in NODES[name]["outputs"]]
+    found = items(name, "Outputs")
+    assert [item[: len(head)] for item, head in zip(found, heads)] == heads
+    assert len(found) == len(heads)
+    assert all(len(item) > len(head) + 5 for item, head in zip(found, heads))
+
+
+@ALL
+def test_see_also_names_nodes_that_exist(name):
+    titles = {node["display_name"] for node in NODES.values()} - {NODES[name]["display_name"]}
+    named = section(name, "See also").strip().rstrip(".")
+    named = re.sub(r"\((?!Model Patch)[^)]*\)", "", named)  # a remark in brackets
+    assert {title.strip() for title in named.split(",")} <= titles
+
+
+@ALL
+def test_a_page_shows_pictures_that_are_there_small_and_described(name):
+    pictures = PICTURE.findall(page(name))
+    assert pictures
+    for words, path in pictures:
+        # The help panel puts /extensions/<the folder's name>/docs/ before relative paths alone.
+        assert re.fullmatch(rf"images/{name}(_\w+)?\.(png|jpg)", path)
+        assert (DOCS / path).is_file()
+        assert (DOCS / path).stat().st_size < LIMIT
+        assert words
+
+
+def test_no_picture_lies_about_unused():
+    used = {path for name in NODES for _, path in PICTURE.findall(page(name))}
+    assert {f"images/{path.name}" for path in IMAGES.iterdir()} == used
+
+
+@ALL
+def test_links_lead_to_the_web_or_nowhere(name):
+    """A relative link in the help panel would leave the app: other pages are called by their names."""
+    assert [link for link in LINK.findall(page(name)) if not link.startswith("https://")] == []

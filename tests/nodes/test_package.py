@@ -1,0 +1,38 @@
+"""What is published: one version everywhere, and an archive that lacks nothing the nodes need."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import videograin
+
+ROOT = Path(__file__).resolve().parents[2]
+NEEDED = ("attention/", "editing/", "hosts/", "nodes/", "runner/", "locales/", "workflows/", "web/docs/", "world/")
+ALWAYS = ("__init__.py", "__main__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md", "CHANGELOG.md")
+
+
+def listed(*options: str) -> set[str]:
+    return set(subprocess.check_output(["git", "-C", ROOT, "ls-files", *options], text=True).splitlines())
+
+
+def test_the_version_is_the_same_in_the_package_and_its_metadata():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r'^version = "(.+)"$', project, re.MULTILINE).group(1) == videograin.__version__
+    assert re.fullmatch(r"\d+\.\d+\.\d+", videograin.__version__)
+    titles = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert videograin.__version__ in [title.split()[0] for title in titles]
+
+
+def test_the_archive_holds_all_that_the_nodes_need_and_nothing_of_the_workshop():
+    everything = listed("-co", "--exclude-standard")
+    left_out = listed("-co", "-i", "--exclude-from=.comfyignore")
+    packed = everything - left_out
+    pictures = {name for name in left_out if name.startswith("world/model/")}
+    assert {Path(name).suffix for name in pictures} <= {".png", ".json"}
+    assert "world/model/model_index.json" in packed
+    for name in everything - pictures:
+        if name.startswith(NEEDED) or name in ALWAYS:
+            assert name in packed, name
+    assert not any(name.startswith(("tests/", "tools/", "benchmarks/", ".github/", ".ci/")) for name in packed)
+    assert {"world/model/unet/diffusion_pytorch_model.safetensors", "web/icon.svg"} <= packed
+    assert sum((ROOT / name).stat().st_size for name in packed) < 24e6

@@ -1,0 +1,41 @@
+"""What the demos edit: a clip of the rendered world and what its objects are to become. The same in every host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+
+from .clips import WorldClip, pair_clip
+from .vocabulary import COLOURS, SHAPES, caption, phrase
+
+#: Frames a second of every demo clip.
+FPS = Fraction(8)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a demo edits. objects: the wanted (colour, shape) of each; masks: [K, F, H, W], a box round each."""
+
+    clip: WorldClip
+    objects: tuple[tuple[int, int], ...]
+    masks: torch.Tensor
+
+    @property
+    def phrases(self) -> list[str]:
+        return [phrase(*wanted) for wanted in self.objects]
+
+    @property
+    def prompt(self) -> str:
+        return caption(self.phrases, int(self.clip.scenes.background[0]))
+
+
+def make_task(seed: int, frames: int, size: int, motion: str = "apart") -> Task:
+    """A clip of two objects of one class and colour, and two other objects to turn them into."""
+    clip = pair_clip(seed, frames, size, motion=motion)
+    old = (int(clip.scenes.colour[0, 0]), int(clip.scenes.shape[0, 0]))
+    generator = torch.Generator().manual_seed(seed + 1)
+    colours = [c for c in torch.randperm(len(COLOURS), generator=generator).tolist() if c != old[0]]
+    shapes = [s for s in torch.randperm(len(SHAPES), generator=generator).tolist() if s != old[1]]
+    return Task(clip, tuple(zip(colours[:2], shapes[:2])), clip.box_masks())
