@@ -10,7 +10,8 @@ TORCH ?= torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-COMFYUI ?= $(HOME)/comfy/ComfyUI
+# The checkout above this folder if it lies in custom_nodes, else the conventional place.
+COMFYUI ?= $(abspath $(patsubst %/main.py,%,$(firstword $(wildcard ../../main.py) $(HOME)/comfy/ComfyUI/main.py)))
 HOST := .venv/host
 
 # OpenMP threads that spin while they wait starve each other on small shared machines.

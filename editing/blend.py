@@ -51,13 +51,11 @@ class Reference:
         return self._mix(denoised, sigma, frames, self.trajectory.denoised)
 
     def result(self, x: Tensor, sigma: float, frames: Sequence[int] | None = None) -> Tensor:
-        """The sampler's final x at its last sigma, exact outside the mask.
+        """The sampler's x between evaluations, at its first or last sigma: exactly the trajectory where M = 0.
 
-        At sigma 0 the sampler has returned the blended prediction, so only rounding is removed where M = 0; above 0 the
-        sampler's own x outside is replaced, as the next evaluation would have done.
+        A soft border is left to the evaluations. Mixed here as well it would be mixed twice where one run is split over
+        two samplers, and the two would not do what one does.
         """
-        if sigma > 0:
-            return self.state(x, sigma, frames)
         return self._mix(x, sigma, frames, self.trajectory.at, hard=True)
 
     def _mix(self, x: Tensor, sigma: float, frames, reference, hard: bool = False) -> Tensor:
@@ -104,7 +102,7 @@ def blend(
         levels = [float(s) for s in sigmas]
         for sigma in filter(reference.active, levels):
             trajectory.at(sigma, frames)  # a level outside the inversion fails before any network call
-        x = reference.state(x, levels[0], frames)
+        x = reference.result(x, levels[0], frames)
 
         def shown(info):
             sigma = float(info["sigma"]) if "sigma" in info else levels[info["i"]]

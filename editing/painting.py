@@ -161,7 +161,8 @@ def _legend(lines: Sequence[str], striped: Collection[int], width: int) -> np.nd
 
     text = font(width // 32)
     step, side = round(text.size * 1.4), text.size
-    wrapped = [_wrap(line, text, width - side - 3 * GAP) for line in lines]
+    room = max(side, width - side - 3 * GAP)  # beside the colours of a very narrow frame there is none: cut off there
+    wrapped = [_wrap(line, text, room) for line in lines]
     height = step * sum(len(rows) for rows in wrapped) + GAP * (len(wrapped) + 1)
     picture = np.asarray(Image.new("RGB", (width, height), PAPER)).copy()
     y = GAP
@@ -170,7 +171,7 @@ def _legend(lines: Sequence[str], striped: Collection[int], width: int) -> np.nd
         patch[:] = region_colour(number)
         if number in striped:
             diagonal = (np.arange(side)[:, None] + np.arange(side)[None]) // (STRIPE // 2) % 2 == 1
-            patch[diagonal] = PAPER
+            patch[diagonal[:, : patch.shape[1]]] = PAPER
         image = Image.fromarray(picture)
         for row in rows:
             ImageDraw.Draw(image).text((2 * GAP + side, y + side // 2), row, INK, text, anchor="lm")

@@ -168,7 +168,7 @@ class Occupant:
         out = None
         self.host.release()
         raise kind(
-            f"{self.node}: out of memory in space-time attention over {call.frames} frames at {call.grid[0]} x "
+            f"{self.node}: out of memory in attention over {call.frames} frames at {call.grid[0]} x "
             f"{call.grid[1]} tokens, also in two halves ({said.splitlines()[0] if said else 'no details'}). Sample "
             f"fewer frames at once (Context Windows, or a shorter clip), or a smaller picture."
         )

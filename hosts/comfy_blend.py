@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 from ..attention import normalise_mask
 from ..editing import Reference, Trajectory, activity, blend, latent_mask, space_time_notes
 from .comfy_attention import SelfOccupant
-from .comfy_errors import naming
+from .comfy_errors import EDITING_ERRORS, naming
 from .comfy_inversion import HOST, weights_fingerprint
 from .comfy_patch import check_model, noise_levels
 
@@ -67,6 +67,7 @@ def blended_sampler(
             t_of = _t_of(guider)
             check_levels(trajectory, sigmas, activity(start, end, t_of), SAME_SIGMAS)
             run = blend(inner, trajectory, weights, start=start, end=end, t_of=t_of)
+        with naming(node, EDITING_ERRORS):
             # A copy: uni_pc writes into its sigmas, which are the output of some node.
             return run(network, x, sigmas.clone(), extra_args=extra_args, callback=callback, disable=disable, **options)
 

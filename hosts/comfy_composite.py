@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 
-import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..attention import normalise_mask
 from ..editing import composite
 from .comfy_errors import naming
+from .comfy_images import rgb_frames
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def composite_images(
@@ -33,7 +33,7 @@ def composite_images(
     Raises ValueError, with the node's name, for what does not fit.
     """
     with naming(node):
-        below, above = _rgb(source, "source", node), _rgb(edited, "edited", node)
+        below, above = rgb_frames(source, "source", node), rgb_frames(edited, "edited", node)
         if len(below) != len(above):
             raise ValueError(
                 f"source has {len(below)} frames, edited has {len(above)}; give the frames that were encoded, all of "
@@ -44,23 +44,17 @@ def composite_images(
                 f"source is {_size(below)} pixels, edited is {_size(above)}; bring both to one size with Upscale Image "
                 "(ImageScale) before VAE Encode."
             )
+        region = _sized(mask, below, "the edited regions")
+        if not region.any():
+            log.warning("%s: the mask is empty, so the result is the source; check the mask.", node)
         return composite(
             below,
             above,
-            _sized(mask, below, "the edited regions"),
+            region,
             dilate=float(dilate),
             feather=float(feather),
             keep=None if preserved is None else _sized(preserved, below, "the preserved regions"),
         )
-
-
-def _rgb(images: Tensor, name: str, node: str) -> Tensor:
-    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[-1] not in (3, 4) or 0 in images.shape:
-        got = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise ValueError(f"{name}: expected frames [F, H, W, 3], got {got}; connect a batch of RGB images.")
-    if images.shape[-1] == 4:
-        logger.warning(f"{node}: {name} has an alpha channel, which is dropped.")
-    return images[..., :3].detach().to("cpu", torch.float32)
 
 
 def _sized(mask: Tensor, frames: Tensor, name: str) -> Tensor:

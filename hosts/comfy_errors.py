@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..editing import BlendError, DenoiserError, LatentError, SigmaError, TrajectoryError
+
+EDITING_ERRORS = (BlendError, DenoiserError, LatentError, SigmaError, TrajectoryError)
+"""What editing/ raises while a sampler runs: other nodes' errors in the same run are theirs to name."""
+
 
 @contextmanager
-def naming(node: str) -> Iterator[None]:
-    """Put the node's name before the text of any ValueError raised inside, unless it is there already.
+def naming(node: str, kinds: tuple[type[ValueError], ...] = (ValueError,)) -> Iterator[None]:
+    """Put the node's name before the text of an error raised inside, unless it is there already.
 
-    node: the display name ("Latent Blend"). All of this project's errors are ValueErrors; interruptions, lack of memory
-    and the host's own errors pass as they are.
+    node: the display name ("Latent Blend"). kinds: of which errors. All of this project's are ValueErrors;
+    interruptions, lack of memory and the host's own errors pass as they are.
     """
     try:
         yield
-    except ValueError as error:
+    except kinds as error:
         if str(error).startswith(node):
             raise
         raise ValueError(f"{node}: {error}") from error

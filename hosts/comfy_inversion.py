@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from ..editing import Trajectory, invert, space_time_notes
 from ..editing.checks import check_latents, check_sigmas
-from .comfy_errors import naming
+from .comfy_errors import EDITING_ERRORS, naming
 from .comfy_patch import check_model, noise_levels, patch_space_time
 
 logger = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def invert_latent(
         return trajectory.noise.to(x)
 
     try:
-        with naming(node):
+        with naming(node, EDITING_ERRORS):
             guider.sample(
                 torch.zeros_like(samples),
                 samples,
@@ -140,11 +140,12 @@ def invert_latent(
     except Exception as error:
         if _lacks_memory(error):
             frames, _, h, w = samples.shape
+            # In the log: the exception itself must stay the host's, which frees its models when it sees it.
             logger.error(
-                f"{node}: not enough memory for {frames} frames of {w * 8} x {h * 8} pixels with {mode} attention; "
+                f"{node}: not enough memory for {frames} frames of {w * 8} x {h * 8} pixels with spacetime {mode}; "
                 "take fewer or smaller frames, or sample them in context windows."
             )
-        raise  # as it is: the host frees its models where memory is short
+        raise
     return found[0]
 
 

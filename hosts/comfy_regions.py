@@ -12,13 +12,21 @@ from ..attention import normalise_mask
 from ..editing import Region
 from ..editing.label_images import mask_of_picture, masks_from_colours, masks_from_stack
 from ..editing.painting import region_preview
+from .comfy_errors import naming
+from .comfy_images import rgb_bytes
 
 log = logging.getLogger(__name__)
 PRESERVE = "preserve:"
 
+# A mask counts above this. Weaker values are traces: video compression leaves them far around a mask, and blend and
+# composite would take every one of them for a part of the region.
+INSIDE = 0.5
+
 
 def checked_region(prompt: str, mask: Tensor, *, preserve: bool, strength: float, number: int, node: str) -> Region:
     """A Region with its mask as float32 [H, W] or [F, H, W] on the CPU. number: its place in the chain, from 1.
+
+    Mask values up to 0.5 become 0; the others stay as they are.
 
     Raises:
         ValueError: an empty prompt (a preserved region needs one too: the attention tells it by its words), or a mask
@@ -37,7 +45,13 @@ def checked_region(prompt: str, mask: Tensor, *, preserve: bool, strength: float
         checked = normalise_mask(mask, max(1, frames), name)
     except ValueError as error:
         raise ValueError(f"{node}: {error}") from None
-    if not bool(checked.any()):
+    faint = bool(checked.any())
+    checked = checked.where(checked > INSIDE, 0)
+    if faint and not bool(checked.any()):
+        log.warning(
+            "%s: the mask of %s is nowhere above 0.5, where the inside begins: nothing is edited there", node, name
+        )
+    elif not bool(checked.any()):
         log.warning("%s: the mask of %s is empty: nothing is edited there", node, name)
     if strength == 0:
         log.warning("%s: %s has strength 0: its attention is not modulated", node, name)
@@ -51,14 +65,17 @@ def regions_from_masks(
 
     Args:
         items: what came over the link: MASK [F, H, W] or IMAGE [F, H, W, C], one or a list.
-        prompts: one line for each mask; empty = no region; "preserve:" first = a preserved one.
+        prompts: one line for each mask; empty = no region; "preserve:" first = a preserved one. Empty lines at the end
+            that have no mask are let go; of a stack, whose cut the lines decide, one, and only where the batch divides
+            without it and not with it.
         arrangement: "list", "stacked" or "colours".
         first: number of the first region made here, for messages.
 
     Raises:
-        ValueError: numbers that do not match (both are named), or masks of the wrong form.
+        ValueError: no mask, numbers that do not match (both are named), or masks of the wrong form.
     """
-    lines = [line.strip() for line in prompts.splitlines()]
+    _check_given(items, node)
+    lines = [line.strip() for line in prompts.replace("\r\n", "\n").split("\n")]
     if not any(lines):
         raise ValueError(f"{node}: prompts are empty; expected one line for each mask. Write at least one.")
     try:
@@ -83,6 +100,16 @@ def regions_from_masks(
     return tuple(regions)
 
 
+def _check_given(items: Sequence[Tensor | None], node: str) -> None:
+    """Raise ValueError where there is no mask at all, or nothing in the place of one."""
+    remedy = "connect the masks of a tracker, or Load Image (as Mask)."
+    if len(items) == 0:
+        raise ValueError(f"{node}: masks: got no mask; {remedy}")
+    missing = [number for number, item in enumerate(items, 1) if item is None]
+    if missing:
+        raise ValueError(f"{node}: masks: got no mask as item {missing[0]} of {len(items)}; {remedy}")
+
+
 def _arranged(items: list[Tensor], lines: Sequence[str], arrangement: str) -> list[Tensor]:
     """One mask for each region-to-be."""
     if arrangement == "list":
@@ -94,7 +121,10 @@ def _arranged(items: list[Tensor], lines: Sequence[str], arrangement: str) -> li
     batch = torch.cat(items)
     if arrangement == "colours":
         return [mask for _, mask in masks_from_colours(batch)]
-    return masks_from_stack(_mask(batch), len(lines))
+    count = len(lines)
+    if not lines[-1] and len(batch) % count and len(batch) % (count - 1) == 0:
+        count -= 1  # a text box's last line break; some line has words, so at least one is left
+    return masks_from_stack(_mask(batch), count)
 
 
 def _mask(item: Tensor) -> Tensor:
@@ -117,11 +147,6 @@ def _hint(arrangement: str, masks: Sequence[Tensor]) -> str:
 
 def preview(images: Tensor, regions: Sequence[Region], *, node: str) -> Tensor:
     """`editing.painting.region_preview` on an IMAGE [F, H, W, 3 or 4]: float32 [F, H', W', 3]."""
-    if images.shape[-1] == 4:
-        log.info("%s: the alpha channel of the images is left out", node)
-    frames = (images[..., :3].detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    try:
-        painted = region_preview(frames, regions)
-    except ValueError as error:
-        raise ValueError(f"{node}: {error}") from None
+    with naming(node):
+        painted = region_preview(rgb_bytes(images, "images", node), regions)
     return torch.from_numpy(painted).float() / 255

@@ -9,6 +9,7 @@ from ..editing import METHODS
 from ..editing.features import LEVELS, FeatureCollector
 from ..hosts.comfy_errors import naming
 from ..hosts.comfy_inversion import check_frames, invert_latent, leading_sigmas, noise_latent
+from ..hosts.comfy_patch import check_model
 from .types import CATEGORY, Inversion
 
 NAME = "DDIM Video Inversion"
@@ -128,9 +129,11 @@ class DDIMVideoInversion(io.ComfyNode):
         sigmas=None,
         feature_level="half",
     ) -> io.NodeOutput:
+        check_model(model, NAME)
         with naming(NAME):
             schedule = leading_sigmas(model, steps) if sigmas is None else sigmas
-            collector = FeatureCollector(len(check_frames(model, latent_image))) if collect_features else None
+            frames = len(check_frames(model, latent_image))
+            collector = FeatureCollector(frames, feature_level) if collect_features else None
         inversion = invert_latent(
             model,
             positive,

@@ -23,7 +23,11 @@ class LatentBlend(io.ComfyNode):
                 "plain KSampler use Latent Blend (Model Patch)."
             ),
             inputs=[
-                io.Sampler.Input("sampler", tooltip="The sampler to wrap, from KSamplerSelect. Any will do."),
+                io.Sampler.Input(
+                    "sampler",
+                    tooltip="The sampler to wrap, from KSamplerSelect: euler, heun, dpmpp_2m or another that adds no "
+                    "noise of its own, as ancestral and SDE samplers do.",
+                ),
                 *blend_inputs(),
                 preserved_input(),
             ],
@@ -57,7 +61,7 @@ def blend_inputs() -> list[io.Input]:
         io.Mask.Input(
             "mask",
             tooltip="Where the edit may change something, from ST-Layout Attn Patch or your own: one frame for all, or "
-            "one per frame, at any size. Every latent cell that it touches is edited.",
+            "one per frame, at any size. Every latent cell that it touches is edited; any value above 0 counts.",
         ),
         io.Float.Input(
             "start_percent",

@@ -27,7 +27,7 @@ class PixelComposite(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     tooltip="What was edited: one frame for all, or one per frame. A mask of another size is scaled to "
-                    "the frames; every pixel that it touches belongs to it.",
+                    "the frames; every pixel that it touches belongs to it, and any value above 0 counts.",
                 ),
                 io.Float.Input(
                     "dilate",

@@ -30,7 +30,8 @@ class RegionPrompt(io.ComfyNode):
                 ),
                 io.Mask.Input(
                     "mask",
-                    tooltip="Where the region is: one mask for all frames, or one for each frame. Any size.",
+                    tooltip="Where the region is: one mask for all frames, or one for each frame. Any size; "
+                    "inside is where it is above 0.5.",
                 ),
                 io.Combo.Input(
                     "mode",

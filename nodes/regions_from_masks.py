@@ -27,7 +27,7 @@ class RegionsFromMasks(io.ComfyNode):
                     "masks",
                     [io.Mask, io.Image],
                     tooltip="Masks, black and white pictures, or label images, as arrangement says. Of any size; one "
-                    "frame stands for all.",
+                    "frame stands for all. Inside is where a mask is above 0.5.",
                 ),
                 io.String.Input(
                     "prompts",

@@ -5,6 +5,7 @@ from comfy_api.latest import io, ui
 
 from ..editing.clusters import SCOPES, cluster, masks_of, neutral_picture, paint_clusters
 from ..hosts.comfy_errors import naming
+from ..hosts.comfy_images import rgb_bytes
 from .types import CATEGORY, Inversion
 
 NAME = "Self-Attn Layout Cluster"
@@ -26,6 +27,7 @@ class SelfAttnLayoutCluster(io.ComfyNode):
                 "not single ones: two alike objects fall into one cluster. Look at the preview, then name the clusters "
                 "you want in pick. The masks are as coarse as the model's attention (half the latent's side)."
             ),
+            is_output_node=True,  # to look at the preview before anything is connected
             inputs=[
                 Inversion.Input(
                     "inversion",
@@ -94,16 +96,17 @@ class SelfAttnLayoutCluster(io.ComfyNode):
             if images is None:
                 frames, size = neutral_picture(inversion.clean), inversion.size
             else:
-                frames = _frames(images, inversion)
-                size = tuple(images.shape[1:3])
+                frames = rgb_bytes(images, "images", NAME)
+                _check_frames(frames, inversion)
+                size = frames.shape[1:3]
             labels = cluster(inversion.features, clusters, scope, seed)
             masks = masks_of(labels, pick, size)
             preview = torch.from_numpy(paint_clusters(labels, frames)).float() / 255
         return io.NodeOutput(masks, preview, ui=ui.PreviewImage(preview, cls=cls))
 
 
-def _frames(images, inversion):
-    """IMAGE [F, H, W, C] -> uint8 [F, H, W, 3], if they can be the frames that were inverted."""
+def _check_frames(images, inversion):
+    """Raise ValueError where images [F, H, W, 3] cannot be the frames that were inverted."""
     if len(images) != inversion.frames:
         raise ValueError(
             f"images has {len(images)} frames, the inversion {inversion.frames}; connect the frames that were inverted."
@@ -115,4 +118,3 @@ def _frames(images, inversion):
             f"images are {width} x {height} pixels, the inverted latents {columns} x {rows} cells: not the same shape; "
             "connect the frames that were inverted, as they went into VAE Encode."
         )
-    return (images[..., :3].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

@@ -48,7 +48,6 @@ class STLayoutAttnPatch(io.ComfyNode):
                     "prompt",
                     default="",
                     multiline=True,
-                    dynamic_prompts=True,
                     tooltip="The global prompt: the whole edited picture, with every region's prompt in it word for "
                     "word. Weights like (word:1.2) and embeddings work.",
                 ),
@@ -65,7 +64,7 @@ class STLayoutAttnPatch(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     tooltip="How strongly self-attention is held within regions: 0.3 is the paper's. With both "
-                    "strengths at 0 the model goes out unpatched.",
+                    "strengths at 0 model and prompt go out as if this node were not there.",
                 ),
                 io.Float.Input(
                     "cross_strength",
@@ -159,7 +158,7 @@ class STLayoutAttnPatch(io.ComfyNode):
                 io.Mask.Output(
                     display_name="mask",
                     tooltip="Where the edit is: all edited regions together, without the preserved ones that lie on "
-                    "top. For Latent Blend and Pixel Composite. Without regions: one empty mask.",
+                    "top. For Latent Blend and Pixel Composite. Without regions: everywhere.",
                 ),
                 io.Mask.Output(
                     display_name="preserved",
@@ -191,15 +190,20 @@ class STLayoutAttnPatch(io.ComfyNode):
         check_model(model, NODE)
         regions = tuple(regions or ())
         positive, labels, _, used = encode_regions(
-            clip, prompt, [region.phrase for region in regions], splice=splice, missing=missing_phrase, node=NODE
+            clip,
+            prompt,
+            [region.phrase for region in regions],
+            # With nothing to modulate the prompt is the plain one too, so that strength 0 changes nothing at all.
+            splice=splice and max(self_strength, cross_strength) > 0,
+            missing=missing_phrase,
+            node=NODE,
         )
         if used != prompt:
             log.info("%s: the prompt is now %r.", NODE, used)
         if not regions:
-            nowhere = torch.zeros(1, 64, 64)
-            return io.NodeOutput(
-                patch_space_time(model, spacetime, key_frames, node=NODE), positive, nowhere, nowhere.clone()
-            )
+            everywhere = torch.ones(1, 64, 64)
+            patched = patch_space_time(model, spacetime, key_frames, node=NODE)
+            return io.NodeOutput(patched, positive, everywhere, torch.zeros_like(everywhere))
         # A range that is empty or reversed is active nowhere; a schedule must not end before it starts.
         span = (start_percent, end_percent) if start_percent < end_percent else (0.0, 0.0)
         edit = Edit(
@@ -219,8 +223,8 @@ class STLayoutAttnPatch(io.ComfyNode):
         edited, preserved = edited_area(regions, size, frames), kept_area(regions, size, frames)
         if not edit.modulates:
             log.warning(
-                "%s: both strengths are 0: the model goes out unpatched. For space-time attention alone leave "
-                "`regions` unconnected.",
+                "%s: both strengths are 0: the model goes out unpatched, the prompt plain. For space-time attention "
+                "alone leave `regions` unconnected.",
                 NODE,
             )
             return io.NodeOutput(model.clone(), positive, edited, preserved)

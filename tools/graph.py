@@ -3,7 +3,7 @@
     g = Graph("quickstart", definitions)
     clip = g.add("VideoGrainDemoClip", frames=8)
     text = g.add("CLIPTextEncode", text=clip["source_prompt"], clip=model["clip"])
-    g.layout([Group("1  Clip", BLUE, [[clip], [text]])])
+    g.layout(Group("1  Clip", BLUE, [[clip], [text]]))
     g.ui(), g.api()
 
 Inputs that are left out keep their defaults; unknown names are errors here and not on the user's canvas.
@@ -25,7 +25,9 @@ TITLE = 30  # a node's title bar lies above its position
 SLOT, WIDGET, TEXT = 20, 24, 54  # heights of a socket row, a widget row, and the least of a text box
 GAP, COLUMN_GAP, GROUP_GAP, MARGIN, GROUP_TITLE = 26, 40, 40, 20, 44
 WIDTH = 300
-VERSIONS = {"comfy-core": "0.3.64"}
+LETTER = 10.5  # mean width of a letter in a group's title
+#: Versions that have these nodes, as the workflows name them.
+VERSIONS = {"comfy-core": "0.3.64", "videograin": "0.2.0"}
 
 
 class GraphError(ValueError):
@@ -133,20 +135,23 @@ class Graph:
         self.nodes.append(node)
         return node
 
-    def layout(self, *rows: list[Group]) -> None:
-        """Place groups in rows, from left to right; every node must be in exactly one group."""
-        placed = [n for row in rows for group in row for column in group.columns for n in column]
+    def layout(self, *places: Group | list[Group]) -> None:
+        """Place groups from left to right, a list of groups below each other; every node must be in exactly one."""
+        stacks = [place if isinstance(place, list) else [place] for place in places]
+        placed = [n for stack in stacks for group in stack for column in group.columns for n in column]
         if sorted(n.id for n in placed) != [n.id for n in self.nodes]:
             odd = {n.kind for n in self.nodes} - {n.kind for n in placed}
             raise GraphError(f"{self.name}: every node belongs in one group; check {odd or 'what is listed twice'}")
-        top = 0
-        for row in rows:
-            left, lowest = 0, 0
-            for group in row:
+        left = 0
+        for stack in stacks:
+            top, widest = 0, 0
+            for group in stack:
                 box = self._place(group, left, top)
-                left, lowest = left + box[2] + GROUP_GAP, max(lowest, box[3])
+                if len(group.title) * LETTER > box[2]:
+                    raise GraphError(f"{self.name}: the title {group.title!r} is wider than its group; shorten it")
+                top, widest = top + box[3] + GROUP_GAP, max(widest, box[2])
                 self.groups.append((group, box))
-            top += lowest + GROUP_GAP
+            left += widest + GROUP_GAP
 
     @staticmethod
     def _place(group: Group, left: int, top: int) -> tuple[int, int, int, int]:

@@ -81,14 +81,16 @@ CLUSTERS = f"""
 ## No masks at all
 
 The inversion looks at the model's own self-attention; **Self-Attn Layout Cluster** sorts the picture into kinds of \
-things that attend alike, over all frames. Its preview shows them with their numbers, 1 = the largest.
+things that attend alike, over all frames. Its preview shows them with their numbers, 1 = the largest: the thing \
+before a background is often the last one.
 
 1. Run once, and read the numbers on the preview.
-2. Write the one you want into `pick`. `2` gives one mask; `2+3` joins two clusters; `2, 4` gives two masks.
+2. Write the one you want into `pick`. `3` gives one mask; `2+3` joins two clusters; `2, 3` gives two masks.
 3. One line of *What the picked clusters become* for each mask; an empty line leaves one out.
 4. Run again. The inversion is kept, only what follows is computed.
 
-Two things that look alike fall into one cluster: to edit them apart, take the SAM workflow. The masks are coarse.
+Two things that look alike fall into one cluster: to edit them apart, take the SAM workflow. Raise `clusters` where \
+the thing shares one with something else. The masks are coarse.
 {MODEL.rstrip()}
 - **Your clip**.
 {CHANGE}

@@ -22,6 +22,7 @@ DEPTH = {
 }
 FRAMES, SIDE, STEPS, CFG = 16, 512, 50, 7.5
 NEGATIVE = "blurry, low quality, distorted"
+VIDEO = 290  # extra height for a square video on a node of the usual width
 PICTURE = 190  # extra height for a preview: what the frontend would make room for
 
 
@@ -56,8 +57,8 @@ class Film:
         return self.parts["audio"]
 
 
-def film(g: Graph, file: str, title: str, method: str = "lanczos", *, preview: bool = True) -> Film:
-    loaded = g.add("LoadVideo", title=title, file=file, tall=PICTURE if preview else 0)
+def film(g: Graph, file: str, title: str, method: str = "lanczos") -> Film:
+    loaded = g.add("LoadVideo", title=title, file=file, tall=VIDEO)
     parts = g.add("GetVideoComponents", video=loaded["VIDEO"])
     some = g.add("ImageFromBatch", title=f"First {FRAMES} frames", image=parts["images"], length=FRAMES)
     size = g.add(
@@ -80,9 +81,11 @@ class Mask:
 
 def mask_film(g: Graph, file: str, title: str) -> Mask:
     """A mask per frame from a black and white video, cut like the clip."""
-    video = film(g, file, title, "bilinear", preview=False)
+    video = film(g, file, title, "bilinear")
     mask = g.add("ImageToMask", image=video.images, channel="red")
-    return Mask([*video.nodes, mask], mask["MASK"])
+    # Video codecs leave traces of grey beside the white: they would count as a little of the region.
+    sharp = g.add("ThresholdMask", mask=mask["MASK"], value=0.5)
+    return Mask([*video.nodes, mask, sharp], sharp["MASK"])
 
 
 def region(g: Graph, prompt: str | Output, mask: Output, title: str, below: Node | None = None, **more: Any) -> Node:

@@ -46,12 +46,10 @@ def quickstart(definitions: Definitions) -> Graph:
     made = edit(g, model, inverted, clip["prompt"], right, cfg=5.0, avoid="", spacetime="per_frame")
     saved = result(g, model, made, clip["images"], clip["fps"], "video/videograin_quickstart")
     g.layout(
-        [
-            Group("1  Model and clip", BLUE, [[about, loaded, clip]]),
-            Group("2  Inversion", GREEN, [[*inverted.nodes, hint]]),
-            Group("3  Regions", PURPLE, [[left, right, shown]]),
-            Group("4  Edit", BROWN, [[made.patch, made.negative], [*made.blend, made.sampler]]),
-            Group("5  Result", BLUE, [saved]),
-        ]
+        Group("1  Model and clip", BLUE, [[about, loaded, clip]]),
+        Group("2  Inversion", GREEN, [[*inverted.nodes, hint]]),
+        Group("3  Regions", PURPLE, [[left, right, shown]]),
+        Group("4  Edit", BROWN, [[made.patch, made.negative], [*made.blend, made.sampler]]),
+        Group("5  Result", BLUE, [saved]),
     )
     return g

@@ -45,15 +45,13 @@ def instance_edit(definitions: Definitions) -> Graph:
     made = edit(g, model, inverted, HERO_AND_BEAR, right)
     saved = result(g, model, made, clip.images, clip.fps, "video/videograin_instances", audio=clip.audio)
     g.layout(
-        [
-            Group("Read me", YELLOW, [[about]]),
-            Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
-            Group("2  Masks", RED, [first.nodes, second.nodes]),
-            Group("3  Inversion", GREEN, [inverted.nodes]),
-            Group("4  Regions", PURPLE, [[left, right, shown]]),
-            Group("5  Edit", BROWN, [[made.patch, made.negative], [*made.blend, made.sampler]]),
-            Group("6  Result", BLUE, [saved]),
-        ]
+        Group("Read me", YELLOW, [[about]]),
+        Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
+        Group("2  Masks", RED, [first.nodes, second.nodes]),
+        Group("3  Inversion", GREEN, [inverted.nodes]),
+        Group("4  Regions", PURPLE, [[left, right, shown]]),
+        Group("5  Edit", BROWN, [[made.patch, made.negative], [*made.blend, made.sampler]]),
+        Group("6  Result", BLUE, [saved]),
     )
     return g
 
@@ -96,15 +94,13 @@ def instance_edit_sam(definitions: Definitions) -> Graph:
     made = edit(g, model, inverted, HERO_AND_BEAR, right)
     saved = result(g, model, made, clip.images, clip.fps, "video/videograin_sam", audio=clip.audio)
     g.layout(
-        [
-            Group("Read me", YELLOW, [[about]]),
-            Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
-            Group("2  Masks by SAM 2", RED, columns),
-            Group("3  Inversion", GREEN, [inverted.nodes]),
-            Group("4  Regions", PURPLE, [[left, right, shown]]),
-            Group("5  Edit", BROWN, [[made.patch, made.negative], [*made.blend, made.sampler]]),
-            Group("6  Result", BLUE, [saved]),
-        ]
+        Group("Read me", YELLOW, [[about]]),
+        Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
+        Group("2  Masks by SAM 2", RED, columns),
+        Group("3  Inversion", GREEN, [inverted.nodes]),
+        Group("4  Regions", PURPLE, [[left, right, shown]]),
+        Group("5  Edit", BROWN, [[made.patch, made.negative], [*made.blend, made.sampler]]),
+        Group("6  Result", BLUE, [saved]),
     )
     return g
 
@@ -124,15 +120,13 @@ def part_level_edit(definitions: Definitions) -> Graph:
     made = edit(g, model, inverted, f"a Superman with black sunglasses is {WALK}", glasses)
     saved = result(g, model, made, clip.images, clip.fps, "video/videograin_part", audio=clip.audio)
     g.layout(
-        [
-            Group("Read me", YELLOW, [[about]]),
-            Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
-            Group("2  Masks", RED, [whole.nodes, part.nodes]),
-            Group("3  Inversion", GREEN, [inverted.nodes]),
-            Group("4  Regions: a part comes after its whole", PURPLE, [[man, glasses, shown]]),
-            Group("5  Edit", BROWN, [[made.patch, made.negative], [*made.blend, made.sampler]]),
-            Group("6  Result", BLUE, [saved]),
-        ]
+        Group("Read me", YELLOW, [[about]]),
+        Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
+        Group("2  Masks", RED, [whole.nodes, part.nodes]),
+        Group("3  Inversion", GREEN, [inverted.nodes]),
+        Group("4  Regions in layers", PURPLE, [[man, glasses, shown]]),
+        Group("5  Edit", BROWN, [[made.patch, made.negative], [*made.blend, made.sampler]]),
+        Group("6  Result", BLUE, [saved]),
     )
     return g
 
@@ -173,15 +167,13 @@ def edit_one_keep_rest(definitions: Definitions) -> Graph:
     made = Edit(patch, unwanted, [blend], sampler)
     saved = result(g, model, made, clip.images, clip.fps, "video/videograin_keep", audio=clip.audio, preserve=True)
     g.layout(
-        [
-            Group("Read me", YELLOW, [[about]]),
-            Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
-            Group("2  Masks", RED, [cat.nodes, dog.nodes]),
-            Group("3  Inversion", GREEN, [inverted.nodes]),
-            Group("4  Regions: edit one, preserve one", PURPLE, [[changed, kept, shown]]),
-            Group("5  Edit with the plain KSampler", BROWN, [[patch, unwanted], [blend, sampler]]),
-            Group("6  Result", BLUE, [saved]),
-        ]
+        Group("Read me", YELLOW, [[about]]),
+        Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
+        Group("2  Masks", RED, [cat.nodes, dog.nodes]),
+        Group("3  Inversion", GREEN, [inverted.nodes]),
+        Group("4  Edit one, preserve one", PURPLE, [[changed, kept, shown]]),
+        Group("5  Edit with the plain KSampler", BROWN, [[patch, unwanted], [blend, sampler]]),
+        Group("6  Result", BLUE, [saved]),
     )
     return g
 
@@ -197,7 +189,8 @@ def no_masks(definitions: Definitions) -> Graph:
         "VideoGrainSelfAttnLayoutCluster",
         inversion=inverted.inversion,
         images=clip.images,
-        pick="2",
+        clusters=3,
+        pick="3",
         wide=340,
         tall=300,
     )
@@ -212,14 +205,12 @@ def no_masks(definitions: Definitions) -> Graph:
     made = edit(g, model, inverted, f"a robot of polished steel is {WALK}", regions)
     saved = result(g, model, made, clip.images, clip.fps, "video/videograin_clusters", audio=clip.audio)
     g.layout(
-        [
-            Group("Read me", YELLOW, [[about]]),
-            Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
-            Group("2  Inversion that looks at self-attention", GREEN, [inverted.nodes]),
-            Group("3  Layout from attention", PURPLE, [[clusters], [regions, shown]]),
-            Group("4  Edit", BROWN, [[made.patch, made.negative], [*made.blend, made.sampler]]),
-            Group("5  Result", BLUE, [saved]),
-        ]
+        Group("Read me", YELLOW, [[about]]),
+        Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
+        Group("2  Inversion with features", GREEN, [inverted.nodes]),
+        Group("3  Layout from attention", PURPLE, [[clusters], [regions, shown]]),
+        Group("4  Edit", BROWN, [[made.patch, made.negative], [*made.blend, made.sampler]]),
+        Group("5  Result", BLUE, [saved]),
     )
     return g
 
@@ -232,7 +223,7 @@ def controlnet_depth(definitions: Definitions) -> Graph:
     clip = film(g, "two_men.mp4", "Your clip")
     first = mask_film(g, "mask_left.mp4", "Mask of the man on the left")
     second = mask_film(g, "mask_right.mp4", "Mask of the man on the right")
-    depth = film(g, "depth.mp4", "Depth of your clip", "bilinear", preview=False)
+    depth = film(g, "depth.mp4", "Depth of your clip", "bilinear")
     inverted = inversion(g, model, clip.images, TWO_MEN)
     left = region(g, "a Spiderman", first.mask, "The man on the left becomes")
     right = region(g, "a polar bear", second.mask, "The man on the right becomes", left)
@@ -252,16 +243,14 @@ def controlnet_depth(definitions: Definitions) -> Graph:
     made = edit(g, model, inverted, HERO_AND_BEAR, right, conditioning=both, patch=patch, unwanted=unwanted)
     saved = result(g, model, made, clip.images, clip.fps, "video/videograin_depth", audio=clip.audio)
     g.layout(
-        [
-            Group("Read me", YELLOW, [[about]]),
-            Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
-            Group("2  Masks", RED, [first.nodes, second.nodes]),
-            Group("3  Inversion", GREEN, [inverted.nodes]),
-            Group("4  Regions", PURPLE, [[left, right, shown]]),
-            Group("5  Depth", RED, [[*depth.nodes, net, control]]),
-            Group("6  Edit", BROWN, [[patch, unwanted], [*made.blend, made.sampler]]),
-            Group("7  Result", BLUE, [saved]),
-        ]
+        Group("Read me", YELLOW, [[about]]),
+        Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
+        Group("2  Masks", RED, [first.nodes, second.nodes]),
+        Group("3  Inversion", GREEN, [inverted.nodes]),
+        Group("4  Regions", PURPLE, [[left, right, shown]]),
+        Group("5  Depth", RED, [depth.nodes]),
+        Group("6  Edit", BROWN, [[patch, unwanted], [net, control], [*made.blend, made.sampler]]),
+        Group("7  Result", BLUE, [saved]),
     )
     return g
 
@@ -277,24 +266,23 @@ def one_inversion_three_edits(definitions: Definitions) -> Graph:
     keep = g.add("VideoGrainSaveInversion", inversion=inverted.inversion, filename_prefix="videograin/man", tall=40)
     unwanted = negative(g, model, NEGATIVE)
     chosen = g.add("KSamplerSelect", sampler_name="euler")
-    rows = []
+    edits = []
     for number, new in enumerate(("an astronaut", "a robot of polished steel", "a wooden puppet"), 1):
         prompt = f"{new} is {WALK}"
         man = region(g, new, whole.mask, "The man becomes")
         made = edit(g, model, inverted, prompt, man, unwanted=unwanted, chosen=chosen)
         saved = result(g, model, made, clip.images, clip.fps, f"video/videograin_{number}", audio=clip.audio)
-        columns = [[man, made.patch], [*made.blend, made.sampler], saved[:3], saved[3:]]
-        rows.append(Group(f"Edit {number}: {new}", BROWN, columns))
+        columns = [[man], [made.patch], [*made.blend, made.sampler], saved[:3], saved[3:]]
+        edits.append(Group(f"Edit {number}: {new}", BROWN, columns))
     g.layout(
+        Group("Read me", YELLOW, [[about]]),
+        Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
+        Group("2  Mask", RED, [whole.nodes]),
         [
-            Group("Read me", YELLOW, [[about]]),
-            Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
-            Group("2  Mask", RED, [whole.nodes]),
             Group("3  One inversion, saved", GREEN, [[*inverted.nodes, keep]]),
             Group("For all edits", PURPLE, [[unwanted, chosen]]),
         ],
-        rows[:2],
-        rows[2:],
+        edits,
     )
     return g
 

@@ -170,8 +170,8 @@ def _suit(prompt: dict[str, Any]) -> None:
         "VideoGrainSTLayoutAttnPatch": {"spacetime": "per_frame"},
         "KSampler": {"cfg": 5.0},
         "SamplerCustom": {"cfg": 5.0},
-        # What the preview shows for this clip: 1 and 2 are the ground's stripes, 3 and 4 the object.
-        "VideoGrainSelfAttnLayoutCluster": {"pick": "3+4"},
+        # What the preview shows for this clip: 1 and 2 are the ground's stripes, 3 is the object.
+        "VideoGrainSelfAttnLayoutCluster": {"clusters": 3, "pick": "3"},
     }
     _change(prompt, changes)
 

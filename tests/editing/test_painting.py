@@ -162,3 +162,15 @@ def test_words_survive_wrapping():
 def test_wrong_frame_counts_are_refused_with_both_numbers(frames):
     with pytest.raises(ValueError, match=r"mask of region 2 \('a hand'\): expected 1 frame or 2 .*; got 3"):
         region_preview(frames, [Region("a cup", torch.ones(4, 4)), Region("a hand", torch.ones(3, 4, 4))])
+
+
+@pytest.mark.parametrize(("height", "width"), [(720, 7), (720, 1), (1536, 20), (400, 30), (1, 1)])
+def test_a_preview_of_very_narrow_frames_keeps_its_form(height, width):
+    """There is no room for the legend's words; the picture is still made, whatever the words."""
+    mask = torch.ones(1, 4, 4)
+    regions = [Region("a red cube", mask, False), Region("two  spaces", mask, True)]
+    shown = region_preview(np.zeros((3, height, width, 3), np.uint8), regions)
+    assert len(shown) == 3
+    assert shown.shape[2] % width == 0
+    assert shown.shape[1] > height
+    assert shown.dtype == np.uint8

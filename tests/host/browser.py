@@ -71,8 +71,8 @@ class Frontend:
     def dialog_text(self) -> str:
         return "\n".join(d.inner_text() for d in self.page.get_by_role("dialog").all())
 
-    def open_template(self, pack: str, name: str) -> None:
-        """Menu > Browse Templates > the pack > the template's card."""
+    def browse_templates(self, pack: str) -> Any:
+        """Menu > Browse Templates > the pack. Returns the dialog."""
         self.page.locator("[class*=comfyui-logo]").first.click()
         self.page.get_by_role("menuitem", name="Browse Templates").click()
         dialog = self.page.get_by_role("dialog")
@@ -80,11 +80,16 @@ class Frontend:
         entry.wait_for(timeout=30 * SECOND)
         entry.scroll_into_view_if_needed()
         entry.click()
-        card = dialog.get_by_test_id(f"template-workflow-{name}")
+        return dialog
+
+    def open_template(self, pack: str, name: str) -> None:
+        """A click on the template's card among the pack's templates."""
+        card = self.browse_templates(pack).get_by_test_id(f"template-workflow-{name}")
         card.wait_for(timeout=30 * SECOND)
         card.scroll_into_view_if_needed()
         card.click()
-        self.page.wait_for_function("name => app.graph.nodes.length > 5", arg=name, timeout=60 * SECOND)
+        opened = f"() => app.extensionManager.workflow.activeWorkflow?.filename === '{name}'"
+        self.page.wait_for_function(opened, timeout=60 * SECOND)
         self.page.wait_for_timeout(2 * SECOND)  # dialogs about what is missing come after the nodes
 
     def unknown_nodes(self) -> list[str]:
@@ -99,6 +104,14 @@ class Frontend:
         """The prompt that Run would queue, in API format."""
         made = self.page.evaluate("async () => (await app.graphToPrompt()).output")
         return {k: {"class_type": n["class_type"], "inputs": n["inputs"]} for k, n in made.items()}
+
+    def open_help(self, kind: str) -> Any:
+        """Select the first node of that type and press the toolbox's info button. Returns the help page."""
+        self.page.evaluate("kind => app.canvas.selectNode(app.graph.nodes.find(n => n.type === kind))", kind)
+        self.page.locator("[class*=selection-toolbox] button").nth(1).click()
+        page = self.page.locator("[class*=node-help-content]").first
+        page.wait_for(timeout=30 * SECOND)
+        return page
 
     def press_run(self) -> None:
         self.page.get_by_role("button", name="Run", exact=True).click()

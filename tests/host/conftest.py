@@ -76,6 +76,12 @@ def server(comfyui, tmp_path_factory):
         yield started
 
 
+@pytest.fixture
+def run_prompt(server):
+    """Run a prompt in API format on the started server; returns its outputs. Raises what went wrong."""
+    return server.run
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """A failed test that used the server shows the end of the server's log."""

@@ -6,5 +6,6 @@ from typing import Any
 def run(node: type, *args: Any) -> tuple:
     """A core node's outputs: classes of the V3 schema have `execute`, older ones name their method in FUNCTION."""
     if hasattr(node, "execute"):
-        return tuple(node.execute(*args).result)
+        out = node.execute(*args)
+        return tuple(getattr(out, "result", out))
     return tuple(getattr(node(), node.FUNCTION)(*args))

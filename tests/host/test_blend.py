@@ -129,7 +129,9 @@ def test_start_from_inversion_makes_seed_and_latent_irrelevant(world):
     assert not torch.allclose(one[world.inside], two[world.inside])
 
 
-def test_ksampler_advanced(world):
+# With a soft border as well: it must not be mixed once more where one run ends and the next begins.
+@pytest.mark.parametrize("feather", [0.0, 1.0])
+def test_ksampler_advanced(world, feather):
     def advanced(model, latent, start, end, leftover):
         out = nodes.KSamplerAdvanced().sample(
             model,
@@ -148,16 +150,28 @@ def test_ksampler_advanced(world):
         )
         return out[0]
 
-    whole = advanced(world.patched(), world.noise, 0, 10000, "disable")["samples"]
-    world.check(whole)
-    first = advanced(world.patched(), world.noise, 0, 2, "enable")
+    patched = world.patched(feather=feather)
+    whole = advanced(patched, world.noise, 0, 10000, "disable")["samples"]
+    if feather == 0:
+        world.check(whole)
+    first = advanced(patched, world.noise, 0, 2, "enable")
     back = world.model.model.process_latent_in(first["samples"])
     reference = world.inversion.at(float(world.sigmas[2]))
-    assert torch.allclose(back[~world.inside], reference[~world.inside], rtol=1e-5)
-    second = advanced(world.patched(start_from_inversion=False), first, 2, 10000, "disable")["samples"]
+    outside = latent_mask(world.mask, world.inversion.size, feather)[:, None].expand_as(back) == 0
+    assert torch.allclose(back[outside], reference[outside], rtol=1e-5)
+    onwards = world.patched(start_from_inversion=False, feather=feather)
+    second = advanced(onwards, first, 2, 10000, "disable")["samples"]
     assert torch.allclose(second, whole, rtol=0, atol=1e-4 * float(whole.abs().max()))
-    again = advanced(world.patched(), first, 2, 10000, "disable")["samples"]
+    again = advanced(patched, first, 2, 10000, "disable")["samples"]
     assert not torch.allclose(again[world.inside], whole[world.inside], atol=1e-2)
+
+
+def test_a_run_of_the_sampler_form_may_be_split(world):
+    sampler = world.sampler(feather=1.0)
+    whole = world.custom(sampler)
+    half = {"samples": world.custom(sampler, sigmas=world.sigmas[:3])}
+    both = world.custom(sampler, sigmas=world.sigmas[2:], noise=half)
+    assert torch.allclose(both, whole, rtol=0, atol=1e-4 * float(whole.abs().max()))
 
 
 @pytest.mark.parametrize("steps", [2, 4, 5])

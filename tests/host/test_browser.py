@@ -37,6 +37,27 @@ def look(frontend, name):
         frontend.picture(Path(PICTURES) / f"{name}.png")
 
 
+def test_the_templates_show_their_pictures(frontend):
+    dialog = frontend.browse_templates("videograin")
+    for name in NAMES:
+        card = dialog.get_by_test_id(f"template-workflow-{name}")
+        card.scroll_into_view_if_needed()
+        picture = card.locator("img").first
+        picture.wait_for(timeout=30_000)
+        assert picture.evaluate("p => p.decode().then(() => p.naturalWidth)") > 500
+    look(frontend, "templates")
+    assert frontend.errors == []
+
+
+def test_help_opens_with_its_picture(frontend):
+    frontend.open_template("videograin", "quickstart")
+    page = frontend.open_help("VideoGrainSTLayoutAttnPatch")
+    page.get_by_role("heading", name="When to use it").wait_for(timeout=30_000)
+    assert page.locator("img").first.evaluate("p => p.decode().then(() => p.naturalWidth)") > 300
+    look(frontend, "help")
+    assert frontend.errors == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_template_opens_from_the_menu_with_nothing_missing(frontend, name):
     frontend.open_template("videograin", name)

@@ -55,7 +55,9 @@ def invert(clip, images, collect_features):
 
 def run(inversion, clusters=3, scope="joint", seed=0, pick="", images=None):
     """As the host calls it: a clone of the class, whose hidden inputs the preview reads."""
-    cls = SelfAttnLayoutCluster.PREPARE_CLASS_CLONE({"prompt": None, "extra_pnginfo": None, "unique_id": "1"})
+    hidden = {"prompt": None, "extra_pnginfo": None, "unique_id": "1"}
+    # Newer hosts wrap it once more.
+    cls = SelfAttnLayoutCluster.PREPARE_CLASS_CLONE({**hidden, "hidden_inputs": hidden})
     return cls.execute(inversion, clusters, scope, seed, pick, images)
 
 
@@ -90,6 +92,11 @@ def test_the_preview_is_shown_on_the_node(inversion, tmp_path):
     shown = out.ui.as_dict()["images"]
     assert len(shown) == 4
     assert sorted(os.listdir(tmp_path)) == sorted(item["filename"] for item in shown)
+
+
+def test_it_can_be_run_alone():
+    """The host runs only what leads to an output node, and clusters are picked before anything is connected."""
+    assert SelfAttnLayoutCluster.GET_SCHEMA().is_output_node
 
 
 def test_the_second_run_equals_the_first(inversion, images):
@@ -137,8 +144,9 @@ def test_mistakes_name_the_node_and_the_remedy(inversion, images):
         run(inversion, images=images[:, :64])
 
 
-def test_an_alpha_channel_and_a_crop_by_the_vae_are_fine(inversion, images):
+def test_an_alpha_channel_and_a_crop_by_the_vae_are_fine(inversion, images, caplog):
     rgba = torch.cat([images, torch.ones(4, 128, 128, 1)], -1)
     assert torch.equal(run(inversion, images=rgba).args[1], run(inversion, images=images).args[1])
+    assert caplog.text.count("Self-Attn Layout Cluster: images has an alpha channel, which is dropped.") == 1
     cropped = torch.nn.functional.pad(images, (0, 0, 3, 3, 2, 2))
     assert run(inversion, images=cropped).args[0][0].shape == (4, 132, 134)

@@ -3,6 +3,7 @@
 import gc
 import logging
 import sys
+import types
 import weakref
 
 import comfy.model_management
@@ -358,16 +359,34 @@ def test_out_of_memory_says_what_to_lower_and_stays_out_of_memory(world, monkeyp
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", full)
     with pytest.raises(comfy.model_management.OOM_EXCEPTION):
         run(world, steps=2)
-    assert f"{FRAMES} frames of 64 x 64 pixels with full attention" in caplog.text
+    assert f"{FRAMES} frames of 64 x 64 pixels with spacetime full" in caplog.text
 
 
-def test_errors_of_the_run_name_the_node(world, monkeypatch):
+def test_errors_of_the_run_name_their_own_node(world, monkeypatch):
+    model, positive, *_ = world
+    nothing = [[torch.full_like(positive[0][0], float("nan")), {}]]
+    with pytest.raises(ValueError, match=f"^{NODE}: "):
+        run((model, nothing, *_), steps=2)
+
     def broken(*_, **__):
         raise ValueError("something in another pack")
 
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", broken)
-    with pytest.raises(ValueError, match=f"{NODE}: something in another pack"):
+    with pytest.raises(ValueError, match=r"^something in another pack$"):
         run(world, steps=2)
+
+
+@pytest.mark.parametrize("collect_features", [False, True])
+def test_the_model_is_checked_before_the_frames(world, collect_features):
+    other = types.SimpleNamespace(model=types.SimpleNamespace(model_config=object(), diffusion_model=object()))
+    with pytest.raises(ValueError, match=r"supports SD1\.x, SD2\.x and SDXL UNets"):
+        run(world, model=other, collect_features=collect_features)
+
+
+@pytest.mark.parametrize(("level", "side"), [("half", 4), ("full", 8)])  # of a latent of 8 x 8
+def test_features_of_either_level(world, level, side):
+    features = run(world, steps=2, collect_features=True, feature_level=level)[1].features
+    assert tuple(features.grid) == (side, side)
 
 
 def test_context_windows(world):

@@ -162,7 +162,7 @@ def from_masks(link, prompts, arrangement, **more):
 
 
 def test_a_list_of_masks_becomes_regions_on_top_of_those_below(queue):
-    Give.items = [torch.full((3, 16, 16), value) for value in (0.25, 0.5, 0.75)]
+    Give.items = [torch.full((3, 16, 16), value) for value in (1.0, 0.625, 0.75)]
     graph = {
         "1": CLIP,
         "2": prompt(["1", 1]),
@@ -174,7 +174,7 @@ def test_a_list_of_masks_becomes_regions_on_top_of_those_below(queue):
     assert [region.phrase for region in regions] == ["a red circle", "a blue square", "a cross"]
     assert [region.preserve for region in regions] == [False, False, True]
     assert [region.strength for region in regions] == [1.0, 0.7, 0.7]
-    assert regions[1].mask.unique().tolist() == [0.25]
+    assert regions[1].mask.unique().tolist() == [1.0]
     assert regions[2].mask.unique().tolist() == [0.75]
 
 

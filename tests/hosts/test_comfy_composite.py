@@ -103,3 +103,9 @@ def test_naming():
         raise ValueError("text")
     with pytest.raises(RuntimeError, match=r"^text$"), naming("A"):
         raise RuntimeError("text")
+
+
+def test_an_empty_mask_is_said(frames, mask, caplog):
+    out = composite_images(*frames, torch.zeros_like(mask, dtype=torch.float32), node="Pixel Composite")
+    assert torch.equal(out, frames[0])
+    assert "Pixel Composite: the mask is empty" in caplog.text

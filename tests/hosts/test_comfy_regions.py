@@ -21,11 +21,11 @@ def made(items, prompts, arrangement="list", first=1):
 
 @pytest.mark.parametrize("shape", [(4, 6), (1, 4, 6), (3, 4, 6), (3, 1, 4, 6)])
 def test_masks_of_every_customary_form_are_taken(shape):
-    found = region(" a cup\n", torch.full(shape, 0.5, dtype=torch.float64))
+    found = region(" a cup\n", torch.full(shape, 0.75, dtype=torch.float64))
     assert (found.phrase, found.preserve, found.strength) == ("a cup", False, 1.0)
     assert found.mask.dtype == torch.float32
     assert found.mask.shape == (shape[0] if len(shape) > 2 else 1, 4, 6)
-    assert (found.mask == 0.5).all()
+    assert (found.mask == 0.75).all()
     assert region("a cup", torch.ones(shape, dtype=torch.bool)).mask.min() == 1
 
 
@@ -58,7 +58,7 @@ def test_empty_masks_and_strength_0_are_allowed_and_noted(caplog):
 
 
 def test_a_list_is_one_region_an_item_and_empty_lines_skip():
-    masks = [torch.full((2, 4, 6), value) for value in (0.1, 0.2, 0.3)]
+    masks = [torch.full((2, 4, 6), value) for value in (0.6, 0.7, 0.8)]
     first, second = made(masks, "a cup\n\npreserve: a hand\n\n\n")
     assert (first.phrase, first.preserve, first.strength) == ("a cup", False, 0.5)
     assert (second.phrase, second.preserve) == ("a hand", True)
@@ -76,14 +76,65 @@ def test_black_and_white_pictures_are_masks():
 
 
 def test_a_stack_is_cut_by_the_lines():
-    stack = torch.arange(6).reshape(6, 1, 1).expand(6, 4, 6) / 10
+    stack = torch.arange(6).reshape(6, 1, 1).expand(6, 4, 6) / 20 + 0.6
     first, second = made([stack], "a cup\na hand", "stacked")
-    assert first.mask[:, 0, 0].tolist() == pytest.approx([0, 0.1, 0.2])
-    assert second.mask[:, 0, 0].tolist() == pytest.approx([0.3, 0.4, 0.5])
+    assert first.mask[:, 0, 0].tolist() == pytest.approx([0.6, 0.65, 0.7])
+    assert second.mask[:, 0, 0].tolist() == pytest.approx([0.75, 0.8, 0.85])
     (only,) = made([stack], "\na hand", "stacked")
     assert torch.equal(only.mask, second.mask)
     with pytest.raises(ValueError, match=r"^Regions from Masks: the stacked batch has 6 masks, .* by 4 regions"):
         made([stack], "a\nb\nc\nd", "stacked")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "masks", "starts"),
+    [
+        ("x\n", 6, [0]),  # divides by both 2 and 1: every line counts, the empty one leaves the second half out
+        ("x\n", 7, [0]),  # 7 divides by 1 alone: the line break at the end is none of a region
+        ("x\ny\n", 4, [0, 2]),
+        ("x\r\ny\r\n", 4, [0, 2]),
+        ("x\ny\n", 6, [0, 2]),
+        ("x\n\ny", 6, [0, 4]),
+        ("x\n \n", 4, [0]),
+        ("x\n\n", 4, [0]),
+    ],
+)
+def test_every_line_of_a_stack_counts_but_for_a_last_line_break(prompts, masks, starts):
+    stack = torch.arange(masks).reshape(masks, 1, 1).expand(masks, 4, 6) / 100 + 0.6
+    found = made([stack], prompts, "stacked")
+    assert [round(100 * (r.mask[0, 0, 0].item() - 0.6)) for r in found] == starts
+    lengths = {("x\n", 6): 3, ("x\n", 7): 7}
+    assert {len(r.mask) for r in found} == {lengths.get((prompts, masks), 2)}
+
+
+def test_a_stack_that_divides_neither_way_is_refused():
+    for prompts, regions in [("x\ny\n", 3), ("x\ny\nz\n\n", 5)]:
+        with pytest.raises(ValueError, match=f"7 masks, which do not divide by {regions} regions"):
+            made([torch.ones(7, 4, 6)], prompts, "stacked")
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n \n"])
+def test_line_breaks_at_the_end_of_other_arrangements_are_let_go(end):
+    images = torch.zeros(1, 4, 6, 3)
+    images[:, 1, 1, 0] = images[:, 2, 2, 1] = 1
+    for items, arrangement in [([torch.ones(4, 6)] * 2, "list"), ([images], "colours")]:
+        assert [r.phrase for r in made(items, "a cup\na hand" + end, arrangement)] == ["a cup", "a hand"]
+        assert [r.phrase for r in made(items, "a cup\n" + end, arrangement)] == ["a cup"]  # the second is left out
+
+
+@pytest.mark.parametrize("arrangement", ["list", "stacked", "colours"])
+@pytest.mark.parametrize(
+    ("items", "what"),
+    [
+        ([], "got no mask; connect"),
+        ([None], "got no mask as item 1 of 1; connect"),
+        ([torch.ones(4, 6), None], "got no mask as item 2 of 2; connect"),
+    ],
+)
+def test_no_mask_is_said_before_anything_else(items, what, arrangement):
+    for prompts in ("a cup", ""):
+        with pytest.raises(ValueError, match=f"^Regions from Masks: masks: {what}"):
+            made(items, prompts, arrangement)
 
 
 def test_colours_become_regions_in_order():
@@ -122,12 +173,28 @@ def test_regions_count_on_from_those_below():
 
 def test_the_preview_takes_frames_with_alpha_and_says_so(caplog):
     images = torch.rand(2, 40, 60, 4)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.WARNING):
         shown = preview(images, [region(mask=torch.ones(1, 4, 6))], node="Region Preview")
-    assert "Region Preview: the alpha channel of the images is left out" in caplog.text
+    assert [r.getMessage() for r in caplog.records] == [
+        "Region Preview: images has an alpha channel, which is dropped."
+    ]
     assert shown.dtype == torch.float32
     assert shown.shape[0] == 2
     assert shown.shape[3] == 3
     assert (shown.min().item(), shown.max().item()) == (pytest.approx(20 / 255, abs=0.1), 1)
     with pytest.raises(ValueError, match=r"^Region Preview: mask of region 1 .* expected 1 frame or 2 .*got 3"):
         preview(images, [region()], node="Region Preview")
+    with pytest.raises(ValueError, match=r"^Region Preview: images: expected frames \[F, H, W, 3\], got \[2, 40, 60\]"):
+        preview(images[..., 0], [], node="Region Preview")
+
+
+def test_traces_of_a_mask_are_outside(caplog):
+    """Video compression leaves a few grey levels all around a mask; blend and composite would take them for inside."""
+    mask = torch.full((2, 4, 6), 2 / 255)
+    mask[:, 1:3, 2:4] = torch.tensor([0.501, 0.9])
+    found = region("a cup", mask).mask
+    assert torch.equal(found > 0, mask > 0.5)
+    assert torch.equal(found[found > 0], mask[mask > 0.5])
+    assert "0.5" not in caplog.text
+    assert not region("a cup", torch.full((4, 6), 0.4)).mask.any()
+    assert "nowhere above 0.5" in caplog.text

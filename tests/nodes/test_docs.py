@@ -1,18 +1,26 @@
 """The help pages: one for each node, which say what the node says, with pictures that the panel can show."""
 
+import ast
 import re
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from videograin.tools import definitions
 
-DOCS = Path(__file__).resolve().parents[2] / "web" / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "web" / "docs"
 IMAGES = DOCS / "images"
 LIMIT = 120_000  # bytes of a picture
 SECTIONS = ["When to use it", "Inputs", "Outputs", "Example", "When something goes wrong", "See also"]
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)]*)\)")
+MESSAGE = re.compile(r'\*"(.+?)"\*', re.DOTALL)
+SOURCES = ["attention", "editing", "hosts", "nodes"]  # what the nodes' messages come from
+UNSEEN = re.compile(r"hosts/diffusers|attention/text\.py")  # other hosts', and what every host puts into its own words
+HOLE = "\0"  # in a source's text: a value that is put in when it runs
 NODES = {name: node for name, node in definitions.load().items() if name.startswith("VideoGrain")}
 ALL = pytest.mark.parametrize("name", sorted(NODES))
 
@@ -116,3 +124,64 @@ def test_no_picture_lies_about_unused():
 def test_links_lead_to_the_web_or_nowhere(name):
     """A relative link in the help panel would leave the app: other pages are called by their names."""
     assert [link for link in LINK.findall(page(name)) if not link.startswith("https://")] == []
+
+
+@cache
+def texts() -> tuple[str, ...]:
+    """Every string of the sources, with HOLE for each value of an f-string or of the logger's %-form."""
+
+    def text(node: ast.AST) -> str | None:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return re.sub(r"%(\.\d+)?[sdrgf]", HOLE, node.value)
+        if isinstance(node, ast.JoinedStr):
+            return "".join(part.value if isinstance(part, ast.Constant) else HOLE for part in node.values)
+        return None
+
+    files = [path for folder in SOURCES for path in sorted((ROOT / folder).rglob("*.py"))]
+    files = [path for path in files if not UNSEEN.search(path.as_posix())]
+    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    return tuple(filter(None, map(text, nodes)))
+
+
+def said(piece: str, source: str) -> bool:
+    """Whether the piece can be a part of what the source says, with values in its HOLEs that make up half at most."""
+    ends = dict.fromkeys(range(len(source)), 0)  # place in the source -> letters that stand in HOLEs so far, at least
+    for letter in piece:
+        reached: dict[int, int] = {}
+        for place, filled in ends.items():
+            while source[place : place + 1] == HOLE:
+                reached[place] = min(reached.get(place, filled + 1), filled + 1)
+                place += 1
+            if source[place : place + 1] == letter:
+                reached[place + 1] = min(reached.get(place + 1, filled), filled)
+        ends = reached
+    return bool(ends) and min(ends.values()) <= len(piece) / 2
+
+
+def unsaid(message: str, sources: tuple[str, ...]) -> list[str]:
+    """The pieces of a quoted message, cut at "...", that no source says. Pieces below three words may be values."""
+    pieces = [piece.split() for piece in message.split("...")]
+    lost = []
+    for words in pieces:
+        pairs = [f"{a} {b}" for a, b in pairwise(words)]
+        near = [source for source in sources if any(pair in source for pair in pairs)]
+        if len(words) >= 3 and not any(said(" ".join(words), source) for source in near):
+            lost.append(" ".join(words))
+    return lost
+
+
+@ALL
+def test_quoted_messages_are_those_of_the_sources(name):
+    """A user finds the entry by the message that stands on the screen."""
+    messages = MESSAGE.findall(page(name))
+    assert [(message, lost) for message in messages if (lost := unsaid(message, texts()))] == []
+
+
+def test_messages_that_no_source_says_are_found():
+    sources = (f"region {HOLE}: got {HOLE} and {HOLE} of prompts", f"phrase {HOLE} does not occur in the global prompt")
+    for real in ["got 3 masks and 2 lines of prompts", "phrase '...' does not occur in the global prompt", "region 4"]:
+        assert unsaid(real, sources) == []
+    for wrong in ["its phrase ... does not occur in the prompt", "got 3 masks and 2 lines of words", "no such text"]:
+        assert unsaid(wrong, sources) != []
+    assert len(texts()) > 500
+    assert sum(len(MESSAGE.findall(page(name))) for name in NODES) > 30
