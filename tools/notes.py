@@ -3,8 +3,7 @@
 MODEL = """
 ### Load
 - **Stable Diffusion 1.5** (`models/checkpoints`; the frontend offers the download). Any SD 1.x, 2.x or SDXL \
-checkpoint \
-works; give SDXL 1024 x 1024.
+checkpoint works; give SDXL 1024 x 1024.
 """
 CHANGE = """
 ### Change
@@ -13,7 +12,7 @@ CHANGE = """
 - Frames and size: *First 16 frames* and *To 512 x 512*, in every row alike (multiples of 8).
 
 ### Typical values
-50 steps, cfg 7.5, `spacetime` full. Less memory or time: `sparse_causal`, or fewer frames. \
+50 steps, cfg 7.5, `spacetime` full. Less time: `sparse_causal`; less memory: fewer or smaller frames. \
 A region keeps its old look: raise `end_percent` of the patch to 0.5, or start the blend at 0.2. \
 The background changes: leave Latent Blend at 0 ... 1.
 """
@@ -70,7 +69,8 @@ lies in front of the fox. Everything outside the regions is kept as well: by **L
 
 This one uses the plain **KSampler**: *Latent Blend (Model Patch)* makes it begin at the inverted clip. Its \
 `scheduler` must \
-be **ddim_uniform** and its `steps` those of the inversion; the seed does not matter.
+be **ddim_uniform** and its `steps` those of the inversion, a number that divides 1000 (20, 25, 40, 50); the seed \
+does not matter.
 {MODEL.rstrip()}
 - **Your clip** and two mask videos.
 {MASKS.strip()}
@@ -84,7 +84,8 @@ The inversion looks at the model's own self-attention; **Self-Attn Layout Cluste
 things that attend alike, over all frames. Its preview shows them with their numbers, 1 = the largest: the thing \
 before a background is often the last one.
 
-1. Run once, and read the numbers on the preview.
+1. Select **Self-Attn Layout Cluster** and run it alone (the small play button above it), and read the numbers on \
+its preview.
 2. Write the one you want into `pick`. `3` gives one mask; `2+3` joins two clusters; `2, 3` gives two masks.
 3. One line of *What the picked clusters become* for each mask; an empty line leaves one out.
 4. Run again. The inversion is kept, only what follows is computed.
@@ -100,7 +101,10 @@ DEPTH = f"""
 ## Instance edit with ControlNet depth
 
 A depth video holds shapes and poses while regions change what they are. Every frame gets its own hint.
-{MODEL.rstrip()}
+
+### Load
+- **Stable Diffusion 1.5** (`models/checkpoints`; the frontend offers the download). Another family needs a \
+ControlNet of its own.
 - **ControlNet depth for SD 1.5** (`models/controlnet`; the frontend offers the download).
 - **Your clip**, two mask videos and a **depth video** of the same frames (from any depth estimator).
 {MASKS.strip()}
