@@ -181,7 +181,7 @@ def edit_one_keep_rest(definitions: Definitions) -> Graph:
 def no_masks(definitions: Definitions) -> Graph:
     """Masks from the model's own self-attention: no file, no other pack."""
     g = Graph("no_masks", definitions)
-    about = g.note(notes.CLUSTERS, width=400, height=510, title="Read me")
+    about = g.note(notes.CLUSTERS, width=400, height=560, title="Read me")
     model = checkpoint(g)
     clip = film(g, "man.mp4", "Your clip")
     inverted = inversion(g, model, clip.images, MAN, collect_features=True)
