@@ -114,7 +114,7 @@ class Frontend:
         return page
 
     def press_run(self) -> None:
-        self.page.get_by_role("button", name="Run", exact=True).click()
+        self.page.get_by_role("button", name="Run", exact=True).first.click()  # newer ones have a menu of that name too
 
     def wait_for_run(self, server: Any, known: int, timeout: float = 1200) -> dict[str, Any]:
         """The history entry of the run that comes after the `known` first ones."""

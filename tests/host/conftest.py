@@ -2,7 +2,7 @@
 
 The checkout is looked for in COMFYUI_PATH, two folders above the pack (custom_nodes/<pack>), and ~/comfy/ComfyUI; its
 requirements must be installed beside the tests' own (`make host` does both but for the checkout). Without it nothing in
-this folder is collected, and the header says so in one line.
+this folder is collected, and one line at the end says so.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ def find_comfyui() -> tuple[Path | None, str]:
 COMFYUI, FOUND = find_comfyui()
 if COMFYUI is None:
     collect_ignore_glob = ["test_*.py", "neighbours/test_*.py"]
+
+
+def pytest_terminal_summary(terminalreporter):
+    if COMFYUI is None:
+        terminalreporter.write_line(FOUND)
 
 
 def boot(path: Path) -> None:

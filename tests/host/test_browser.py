@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
+import comfyui_version
+
 from .browser import Frontend, chromium, launched
 
 if chromium() is None:
@@ -17,6 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(p.stem for p in (ROOT / "workflows").glob("*.json"))
 PICTURES = os.environ.get("VIDEOGRAIN_SCREENSHOTS")
 """A folder for screenshots, if somebody wants to look."""
+SAME = comfyui_version.__version__ == "0.3.64"
+"""The host whose node definitions and dialogs the workflows were made with. Newer ones draw nodes at other sizes, add
+inputs, and list missing models elsewhere: there, what must hold is that everything opens, runs and means the same."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +70,7 @@ def test_a_template_opens_from_the_menu_with_nothing_missing(frontend, name):
     look(frontend, f"{name}_opened")
     other_pack = {"DownloadAndLoadSAM2Model", "Sam2Segmentation"} if name == "instance_edit_sam" else set()
     assert set(frontend.unknown_nodes()) == other_pack
-    if name == "quickstart":
+    if name == "quickstart" or not SAME:
         assert said == ""
     elif not other_pack:  # the models that are to be downloaded, and nothing else
         assert "Missing Node" not in said
@@ -74,10 +79,16 @@ def test_a_template_opens_from_the_menu_with_nothing_missing(frontend, name):
     frontend.close_dialogs()
     if not other_pack:
         twin = (ROOT / "tests" / "workflows" / f"{name}.json").read_text(encoding="utf-8")
-        assert frontend.prompt() == json.loads(twin)
+        made, meant = frontend.prompt(), json.loads(twin)
+        if not SAME:
+            assert made.keys() == meant.keys()
+            for key, node in meant.items():
+                made[key]["inputs"] = {i: v for i, v in made[key]["inputs"].items() if i in node["inputs"]}
+        assert made == meant
     assert frontend.errors == []
 
 
+@pytest.mark.skipif(not SAME, reason="sizes and values as ComfyUI 0.3.64 saves them")
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "instance_edit_sam"])
 def test_opening_changes_nothing(frontend, name):
     """No node grows, no value moves, no link turns: what the browser would save is what was committed."""
