@@ -26,11 +26,11 @@ from ..editing import Trajectory, invert, space_time_notes
 from ..editing.checks import check_latents, check_sigmas
 from .comfy_errors import EDITING_ERRORS, naming
 from .comfy_patch import check_model, noise_levels, patch_space_time
+from .fingerprint import LENGTH, add_weights
 
 logger = logging.getLogger(__name__)
 
 HOST = "comfyui"
-SAMPLES_PER_TENSOR = 8
 # LATENT = model scale / this, where an inversion does not say (files written before it was recorded).
 USUAL_SCALE = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
 
@@ -243,17 +243,13 @@ def weights_fingerprint(model: Any) -> str:
     """
     digest = hashlib.sha256()
     try:
-        for name, tensor in sorted(model.model.diffusion_model.state_dict().items()):
-            backup = model.backup.get(f"diffusion_model.{name}")
-            flat = (tensor if backup is None else backup.weight).detach().flatten()
-            places = torch.linspace(0, max(len(flat) - 1, 0), SAMPLES_PER_TENSOR, dtype=torch.float64).long()
-            values = flat[places.to(flat.device)] if len(flat) else flat
-            digest.update(f"{name} {tuple(tensor.shape)}".encode())
-            digest.update(values.cpu().float().half().numpy().tobytes())
+        weights = model.model.diffusion_model.state_dict()
+        backups = ((name, model.backup.get(f"diffusion_model.{name}")) for name in sorted(weights))
+        add_weights(digest, ((n, weights[n] if backup is None else backup.weight) for n, backup in backups))
     except Exception as error:  # quantised and lazily loaded weights of any make: the fingerprint is a courtesy
         logger.info(f"the model's weights have no fingerprint: {type(error).__name__}: {error}")
         return ""
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()[:LENGTH]
 
 
 def _lacks_memory(error: Exception) -> bool:

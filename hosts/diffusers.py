@@ -23,6 +23,7 @@ from .diffusers_control import Control, load_control
 from .diffusers_denoiser import Denoiser
 from .diffusers_load import EMBEDDED, ModelError, Parts, load_folder, load_single_file
 from .diffusers_text import Prompt, TextEncoders
+from .fingerprint import LENGTH, add_weights
 
 __all__ = [
     "Control",
@@ -35,8 +36,6 @@ __all__ = [
     "load_model",
     "parse_weights",
 ]
-
-SAMPLES_PER_TENSOR = 8
 
 
 def load_model(
@@ -105,20 +104,13 @@ class DiffusersModel:
     def fingerprint(self) -> str:
         """12 hex digits of a SHA-256 over the UNet's config, the noise schedule and 8 weights of every tensor.
 
-        Fast for SDXL too. The weights are taken rounded to float16, so that one file has one fingerprint whether it is
-        loaded as float32 or as float16; loaded as bfloat16, which keeps fewer bits, it has another. LoRA layers count,
-        since they change what the model does.
+        How the weights are taken: `add_weights`. LoRA layers count, since they change what the model does.
         """
         config = {k: v for k, v in self.unet.config.items() if not k.startswith("_")}
         digest = hashlib.sha256(json.dumps([self.prediction, config], sort_keys=True, default=str).encode())
         digest.update(self.levels.sigmas.numpy().tobytes())
-        for name, tensor in sorted(self.unet.state_dict().items()):
-            flat = tensor.detach().flatten()
-            places = torch.linspace(0, max(len(flat) - 1, 0), SAMPLES_PER_TENSOR, dtype=torch.float64).long()
-            values = flat[places.to(flat.device)] if len(flat) else flat
-            digest.update(f"{name} {tuple(tensor.shape)}".encode())
-            digest.update(values.cpu().half().numpy().tobytes())
-        return digest.hexdigest()[:12]
+        add_weights(digest, sorted(self.unet.state_dict().items()))
+        return digest.hexdigest()[:LENGTH]
 
     def sigmas(self, steps: int) -> Tensor:
         """float32 [steps + 1], descending, last 0: SD's DDIM spacing (50 steps: timesteps 981, 961, ..., 1)."""
