@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..layout.features import Features
 from .checks import SigmaError, check_sigmas
-from .features import Features
 
 # Two sigmas closer than this (relative) are the same level: the hosts' schedules differ by up to 1.3e-5 (ComfyUI sums
 # its betas in float32), while neighbouring levels of a 1000-step schedule differ by 5e-3.

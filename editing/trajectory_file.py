@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .features import Features, FeaturesError
+from ..layout.features import Features, FeaturesError
 from .trajectory import Trajectory, TrajectoryError
 
 FORMAT = "videograin.trajectory"

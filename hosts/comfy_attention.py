@@ -178,7 +178,7 @@ class SelfOccupant(Occupant):
     """In attn1: space-time attention of every chunk by its edit's arrangement, modulated where the edit says so.
 
     Args:
-        collector: sees q and k of the conditional chunk in every call it `wants` (editing/features.py).
+        collector: sees q and k of the conditional chunk in every call it `wants` (layout/features.py).
     """
 
     def __init__(self, edits, host, node, previous=None, collector=None):

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..attention import normalise_mask
 from ..editing import Region
-from ..editing.label_images import mask_of_picture, masks_from_colours, masks_from_stack
-from ..editing.painting import region_preview
+from ..pictures.label_images import mask_of_picture, masks_from_colours, masks_from_stack
+from ..pictures.painting import region_preview
 from .comfy_errors import naming
 from .comfy_images import rgb_bytes
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ..attention import Modulation, NoiseLevels, SpaceTime
-from ..editing.features import FeatureCollector
 from ..editing.prompts import PromptError, clean_prompt, parse_weights
+from ..layout.features import FeatureCollector
 from .diffusers_control import Control, load_control
 from .diffusers_denoiser import Denoiser
 from .diffusers_load import EMBEDDED, ModelError, Parts, load_folder, load_single_file

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attention import Modulation, SpaceTime, space_time_attention
-from ..editing.features import FeatureCollector
+from ..layout.features import FeatureCollector
 
 # Processors that compute plain attention from to_q, to_k, to_v, to_out alone, so that ours may stand in for them.
 PLAIN_PROCESSORS = frozenset({"AttnProcessor", "AttnProcessor2_0", "SlicedAttnProcessor", "XFormersAttnProcessor"})

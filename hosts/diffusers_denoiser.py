@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..attention import Modulation, SpaceTime
-from ..editing.features import FeatureCollector
+from ..layout.features import FeatureCollector
 from .diffusers_attention import Call, check_attention, installed
 from .diffusers_control import Control
 from .diffusers_text import Prompt

@@ -6,10 +6,10 @@ from comfy_api.latest import io
 
 from ..attention.spacetime import MODES
 from ..editing import METHODS
-from ..editing.features import LEVELS, FeatureCollector
 from ..hosts.comfy_errors import naming
 from ..hosts.comfy_inversion import check_frames, invert_latent, leading_sigmas, noise_latent
 from ..hosts.comfy_patch import check_model
+from ..layout.features import LEVELS, FeatureCollector
 from .types import CATEGORY, Inversion
 
 NAME = "DDIM Video Inversion"

@@ -3,9 +3,9 @@
 import torch
 from comfy_api.latest import io, ui
 
-from ..editing.clusters import SCOPES, cluster, masks_of, neutral_picture, paint_clusters
 from ..hosts.comfy_errors import naming
 from ..hosts.comfy_images import rgb_bytes
+from ..layout.clusters import SCOPES, cluster, masks_of, neutral_picture, paint_clusters
 from .types import CATEGORY, Inversion
 
 NAME = "Self-Attn Layout Cluster"
@@ -13,7 +13,7 @@ SAME_SHAPE = 0.1  # by how much the sides' ratio of images and latent may differ
 
 
 class SelfAttnLayoutCluster(io.ComfyNode):
-    """K-means over the self-attention collected during the inversion (editing/clusters.py)."""
+    """K-means over the self-attention collected during the inversion (layout/clusters.py)."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from ..editing import composite_support
+from ..pictures import sheets
 from ..world.reader import read_region
 from ..world.tasks import FPS, Task, make_task
 from ..world.vocabulary import BACKGROUND_NAMES
-from . import figures, sheets
-from .files import whole_file
+from . import figures
+from .files import save_png, whole_file
 from .pipeline import EditResult, Region, RoundTrip, edit_clip, invert_clip, measure_round_trip
 from .progress import Progress
 from .report import build_report, write_report
@@ -244,7 +245,7 @@ def _write(out: Path, first: Outcome, steps: int, mode: str, progress: Progress)
         painted = sheets.paint_regions(source, list(first.task.masks.numpy()))
         rows = [("source", source), ("global prompt alone", baseline), ("regions", painted), ("with regions", edited)]
         legend = [f"{k}  {text}" for k, text in enumerate(first.task.phrases, 1)]
-        sheets.save_png(files[3], sheets.contact_sheet(rows, legend, title=first.task.prompt))
+        save_png(files[3], sheets.contact_sheet(rows, legend, title=first.task.prompt))
         moving_picture(files[4], [("source", source), ("global prompt alone", baseline), ("with regions", edited)])
         edit = out / "edit.yaml"
         with whole_file(edit) as temporary:

@@ -8,7 +8,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # The files of an edit in its output folder.
 RESULTS = {"edit": "edit.mp4", "side_by_side": "side_by_side.mp4", "sheet": "sheet.png", "report": "report.json"}
@@ -52,3 +55,11 @@ def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` (see ``plain``) as indented JSON, atomically."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def save_png(path: str | Path, picture: np.ndarray) -> None:
+    """Write uint8 [H, W, 3] as PNG, atomically."""
+    from PIL import Image
+
+    with whole_file(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG", optimize=True)

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from ..editing import Trajectory, TrajectoryError
-from . import sheets
+from ..pictures import sheets
 from .editfile import EditSpec
 from .facts import chosen_settings, clip_facts, edit_figures, inversion_figures, model_facts
-from .files import RESULTS
+from .files import RESULTS, save_png
 from .geometry import GeometryError
 from .masks import MaskError, MaskFrames, load_masks, matched_pictures, repeated
 from .pipeline import (
@@ -314,7 +314,7 @@ def _write(
         painted = sheets.paint_regions(clip.frames, masks)
         rows = [("source", clip.frames), ("regions", painted), ("edit", result.frames)]
         legend = sheets.legend_of(inputs.regions)
-        sheets.save_png(files["sheet"], sheets.contact_sheet(rows, legend, title=inputs.prompt))
+        save_png(files["sheet"], sheets.contact_sheet(rows, legend, title=inputs.prompt))
         tick()
     notes = (*clip.notes, *inputs.notes, *result.notes, *written.notes, *beside.notes)
     report = build_report(

@@ -19,10 +19,10 @@ import torch
 
 from ..attention import CROSS, SELF, Layout
 from ..editing import Region, composite, composite_weight, edited_area, invert, latent_mask
-from ..editing.clusters import cluster, masks_of, paint_clusters
-from ..editing.features import FeatureCollector
-from ..editing.painting import PALETTE, font, paint_regions
-from ..editing.painting import region_preview as paint_preview
+from ..layout.clusters import cluster, masks_of, paint_clusters
+from ..layout.features import FeatureCollector
+from ..pictures.painting import PALETTE, font, paint_regions
+from ..pictures.painting import region_preview as paint_preview
 from ..runner.pipeline import decode_clip, edit_clip, encode_clip, invert_clip, measure_round_trip
 from ..runner.settings import Attention, Blend, Composite, Inversion, Sampling
 from ..world.clips import pair_clip, part_clip

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..runner.sheets import font
+from ..pictures.sheets import font
 from ..runner.video import read_clip
 from .client import Client
 from .definitions import WORKFLOWS

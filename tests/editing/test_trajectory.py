@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from videograin.editing import Trajectory, TrajectoryError, sample_euler
-from videograin.editing.features import Features
+from videograin.layout.features import Features
 
 FACTS = {"prompt": "two men – 二人", "family": "sd1", "model": "ab12", "source": "cd34", "method": "warm"}
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from videograin.editing import Trajectory
-from videograin.editing.features import FeatureCollector
 from videograin.hosts.comfy_world import embedded_model
 from videograin.hosts.diffusers import load_model
+from videograin.layout.features import FeatureCollector
 from videograin.nodes.ddim_video_inversion import DDIMVideoInversion
 from videograin.nodes.self_attn_layout_cluster import SelfAttnLayoutCluster
 from videograin.runner.pipeline import encode_clip

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videograin.editing.features import FeatureCollector, reference_features
+from videograin.layout.features import FeatureCollector, reference_features
 
 FRAMES = 3
 SIZE = (5, 6)  # halves to (3, 3): rounded up

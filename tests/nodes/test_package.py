@@ -7,7 +7,20 @@ from pathlib import Path
 import videograin
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("attention/", "editing/", "hosts/", "nodes/", "runner/", "locales/", "workflows/", "web/docs/", "world/")
+NEEDED = (
+    "attention/",
+    "editing/",
+    "hosts/",
+    "inspection/",
+    "layout/",
+    "nodes/",
+    "pictures/",
+    "runner/",
+    "locales/",
+    "workflows/",
+    "web/docs/",
+    "world/",
+)
 ALWAYS = ("__init__.py", "__main__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md", "CHANGELOG.md")
 
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from videograin.runner import sheets
+from videograin.pictures import sheets
+from videograin.runner.files import save_png
 
 
 @given(st.integers(1, 300))
@@ -67,6 +68,6 @@ def test_side_by_side(moving_squares):
 
 
 def test_png_is_what_was_drawn(tmp_path, moving_squares):
-    sheets.save_png(tmp_path / "deep" / "a.png", moving_squares[0])
+    save_png(tmp_path / "deep" / "a.png", moving_squares[0])
     assert (np.asarray(Image.open(tmp_path / "deep" / "a.png")) == moving_squares[0]).all()
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["a.png"]

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videograin.editing.label_images import mask_of_picture, masks_from_colours, masks_from_stack
+from videograin.pictures.label_images import mask_of_picture, masks_from_colours, masks_from_stack
 
 RED, GREEN, BLACK = (255, 0, 0), (0, 128, 7), (0, 0, 0)
 

@@ -3,8 +3,8 @@ import copy
 import pytest
 import torch
 
-from videograin.editing import features as module
-from videograin.editing.features import FeatureCollector, Features, FeaturesError, reference_features
+from videograin.layout import features as module
+from videograin.layout.features import FeatureCollector, Features, FeaturesError, reference_features
 
 
 def randn(*shape, seed=0):

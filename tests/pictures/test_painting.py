@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.editing import Region, painting
-from videograin.editing.painting import legend_of, paint_regions, region_colour, region_preview
+from videograin.editing import Region
+from videograin.pictures import painting
+from videograin.pictures.painting import legend_of, paint_regions, region_colour, region_preview
 
 
 @pytest.fixture

@@ -190,7 +190,7 @@ def paint_clusters(labels: Tensor, frames: np.ndarray) -> np.ndarray:
     labels: from `cluster`. frames: uint8 [F, H, W, 3]; smaller ones than 256 pixels are enlarged by a whole factor, so
     that the numbers can be read.
     """
-    from .painting import paint_regions
+    from ..pictures.painting import paint_regions
 
     times = -(-LEGIBLE // min(frames.shape[1:3]))
     frames = frames.repeat(times, axis=1).repeat(times, axis=2)

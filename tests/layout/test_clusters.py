@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videograin.editing.clusters import (
+from videograin.layout.clusters import (
     ClusterError,
     cluster,
     enlarge,
@@ -17,7 +17,7 @@ from videograin.editing.clusters import (
     paint_clusters,
     parse_pick,
 )
-from videograin.editing.features import Features
+from videograin.layout.features import Features
 
 GRID = (8, 12)
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from ..editing.painting import INK, PALETTE, PAPER, font, legend_of, paint_regions, region_colour
-from .files import whole_file
+from .painting import INK, PALETTE, PAPER, font, legend_of, paint_regions, region_colour
 
 __all__ = [
     "PALETTE",
@@ -18,7 +16,6 @@ __all__ = [
     "paint_regions",
     "pick_columns",
     "region_colour",
-    "save_png",
     "side_by_side",
 ]
 
@@ -90,11 +87,3 @@ def side_by_side(*clips: np.ndarray, gap: int = 4) -> np.ndarray:
     between = np.full((*clips[0].shape[:2], gap, 3), 255, np.uint8)
     parts = [part for clip in clips for part in (between, clip)]
     return np.concatenate(parts[1:], axis=2)
-
-
-def save_png(path: str | Path, picture: np.ndarray) -> None:
-    """Write uint8 [H, W, 3] as PNG, atomically."""
-    from PIL import Image
-
-    with whole_file(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG", optimize=True)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..attention import normalise_mask
-from .regions import Region
+from ..editing.regions import Region
 
 # Okabe and Ito's colours, chosen to differ for every common kind of colour blindness; numbers on the regions say the
 # same a second time, since nine or more regions reuse them.
