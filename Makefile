@@ -7,6 +7,8 @@
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu
+# What of pyproject.toml's extras is installed; CI adds `kernels` (triton, some 300 MB), to test the GPU kernel without a GPU.
+EXTRAS ?= runner,test
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
@@ -42,7 +44,7 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	# torch alone first: what it needs comes from PyPI with the rest, not from PyTorch's index.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[runner,test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
 	touch $(STAMP)
 
 $(HOST)/comfyui: pyproject.toml tools/install_host.sh

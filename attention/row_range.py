@@ -6,7 +6,10 @@ They are found tile by tile with a running maximum and minimum: no softmax, no v
 
 from __future__ import annotations
 
+import functools
 import math
+import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -24,8 +27,9 @@ def row_range(q: Tensor, k: Tensor, *, chunk: int | None = None) -> Tensor:
     Args:
         q: queries [B, heads, N, d], any floating dtype.
         k: keys [B, heads, M, d], same dtype; M >= 1.
-        chunk: side of a tile in tokens, >= 1. None picks one that keeps a tile near 0.5 M logits on a CPU
-            and 64 M on an accelerator. The result does not depend on it beyond rounding.
+        chunk: side of a tile in tokens, >= 1, for the tiled pass in torch. None picks one that keeps a tile near
+            0.5 M logits on a CPU and 64 M on an accelerator - and leaves the work to a Triton kernel on CUDA and ROCm
+            devices where that runs. The result does not depend on it beyond rounding.
 
     Returns:
         [B, heads, N], >= 0: float32 (float64 for float64 inputs). Low-precision inputs are multiplied in
@@ -44,6 +48,15 @@ def row_range(q: Tensor, k: Tensor, *, chunk: int | None = None) -> Tensor:
     if chunk is not None and chunk < 1:
         raise ValueError(f"row_range: chunk (side of a tile in tokens) must be >= 1; got {chunk}. Pass None to choose.")
 
+    if chunk is None and q.device.type == "cuda" and q.dtype != torch.float64:  # ROCm's devices say "cuda" too
+        kernel = _kernel(q.device, q.dtype, q.shape[3])
+        if kernel is not None:
+            return kernel(q, k)
+    return _tiled(q, k, chunk)
+
+
+def _tiled(q: Tensor, k: Tensor, chunk: int | None) -> Tensor:
+    """The pass in torch, on any device."""
     batch, heads, rows, dim = q.shape
     dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
     q = q.reshape(batch * heads, rows, dim)
@@ -63,3 +76,24 @@ def row_range(q: Tensor, k: Tensor, *, chunk: int | None = None) -> Tensor:
             low = tile_low if low is None else torch.minimum(low, tile_low)
         spread[:, row : row + chunk] = top - low
     return spread.reshape(batch, heads, rows)
+
+
+@functools.cache  # a fact about the machine: found out, and complained about, once a process
+def _kernel(device: torch.device, dtype: torch.dtype, dim: int) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """The Triton kernel, if it runs on this device for this dtype and width and gives what the tiled pass gives."""
+    try:
+        from .triton_range import triton_row_range
+
+        g = torch.Generator().manual_seed(0)
+        q, k = (torch.randn(1, 2, tokens, dim, generator=g).to(device, dtype) for tokens in (150, 100))
+        torch.testing.assert_close(triton_row_range(q, k), _tiled(q, k, None), rtol=1e-4, atol=1e-4)
+    except Exception as error:  # no triton, no compiler, a GPU it does not know: whatever it is, torch can do it
+        reason = str(error).strip().splitlines()
+        warnings.warn(
+            "the row range of modulated attention is found in torch, not by the Triton kernel, which is faster: "
+            f"{type(error).__name__}{': ' + reason[0] if reason else ''}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return triton_row_range

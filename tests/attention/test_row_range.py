@@ -1,5 +1,7 @@
 """The streaming row range against the logits written out."""
 
+from importlib import import_module
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -49,3 +51,10 @@ def test_one_key_has_no_range():
 def test_errors(q, k, chunk, says):
     with pytest.raises(ValueError, match=says):
         row_range(torch.zeros(q), torch.zeros(k), chunk=chunk)
+
+
+def test_where_the_kernel_does_not_run_it_says_so_and_leaves_the_work_to_torch():
+    """Here on the CPU, whether triton is installed or not."""
+    find = import_module("videograin.attention.row_range")._kernel.__wrapped__
+    with pytest.warns(RuntimeWarning, match="found in torch, not by the Triton kernel, which is faster: [A-Z]"):
+        assert find(torch.device("cpu"), torch.float32, 40) is None
