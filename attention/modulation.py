@@ -13,6 +13,7 @@ The bias is of low rank: one extra channel per label on queries and keys carries
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,10 @@ METHODS = ("fused", "reference")
 
 # Widths that every fused kernel accepts without a copy or a fall-back.
 _ALIGN = 8
+
+# Bytes that the copies with wider channels may take at a time: less than the 64 MB that modulation may cost a layer
+# beside q, k, v and the result, and large enough to keep any device busy.
+WORKSPACE = 40 * 2**20
 
 # Up to this label a table numbers them in one pass; larger ones are sorted.
 _TABLE = 4096
@@ -169,16 +174,46 @@ def attend_matched(
 
 
 def _fused(q, k, v, labels, strength, spread):
+    """A part of the batch and heads at a time, so that the copies with wider channels stay within WORKSPACE."""
+    # Laid out as hosts merge heads, so that merging them is a view.
+    out = q.new_empty(q.shape[0], q.shape[2], q.shape[1], q.shape[3]).transpose(1, 2)
+    wide = torch.float64 if q.dtype == torch.float64 else torch.float32
+    c = strength.to(q.device, wide if spread is None else spread.dtype)[:, None, :]
+    for part in _parts(q, k, labels.count):
+        some = part[0]
+        matched = Matched(labels.q[some], labels.k[some], labels.count)
+        known = None if spread is None else spread[part].to(q.device)
+        out[part] = _fused_part(q[part], k[part], v[part], matched, c[some], known)
+    return out
+
+
+def _parts(q: Tensor, k: Tensor, count: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of batch and heads, each within WORKSPACE where that is possible."""
+    batch, heads, rows, dim = q.shape
+    channels = _round_up(dim + _channels(q.dtype) * count)
+    # For one head of one row of the batch: the queries, keys, values and outputs of the kernel.
+    one = 2 * (rows + k.shape[2]) * channels * q.element_size()
+    together = max(1, WORKSPACE // max(1, one))
+    some_heads = min(heads, together)
+    some_rows = max(1, together // heads)
+    for row in range(0, batch, some_rows):
+        for head in range(0, heads, some_heads):
+            yield slice(row, row + some_rows), slice(head, head + some_heads)
+
+
+def _channels(dtype: torch.dtype) -> int:
+    """Channels a label takes: 8 or 11 bits are not enough for a bias of tens, a second channel carries the rest."""
+    return 2 if dtype in (torch.float16, torch.bfloat16) else 1
+
+
+def _fused_part(q, k, v, labels, c, spread):
     dim, count = q.shape[-1], labels.count
     if count and spread is None:
         spread = measure_row_range(q, k)
-    wide = torch.float64 if q.dtype == torch.float64 else torch.float32
-    c = strength.to(q.device, wide if spread is None else spread.dtype)[:, None, :]
     # Rounded once, in q's dtype, after the product: (1 - c) rounded by itself would scale a whole row of logits.
     scaled_q = (q * (1 - c)[..., None]).to(q.dtype)
     if count == 0:  # no pair is positive
         return plain_attention(scaled_q, k, v)
-    spread = spread.to(q.device)
 
     # The kernel multiplies every product by 1 / sqrt(d), the bias's too. The sqrt(d) that takes it back is shared:
     # a power of two, exact in any dtype, on the keys; the rest, close to 1, on the queries.
@@ -186,10 +221,7 @@ def _fused(q, k, v, labels, strength, spread):
     bias = (c * spread) * (dim**0.5 / key_weight)
     bias = bias.clamp(max=torch.finfo(q.dtype).max)
     high = bias.to(q.dtype)
-    if q.dtype in (torch.float16, torch.bfloat16):
-        parts = [high, (bias - high).to(q.dtype)]  # 8 or 11 bits are not enough for a bias of tens: carry the rest too
-    else:
-        parts = [high]
+    parts = [high, (bias - high).to(q.dtype)][: _channels(q.dtype)]
 
     width = _round_up(dim + len(parts) * count)
     wide_q, wide_k, wide_v = _widen(scaled_q, width), _widen(k, width), _widen(v, width)

@@ -1,6 +1,7 @@
 """The fused form against the literal formula, against numbers worked out by hand, and against plain attention."""
 
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from videograin.attention import modulated_attention, plain_attention, reference
 from videograin.attention.modulation import match_labels
 
 HALF = (torch.float16, torch.bfloat16)
+FUSED = "_scaled_dot_product_flash_attention_for_cpu"
 
 
 def draw_case(seed, batch=2, heads=3, rows=11, keys=7, dim=5, regions=3, size=1.0, dtype=torch.float32, c_max=0.95):
@@ -182,10 +184,10 @@ class _Watch(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.operations = set()
+        self.operations = Counter()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.operations.add(func.overloadpacket.__name__)
+        self.operations[func.overloadpacket.__name__] += 1
         out = func(*args, **(kwargs or {}))
         for x in out if isinstance(out, (tuple, list)) else (out,):
             if isinstance(x, torch.Tensor):
@@ -205,16 +207,38 @@ def test_the_fused_form_never_builds_the_logits():
     assert watch.largest >= 512 * 512  # the watch does see them
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_kernel_that_runs_is_the_fused_one(dtype):
+    case = draw_case(8, batch=1, heads=2, rows=256, keys=256, dim=40, dtype=dtype)
+    with _Watch() as watch:
+        modulated_attention(*case)
+    assert watch.operations[FUSED] == 1
+
+
+@pytest.mark.parametrize("given", [False, True])
+# One head of one row of the batch takes 2 (64 + 48) 16 channels of 4 bytes, 14,336.
+@pytest.mark.parametrize(("workspace", "calls"), [(0, 15), (14_335, 15), (30_000, 9), (80_000, 3), (150_000, 2)])
+def test_part_by_part_is_as_all_at_once(monkeypatch, workspace, calls, given):
+    q, k, v, *rest = draw_case(12, batch=3, heads=5, rows=64, keys=48, dim=8)
+    spread = row_range(q, k) if given else None
+    whole = modulated_attention(q, k, v, *rest, row_range=spread)
+    monkeypatch.setattr("videograin.attention.modulation.WORKSPACE", workspace)
+    with _Watch() as watch:
+        parts = modulated_attention(q, k, v, *rest, row_range=spread)
+    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)
+    assert watch.operations[FUSED] == calls
+
+
 def test_small_labels_are_counted_and_not_sorted():
     sorting = {"sort", "unique", "_unique2", "searchsorted", "isin"}
     q, k, v, q_labels, k_labels, strength = draw_case(11)
     with _Watch() as watch:
         modulated_attention(q, k, v, q_labels, k_labels, strength)
     assert "bincount" in watch.operations
-    assert not sorting & watch.operations
+    assert not sorting & set(watch.operations)
     with _Watch() as watch:
         modulated_attention(q, k, v, q_labels * 10**6 + 10**6 - 1, k_labels * 10**6 + 10**6 - 1, strength)
-    assert sorting & watch.operations  # the watch does see them
+    assert sorting & set(watch.operations)  # the watch does see them
 
 
 def test_many_labels_of_which_few_meet_stay_narrow():
