@@ -159,9 +159,9 @@ def table(found: dict) -> str:
         "",
         f"`{command} --rounds {found['rounds']} --threads {found['threads']}`",
         "",
-        f"{found['date']}; torch {found['torch']}, {found['dtype']}. {HEADS} heads of {DIM} channels, {REGIONS} regions "
-        "and the background; full space-time self-attention over N tokens. Time: median, in medians of plain attention "
-        "of the same run. Memory: MiB beyond q, k, v and the result.",
+        f"{found['date']}; torch {found['torch']}, {found['dtype']}. {HEADS} heads of {DIM} channels, {REGIONS} "
+        "regions and the background; full space-time self-attention over N tokens. Time: median, in medians of plain "
+        "attention of the same run. Memory: MiB beyond q, k, v and the result.",
         "",
         "| N | plain | exact | range reused | literal | literal / exact | memory: plain | exact | reused | literal |",
         "|---|---|---|---|---|---|---|---|---|---|",
