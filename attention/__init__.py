@@ -3,11 +3,12 @@
 from .labels import Layout, normalise_mask
 from .modulation import modulated_attention, plain_attention
 from .modulator import Modulation, space_time_attention
+from .observer import Observer, Seen
 from .reference import reference_attention
 from .row_range import row_range
 from .schedule import CROSS, MAX_XI, SELF, NoiseLevels, Schedule
 from .spacetime import SpaceTime
-from .text import PhraseNotFound, find_phrases, splice, text_labels
+from .text import PhraseNotFound, find_phrases, phrase_occurrences, splice, text_labels
 
 __all__ = [
     "CROSS",
@@ -16,12 +17,15 @@ __all__ = [
     "Layout",
     "Modulation",
     "NoiseLevels",
+    "Observer",
     "PhraseNotFound",
     "Schedule",
+    "Seen",
     "SpaceTime",
     "find_phrases",
     "modulated_attention",
     "normalise_mask",
+    "phrase_occurrences",
     "plain_attention",
     "reference_attention",
     "row_range",

@@ -60,14 +60,15 @@ class _Level:
     factor: Tensor
     kinds: Tensor
 
-    def strength(self, xi: float) -> Tensor | None:
-        """c_i = xi (1 - S_i) times the label's factor, float32 [rows, tokens]; None where it is 0 everywhere.
+    def marks(self, xi: float) -> tuple[Matched, Tensor] | None:
+        """The labels, and c_i = xi (1 - S_i) times the label's factor, float32 [rows, tokens]; None where it is 0
+        everywhere.
 
         In [0, 1) because xi is (Schedule), and 1 - S and the factors lie in [0, 1]: nobody need check it per token.
         """
-        if xi == 0 or not bool((xi * self.kinds[0] * self.kinds[1] > 0).any()):
+        if not bool((xi * self.kinds[0] * self.kinds[1] > 0).any()):
             return None
-        return xi * self.calm * self.factor
+        return self.labels, xi * self.calm * self.factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,9 +163,7 @@ class Modulation:
             )
         frames = spacetime.frames
         active = _chunks(roles, self.self_halves)
-        xi = self.self_schedule.xi(t)
-        level = self._self_level(grid, spacetime) if active and xi else None
-        strength = level.strength(xi) if level else None
+        labels, strength = self.self_marks(roles, grid=grid, t=t, spacetime=spacetime) or (None, None)
 
         def unmodulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return space_time_attention(q, k, v, heads=heads, spacetime=spacetime, plain=plain)
@@ -172,7 +171,7 @@ class Modulation:
         def modulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             out = attend_matched(
                 *(_split_heads(x, heads) for x in (spacetime.queries(q), spacetime.keys(k), spacetime.keys(v))),
-                level.labels.repeat(len(active)),
+                labels.repeat(len(active)),
                 strength.repeat(len(active), 1),
                 self.method,
             )
@@ -217,9 +216,7 @@ class Modulation:
                 f"Where the host repeats or pads the text, pass text_labels repeated or padded likewise."
             )
         active = _chunks(roles, self.cross_halves)
-        xi = self.cross_schedule.xi(t)
-        level = self._cross_level(grid, text_labels) if active and xi else None
-        strength = level.strength(xi) if level else None
+        labels, strength = self.cross_marks(roles, grid=grid, t=t, text_labels=text_labels) or (None, None)
 
         def unmodulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return (plain or _plain)(q, k, v, heads)
@@ -227,13 +224,34 @@ class Modulation:
         def modulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             out = attend_matched(
                 *(_split_heads(x, heads) for x in (q, k, v)),
-                level.labels.repeat(len(active)),
+                labels.repeat(len(active)),
                 strength.repeat(len(active), 1),
                 self.method,
             )
             return _merge_heads(out)
 
         return _by_chunk(q, k, v, len(roles), frames, active, strength, modulated, unmodulated)
+
+    def self_marks(
+        self, roles: tuple[str, ...], *, grid: Grid, t: float, spacetime: SpaceTime
+    ) -> tuple[Matched, Tensor] | None:
+        """Labels and strengths c_i of one chunk of self-attention; None where none of the roles is modulated at t.
+
+        Rows in the order of `spacetime.queries`: float32 [1, F * h * w] ("full") or [F, h * w]. On the CPU.
+        """
+        xi = self.self_schedule.xi(t)
+        if xi == 0 or not _chunks(roles, self.self_halves):
+            return None
+        return self._self_level(grid, spacetime).marks(xi)
+
+    def cross_marks(
+        self, roles: tuple[str, ...], *, grid: Grid, t: float, text_labels: Tensor | None = None
+    ) -> tuple[Matched, Tensor] | None:
+        """Labels and strengths c_i, float32 [F, h * w], of one chunk of cross-attention; None as in `self_marks`."""
+        xi = self.cross_schedule.xi(t)
+        if xi == 0 or not _chunks(roles, self.cross_halves):
+            return None
+        return self._cross_level(grid, text_labels).marks(xi)
 
     def _self_level(self, grid: Grid, spacetime: SpaceTime) -> _Level:
         key = (*grid, spacetime)

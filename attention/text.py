@@ -64,6 +64,27 @@ def find_phrases(
     return [found[index] for index in range(len(phrases))]
 
 
+def phrase_occurrences(
+    prompt_ids: Sequence[int], phrase: Sequence[int], *, special: Collection[int] = ()
+) -> list[tuple[int, ...]]:
+    """All places of one phrase in the prompt, from left to right, none overlapping another; [] where there is none.
+
+    Args, positions and errors as in `find_phrases`; but nothing is claimed: "cat" is found in "cat in a hat" too.
+    """
+    size = len(phrase)
+    if not size:
+        raise ValueError("the phrase has no tokens; expected at least one word.")
+    words = [(position, token) for position, token in enumerate(prompt_ids) if token not in special]
+    found, start = [], 0
+    while start + size <= len(words):
+        part = words[start : start + size]
+        here = [token for _, token in part] == list(phrase)
+        if here:
+            found.append(tuple(position for position, _ in part))
+        start += size if here else 1
+    return found
+
+
 def text_labels(length: int, spans: Sequence[Sequence[int]]) -> Tensor:
     """One label per text token: int64 [length]; the tokens of spans[k - 1] get k = 1..R, every other one -1.
 

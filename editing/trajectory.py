@@ -28,7 +28,7 @@ class Trajectory:
     sigmas: float32 CPU [S + 1], strictly descending; the last one is 0 for a clean latent, or > 0.
     prompt: the source prompt. family: model family ("sd1", ...). model: fingerprint of the weights.
     source: digest of the frames. method: how it was inverted. extra: further str -> str facts.
-    features: self-attention of the same frames, collected during the inversion, or None where it was not asked for.
+    features: attention of the same frames, collected during the inversion, or None where it was not asked for.
     Raises TrajectoryError where any of this does not hold. Source: method.md 8, 9 and 10.
     """
 
@@ -81,6 +81,11 @@ class Trajectory:
     def clean(self) -> Tensor:
         """The latent at the lowest noise level (sigmas[-1]). A view: do not write into it."""
         return self.latents[-1]
+
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of z_T = x_T / sqrt(1 + sigma^2): near 1 where the inversion ended in proper noise."""
+        return float(self.noise.std() / (1 + float(self.sigmas[0]) ** 2) ** 0.5)
 
     def at(self, sigma: float, frames: Sequence[int] | None = None) -> Tensor:
         """The latent at `sigma`: exact at stored levels, linear in sigma between them. float32 CPU [F, C, h, w].

@@ -3,13 +3,16 @@
 Tensors: "latents", "sigmas". Metadata (all strings): format, format_version, prompt, family, model, source, method,
 checksum (CRC-32 of both tensors' bytes, in hex) and one "extra.NAME" for each entry of Trajectory.extra.
 
-An inversion with features has a third tensor, "features.self" [F, n, n], and the metadata features.grid ("8x12": rows x
-columns), features.calls and features.checksum, a CRC-32 of its own: whoever knows nothing of features reads the rest.
+An inversion with features has a third tensor, "features.self" [F, n, n], perhaps a fourth, "features.cross" [F, n, L],
+both float16, and the metadata features.grid ("8x12": rows x columns), features.calls, features.level and
+features.checksum, a CRC-32 of its own over both: whoever knows nothing of features reads the rest. Files of old have
+float32 and neither a fourth tensor nor a level.
 """
 
 import os
 import secrets
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from torch import Tensor
@@ -21,7 +24,8 @@ FORMAT = "videograin.trajectory"
 VERSION = 1
 TEXTS = ("prompt", "family", "model", "source", "method")
 EXTRA = "extra."
-SELF = "features.self"
+SELF, CROSS = "features.self", "features.cross"
+LEVEL = "features.level"  # not in files of old
 FEATURES = ("features.grid", "features.calls", "features.checksum")
 AGAIN = "delete it and run the inversion again"
 
@@ -77,7 +81,7 @@ def load(path: str | Path) -> Trajectory:
             metadata = handle.metadata() or {}
             _check_kind(path, metadata, set(handle.keys()))
             tensors = {name: handle.get_tensor(name) for name in ("latents", "sigmas")}
-            values = handle.get_tensor(SELF) if SELF in handle.keys() else None  # noqa: SIM118 (not a dict)
+            held = {name: handle.get_tensor(name) for name in (SELF, CROSS) if name in set(handle.keys())}
     except SafetensorError as error:
         raise TrajectoryError(
             f"{path}: damaged, or not a .safetensors file at all ({path.stat().st_size} bytes; {error}); {AGAIN}."
@@ -85,7 +89,7 @@ def load(path: str | Path) -> Trajectory:
     try:
         trajectory = Trajectory(
             **tensors,
-            features=None if values is None else _unpack(values, metadata),
+            features=_unpack(held, metadata) if held else None,
             **{name: metadata[name] for name in TEXTS},
             extra={key.removeprefix(EXTRA): value for key, value in metadata.items() if key.startswith(EXTRA)},
         )
@@ -112,7 +116,7 @@ def _check_kind(path: Path, metadata: dict[str, str], keys: set[str]) -> None:
     if version != str(VERSION):
         raise TrajectoryError(f"{path}: damaged (format version {version!r}, expected '{VERSION}'); {AGAIN}.")
     missing = ({"latents", "sigmas"} - keys) | ({*TEXTS, "checksum"} - metadata.keys())
-    if SELF in keys or not metadata.keys().isdisjoint(FEATURES):
+    if not keys.isdisjoint((SELF, CROSS)) or not metadata.keys().isdisjoint((*FEATURES, LEVEL)):
         missing |= ({SELF} - keys) | (set(FEATURES) - metadata.keys())
     missing = sorted(missing)
     if missing:
@@ -120,15 +124,22 @@ def _check_kind(path: Path, metadata: dict[str, str], keys: set[str]) -> None:
 
 
 def _pack(features: Features) -> tuple[dict[str, Tensor], dict[str, str]]:
-    values = features.values.contiguous()
-    grid = "x".join(map(str, features.grid))
-    facts = {"features.grid": grid, "features.calls": str(features.calls), "features.checksum": _crc([values])}
-    return {SELF: values}, facts
+    held = {SELF: features.values.contiguous()}
+    if features.cross is not None:
+        held[CROSS] = features.cross.contiguous()
+    facts = {
+        "features.grid": "x".join(map(str, features.grid)),
+        "features.calls": str(features.calls),
+        "features.checksum": _crc(held.values()),
+    }
+    if features.level:
+        facts[LEVEL] = features.level
+    return held, facts
 
 
-def _unpack(values: Tensor, metadata: dict[str, str]) -> Features:
-    """FeaturesError where the parts do not make Features."""
-    if _crc([values]) != metadata["features.checksum"]:
+def _unpack(held: dict[str, Tensor], metadata: dict[str, str]) -> Features:
+    """FeaturesError where the parts do not make Features. held: SELF, and perhaps CROSS after it."""
+    if _crc(held.values()) != metadata["features.checksum"]:
         raise FeaturesError("the features do not match their checksum.")
     try:
         height, width = (int(side) for side in metadata["features.grid"].split("x"))
@@ -136,14 +147,14 @@ def _unpack(values: Tensor, metadata: dict[str, str]) -> Features:
     except ValueError:
         facts = {name: metadata[name] for name in FEATURES[:2]}
         raise FeaturesError(f"features: expected numbers such as 8x12 and 150, got {facts}.") from None
-    return Features((height, width), values, calls)
+    return Features((height, width), held[SELF], calls, held.get(CROSS), metadata.get(LEVEL, ""))
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:
     return _crc([tensors["latents"], tensors["sigmas"]])
 
 
-def _crc(tensors: list[Tensor]) -> str:
+def _crc(tensors: Iterable[Tensor]) -> str:
     crc = 0
     for tensor in tensors:
         crc = zlib.crc32(tensor.contiguous().numpy().data, crc)

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..attention import SpaceTime, space_time_attention
-from .comfy_call import Call, check_batch, check_keys, check_tokens, frame_indices, read_call
+from ..attention import Observer, Seen, SpaceTime, space_time_attention
+from .comfy_call import Call, check_batch, check_keys, check_tokens, frame_indices, read_call, unfit
 from .comfy_edit import Edit
 
 Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]
@@ -64,10 +64,22 @@ class Occupant:
         host: the host's attention.
         node: names us in messages.
         previous: who stood here before (never one of ours, see `chained`).
+        observers: are shown the first conditional chunk of every call; in a run with prompts of edits, of the last edit
+            that has one, and no other. Not of a prompt that is sampled on a part of the latent, and not what an
+            IPAdapter adds.
     """
 
-    def __init__(self, edits: tuple[Edit, ...], host: HostAttention, node: str, previous: Callable | None = None):
-        self.edits, self.host, self.node, self.previous = edits, host, node, previous
+    kind: str
+
+    def __init__(
+        self,
+        edits: tuple[Edit, ...],
+        host: HostAttention,
+        node: str,
+        previous: Callable | None = None,
+        observers: tuple[Observer, ...] = (),
+    ):
+        self.edits, self.host, self.node, self.previous, self.observers = edits, host, node, previous, observers
         self._added: list[tuple[Callable, dict]] = []
 
     def chained(self, previous: Callable | None) -> Occupant:
@@ -75,10 +87,17 @@ class Occupant:
         if isinstance(previous, Occupant):
             new = self.copy()
             new.edits, new.previous = previous.edits + self.edits, previous.previous
+            new.observers = previous.observers + self.observers
             new._added = previous._added + self._added
             return new
         new = self.copy()
         new.previous = previous
+        return new
+
+    def observed(self, observer: Observer) -> Occupant:
+        """The same, shown to one more observer."""
+        new = self.copy()
+        new.observers = (*self.observers, observer)
         return new
 
     def copy(self) -> Occupant:
@@ -110,6 +129,9 @@ class Occupant:
         call = read_call(q, extra, self.edits, self.node)
         plain = self.host.plain(extra)
         heads = extra["n_heads"]
+        if self.observers:
+            # Here, and not where attention is computed: that happens by edits, and after a lack of memory by heads.
+            self._show(call, q, k, extra)
         out = self._attend(call, q, k, v, extra, plain)
         if out is None:
             if self.previous is None:
@@ -127,6 +149,50 @@ class Occupant:
 
     def _attend(self, call: Call, q: Tensor, k: Tensor, v: Tensor, extra: dict, plain: Attend) -> Tensor | None:
         """The attended values, or None where they would be those of plain attention."""
+        raise NotImplementedError
+
+    def _show(self, call: Call, q: Tensor, k: Tensor, extra: dict) -> None:
+        if "cond" not in call.roles or call.cropped:
+            return
+        run = call.run
+        if run is None:
+            raise RuntimeError(
+                f"{self.node}: this sampler does not run ComfyUI's OUTER_SAMPLE wrappers, so that the frames and the "
+                "noise level of what is looked at are unknown. Sample with KSampler, SamplerCustom or "
+                "SamplerCustomAdvanced."
+            )
+        t = run.t(extra["sigmas"])
+        wanting = [one for one in self.observers if one.wants(self.kind, call.grid, run.size, t)]
+        if not wanting:
+            return
+        if doubt := unfit(self.kind, q, k, call, extra):
+            run.warn_once(f"unseen {self.kind}", f"{self.node}: {doubt}; such layers are not looked at.")
+            return
+        number = self._shown(call)
+        if number is None:
+            return
+        marks, spacetime = self._marks(call, number, k.shape[1], t)
+        labels, strength = marks or (None, None)
+        if spacetime is not None and strength is not None:
+            strength = spacetime.restore(strength)
+        rows = slice(number * call.frames, (number + 1) * call.frames)
+        frames = frame_indices(extra, call.frames, run, self.node)
+        heads = extra["n_heads"]
+        seen = Seen(self.kind, q[rows], k[rows], heads, call.grid, run.size, t, frames, spacetime, labels, strength)
+        for observer in wanting:
+            observer.add(seen)
+
+    def _shown(self, call: Call) -> int | None:
+        """The chunk that observers see: always of the same prompt, also where a run's prompts come in several calls."""
+        prompts = [mark.edit for mark in call.run.tags.values()]
+        wanted = next((edit.id for edit in reversed(self.edits) if edit.id in prompts), None)
+        for number, (role, mark) in enumerate(zip(call.roles, call.tags)):
+            if role == "cond" and (wanted is None or (mark is not None and mark.edit == wanted)):
+                return number
+        return None
+
+    def _marks(self, call: Call, number: int, keys: int, t: float) -> tuple[Any, SpaceTime | None]:
+        """Of one chunk: labels and strengths if it is modulated (`Modulation.self_marks`), and its arrangement."""
         raise NotImplementedError
 
     def _by_group(self, call: Call, kinds: Sequence[Hashable], q, k, v, heads: int, attend: Callable) -> Tensor:
@@ -175,25 +241,12 @@ class Occupant:
 
 
 class SelfOccupant(Occupant):
-    """In attn1: space-time attention of every chunk by its edit's arrangement, modulated where the edit says so.
+    """In attn1: space-time attention of every chunk by its edit's arrangement, modulated where the edit says so."""
 
-    Args:
-        collector: sees q and k of the conditional chunk in every call it `wants` (layout/features.py).
-    """
-
-    def __init__(self, edits, host, node, previous=None, collector=None):
-        super().__init__(edits, host, node, previous)
-        self.collector = collector
-
-    def chained(self, previous: Callable | None) -> Occupant:
-        new = super().chained(previous)
-        if new.collector is None and isinstance(previous, SelfOccupant):
-            new.collector = previous.collector
-        return new
+    kind = "self"
 
     def _attend(self, call, q, k, v, extra, plain):
         heads = extra["n_heads"]
-        self._collect(call, q, k, heads, extra)
 
         def leaves(edit: Edit) -> bool:
             modulation = call.modulation(edit)
@@ -218,16 +271,12 @@ class SelfOccupant(Occupant):
 
         return self._by_group(call, call.edits, q, k, v, heads, attend)
 
-    def _collect(self, call: Call, q: Tensor, k: Tensor, heads: int, extra: dict) -> None:
-        if self.collector is None or "cond" not in call.roles:
-            return
-        size = call.run.size if call.run else tuple(extra["original_shape"][-2:])
-        if q.shape[1] == call.grid[0] * call.grid[1] and self.collector.wants(call.grid, size):
-            first = call.roles.index("cond") * call.frames
-            part = slice(first, first + call.frames)
-            window = None if call.run is None else frame_indices(extra, call.frames, call.run, self.node)
-            which = {} if window is None else {"frames": window}
-            self.collector.add(q[part], k[part], heads, call.grid, **which)
+    def _marks(self, call, number, keys, t):
+        edit = call.edits[number]
+        modulation, spacetime = call.modulation(edit), SpaceTime(edit.mode, call.frames, edit.anchors)
+        if modulation is None:
+            return None, spacetime
+        return modulation.self_marks((call.roles[number],), grid=call.grid, t=t, spacetime=spacetime), spacetime
 
 
 class CrossOccupant(Occupant):
@@ -240,7 +289,11 @@ class CrossOccupant(Occupant):
     modulated, which the log says once.
     """
 
+    kind = "cross"
+
     def _attend(self, call, q, k, v, extra, plain):
+        if not any(edit.modulates for edit in self.edits):
+            return None
         check_keys(q, k, self.node)
         heads = extra["n_heads"]
         kinds = [self._kind(call, number, k.shape[1]) for number in range(len(call.edits))]
@@ -267,6 +320,14 @@ class CrossOccupant(Occupant):
             )
 
         return self._by_group(call, kinds, q, k, v, heads, attend)
+
+    def _marks(self, call, number, keys, t):
+        kind = self._kind(call, number, keys)
+        if kind is None:
+            return None, None
+        edit, labels = kind
+        role, labels = (call.roles[number],), torch.tensor(labels)
+        return call.modulation(edit).cross_marks(role, grid=call.grid, t=t, text_labels=labels), None
 
     def _kind(self, call: Call, number: int, keys: int) -> tuple[Edit, tuple[int, ...]] | None:
         """(edit, labels of the keys) of a chunk; None = not modulated in this call."""

@@ -135,3 +135,16 @@ def check_tokens(q: Tensor, k: Tensor | None, call: Call, node: str) -> None:
             f"{node}: self-attention came with {k.shape[1]} keys for {tokens} queries: another node (reference-only, "
             "ToMe) has changed them, and the masks no longer fit. Remove it."
         )
+
+
+def unfit(kind: str, q: Tensor, k: Tensor, call: Call, extra: dict) -> str:
+    """What is unlike the layer's own queries and keys, as a clause for a message; "" = nothing."""
+    tokens = call.grid[0] * call.grid[1]
+    rows = extra["activations_shape"][0]
+    own = q.shape[:2] == (rows, tokens) and k.shape[0] == rows and (kind == "cross" or k.shape[1] == tokens)
+    if own:
+        return ""
+    return (
+        f"{kind}-attention came with queries {list(q.shape[:2])} and keys {list(k.shape[:2])} for {rows} pictures of "
+        f"{call.grid[0]} x {call.grid[1]} tokens: another node (ToMe, HyperTile, reference-only, NAG) has changed them"
+    )

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..editing import BlendError, DenoiserError, LatentError, SigmaError, TrajectoryError
+from ..layout.features import FeaturesError
 
-EDITING_ERRORS = (BlendError, DenoiserError, LatentError, SigmaError, TrajectoryError)
-"""What editing/ raises while a sampler runs: other nodes' errors in the same run are theirs to name."""
+EDITING_ERRORS = (BlendError, DenoiserError, FeaturesError, LatentError, SigmaError, TrajectoryError)
+"""What editing/ and layout/ raise while a sampler runs: other nodes' errors in the same run are theirs to name."""
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from comfy import model_sampling as sampling
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..attention import Observer
 from ..editing import Trajectory, invert, space_time_notes
 from ..editing.checks import check_latents, check_sigmas
 from .comfy_errors import EDITING_ERRORS, naming
@@ -72,14 +73,14 @@ def invert_latent(
     calls: int = 3,
     mode: str = "full",
     anchors: int = 2,
-    collector: Any = None,
+    observer: Observer | None = None,
     node: str,
 ) -> Trajectory:
     """Invert the frames of a LATENT and return the whole way; the model that came in stays unpatched.
 
     model: MODEL. positive: CONDITIONING of the source prompt. latent: LATENT with samples [F, 4, h, w], encoded frames.
     sigmas: the schedule of the denoising, descending. method, calls: as editing.invert. mode, anchors: attention's
-    SpaceTime. collector: takes layout features along the way (editing.features), or None. node: named in errors.
+    SpaceTime. observer: is shown the attention along the way (a FeatureCollector), or None. node: named in errors.
     Raises ValueError for whatever does not fit, before the model is loaded.
     """
     with naming(node):
@@ -90,7 +91,7 @@ def invert_latent(
             raise ValueError("the conditioning is empty; connect CLIP Text Encode with the source prompt.")
     report(latent, sigmas, node)
     fingerprint = weights_fingerprint(model)
-    guider = SourceGuider(patch_space_time(model, mode, anchors, node=node, collector=collector))
+    guider = SourceGuider(patch_space_time(model, mode, anchors, node=node, observer=observer))
     guider.set_conds(positive)
     found: list[Trajectory] = []
 

@@ -2,8 +2,8 @@
 
 Attention is fused and never holds logits, so everything here is linear in the number of tokens. ComfyUI's own estimate
 knows the plain attention of the same frames; on top of that come the gathered keys and values of the seen frames, and
-where attention is modulated the widened queries, keys and values (method.md 6) and one tile of the row range. Computed
-from the tensors, not measured on a GPU; the tests measure the same sums on the CPU.
+where attention is modulated the widened queries, keys and values (method.md 6), of some heads at a time, and one tile
+of the row range. Computed from the tensors, not measured on a GPU; the tests measure the same sums on the CPU.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..attention import SpaceTime
+from ..attention.modulation import WORKSPACE
 
 TILE = 2**26 * 4
 """Bytes of one tile of logits in `row_range` on an accelerator."""
+
+LOOKING = 2**29
+"""Bytes that an observer may hold on an accelerator while it looks at a layer."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,13 @@ def attention_bytes(
     dim = level.channels // level.heads
     # One channel a label, two in low precision, and up to a multiple of 8.
     width = math.ceil((dim + (regions + 1) * (2 if element < 4 else 1)) / 8) * 8 / dim
-    ranging = (1 + seen) * one + tile
-    # The scaled queries, and the widened q, k, v and output.
-    attending = one + 2 * width * one + 2 * seen * width * one - one
-    return int(gathered + max(ranging, attending))
+    widened = 2 * (1 + seen) * width * one  # queries, keys, values and what the kernel makes of them
+    # Of so many heads at a time as fit the workspace (attention/modulation.py).
+    heads = min(level.heads, max(1, int(WORKSPACE // (widened / level.heads))))
+    ranging = (1 + seen) * one
+    attending = one + widened  # the scaled queries as well
+    share = heads / level.heads
+    return int(gathered + max(ranging * share + tile, attending * share))
 
 
 def enlarged(noise_shape: Sequence[int], required: float, extra: float) -> list[int]:

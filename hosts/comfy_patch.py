@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,12 +14,24 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 
-from ..attention import NoiseLevels
+from ..attention import NoiseLevels, Observer
 from .comfy_attention import CrossOccupant, HostAttention, Occupant, SelfOccupant
 from .comfy_edit import KEY, Edit, Run, tag
-from .comfy_memory import Level, attention_bytes, enlarged
+from .comfy_memory import LOOKING, Level, attention_bytes, enlarged
 
-__all__ = ["blocks", "check_model", "noise_levels", "patch_edit", "patch_space_time", "tag"]
+__all__ = [
+    "blocks",
+    "check_model",
+    "edit_of",
+    "edits_of",
+    "noise_levels",
+    "observe",
+    "patch_edit",
+    "patch_space_time",
+    "tag",
+]
+
+SLOTS = {"attn1": SelfOccupant, "attn2": CrossOccupant}
 
 FAMILIES = {"sd1": supported_models.SD15, "sd2": supported_models.SD20, "sdxl": supported_models.SDXL}
 
@@ -50,21 +62,20 @@ def noise_levels(model: Any) -> NoiseLevels:
 
 
 def patch_space_time(
-    model: ModelPatcher, mode: str, anchors: int = 2, *, node: str, collector: Any = None
+    model: ModelPatcher, mode: str, anchors: int = 2, *, node: str, observer: Observer | None = None
 ) -> ModelPatcher:
     """A clone whose self-attention is space-time, not modulated (inversion; the patch without regions).
 
     Args:
         mode, anchors: see `attention.SpaceTime`.
         node: names us in messages.
-        collector: None, or what sees q and k of the conditional prompt: `.wants(grid, size)` is asked with (h, w) of
-            the block and of the latent, `.add(q, k, heads, grid)` gets both as [F, T, heads * d]; in a context
-            window also `frames`, which frames of the run they are.
+        observer: is shown every attention layer (`observe`), or None.
 
     Raises:
         ValueError: another model family (`check_model`), an unknown mode.
     """
-    return _patched(model, Edit(mode, anchors), node, collector)
+    patched = _patched(model, Edit(mode, anchors), node)
+    return patched if observer is None else observe(patched, observer, node=node)
 
 
 def patch_edit(model: ModelPatcher, edit: Edit, *, node: str) -> ModelPatcher:
@@ -73,7 +84,52 @@ def patch_edit(model: ModelPatcher, edit: Edit, *, node: str) -> ModelPatcher:
     Raises:
         ValueError: another model family (`check_model`).
     """
-    return _patched(model, edit, node, None)
+    return _patched(model, edit, node)
+
+
+def observe(model: ModelPatcher, observer: Observer, *, node: str) -> ModelPatcher:
+    """A clone that computes the same and shows the observer its self- and cross-attention (`Seen`).
+
+    Shown is the first conditional prompt of every call, one that belongs to an edit if there is one. What was patched
+    before is seen as it is computed; a model without our patches stays the image model it is. Apply it after ST-Layout
+    Attn Patch, and after other nodes that take attention slots: who takes one afterwards may hide it.
+
+    Args:
+        node: names us in messages.
+
+    Raises:
+        ValueError: another model family (`check_model`).
+    """
+    family = check_model(model, node)
+    edits = edits_of(model)
+    if edits:
+        model = model.clone()
+    else:
+        edits = (Edit("per_frame"),)
+        model = _patched(model, edits[0], node)
+    host, places = _host_attention(), list(blocks(model))
+    for slot, kind in SLOTS.items():
+
+        def watched(previous: Any, kind: type[Occupant] = kind) -> Occupant:
+            ours = previous if isinstance(previous, Occupant) else kind(edits, host, node, previous)
+            return ours.observed(observer)
+
+        _occupy(model, slot, watched, places, deep=slot == "attn2" and family == "sdxl")
+    _reserve(model, lambda patcher, noise_shape: LOOKING)
+    return model
+
+
+def edit_of(model: ModelPatcher) -> Edit | None:
+    """The last of our patches on a model, also one without regions; None if there is none."""
+    edits = edits_of(model)
+    return edits[-1] if edits else None
+
+
+def edits_of(model: ModelPatcher) -> tuple[Edit, ...]:
+    """Our patches on a model, in the order they were applied. Every slot of ours knows all of them."""
+    replace = model.model_options["transformer_options"].get("patches_replace", {})
+    ours = (one for slot in SLOTS for one in replace.get(slot, {}).values() if isinstance(one, Occupant))
+    return max((one.edits for one in ours), key=len, default=())
 
 
 def blocks(model: ModelPatcher) -> Iterator[tuple[str, int, int]]:
@@ -100,17 +156,17 @@ def widest_level(model: ModelPatcher, size: tuple[int, int]) -> Level:
     return max(levels, key=lambda level: level.tokens * level.channels)
 
 
-def _patched(model: ModelPatcher, edit: Edit, node: str, collector: Any) -> ModelPatcher:
+def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
     family = check_model(model, node)
     host = _host_attention()
     model = model.clone()
     places = list(blocks(model))
-    _occupy(model, "attn1", SelfOccupant((edit,), host, node, collector=collector), places, deep=False)
+    _occupy(model, "attn1", SelfOccupant((edit,), host, node).chained, places, deep=False)
     # A slot left alone is a slot that others can have; but where we are already, the last patch must be known.
     taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
     known = any(isinstance(one, Occupant) for one in taken.values())
     if edit.modulates and (known or edit.cross_schedule.strength > 0):
-        _occupy(model, "attn2", CrossOccupant((edit,), host, node), places, deep=family == "sdxl")
+        _occupy(model, "attn2", CrossOccupant((edit,), host, node).chained, places, deep=family == "sdxl")
 
     def begin_run(executor: Any, *args: Any, **kwargs: Any) -> Any:
         guider = executor.class_obj
@@ -129,29 +185,41 @@ def _patched(model: ModelPatcher, edit: Edit, node: str, collector: Any) -> Mode
             if before is None:
                 del options[KEY]
 
-    def reserve(executor: Any, patcher: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
-        """Let the host free what space-time attention takes on top of what it reckons with."""
-        element = model_management.dtype_size(patcher.model.manual_cast_dtype or patcher.model_dtype())
-        extra = attention_bytes(
+    def extra(patcher: Any, noise_shape: Any) -> int:
+        return attention_bytes(
             widest_level(patcher, tuple(noise_shape[-2:])),
             frames=noise_shape[0],
             mode=edit.mode,
             anchors=edit.anchors,
             regions=len(edit.regions) if edit.modulates else 0,
-            element=element,
+            element=model_management.dtype_size(patcher.model.manual_cast_dtype or patcher.model_dtype()),
         )
-        required = patcher.model.memory_required(list(noise_shape))
-        return executor(patcher, enlarged(noise_shape, required, extra), *args, **kwargs)
 
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, begin_run)
-    model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, reserve)
+    _reserve(model, extra)
     if not any(_separate_slots in listed for listed in model.callbacks.get(CallbacksMP.ON_CLONE, {}).values()):
         model.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, _separate_slots)
     return model
 
 
-def _occupy(model: ModelPatcher, slot: str, occupant: Occupant, places: list[tuple[str, int, int]], deep: bool) -> None:
-    """Put `occupant` into one slot of every transformer, on top of whoever is there.
+def _reserve(model: ModelPatcher, extra: Callable[[Any, Any], int]) -> None:
+    """Let the host free what our work takes on top of what it reckons with: extra(patcher, noise_shape) bytes."""
+
+    def reserve(executor: Any, patcher: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
+        required = patcher.model.memory_required(list(noise_shape))
+        return executor(patcher, enlarged(noise_shape, required, extra(patcher, noise_shape)), *args, **kwargs)
+
+    model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, reserve)
+
+
+def _occupy(
+    model: ModelPatcher,
+    slot: str,
+    on_top: Callable[[Any], Occupant],
+    places: list[tuple[str, int, int]],
+    deep: bool,
+) -> None:
+    """Put on_top(whoever is there, or None) into one slot of every transformer.
 
     ComfyUI looks up (name, number, index) first and (name, number) then. Ours takes the longer form where `deep` says
     so, because IPAdapter does on SDXL and would else hide it, and the shorter one otherwise; longer keys that others
@@ -168,7 +236,7 @@ def _occupy(model: ModelPatcher, slot: str, occupant: Occupant, places: list[tup
             keys[short] = taken.get(short)
             keys.update({key: taken[key] for key in long if key in taken})
     for key, previous in keys.items():
-        model.set_model_patch_replace(occupant.chained(previous), slot, *key)
+        model.set_model_patch_replace(on_top(previous), slot, *key)
 
 
 def _separate_slots(parent: ModelPatcher, clone: ModelPatcher) -> None:

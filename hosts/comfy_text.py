@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..attention import PhraseNotFound, find_phrases, text_labels
+from ..attention import PhraseNotFound, find_phrases, phrase_occurrences, text_labels
 from ..attention import splice as write_over
 from ..editing.prompts import PromptError
 
@@ -146,6 +146,32 @@ def encode_regions(
     if splice:
         conditioning = _spliced(clip, conditioning, tokens, spans, local)
     return conditioning, text_labels(len(tokens.ids), spans), spans, prompt
+
+
+def word_positions(clip: Any, prompt: str, phrases: Sequence[str]) -> tuple[list[list[tuple[int, ...]]], int]:
+    """Where phrases stand in a prompt: for each phrase the token positions of all its occurrences, and L.
+
+    Case, spaces and weights do not matter, in prompt and phrases alike. Phrases may lie inside each other ("cat" and
+    "black cat"). [] for a phrase that does not occur. L is the number of tokens of the encoded prompt, start, end and
+    padding included.
+
+    Args:
+        clip: ComfyUI's CLIP of an SD1.x, SD2.x or SDXL model.
+
+    Raises:
+        PromptError: no CLIP or one of another kind, an empty phrase, a word that a model of a closed language was not
+            trained on.
+    """
+    if clip is None:
+        raise PromptError("clip is empty: that checkpoint holds no text encoder. Load one with Load CLIP.")
+    tokenizer = _Tokenizer(clip)
+    ids, found = tokenizer(prompt).ids, []
+    for number, phrase in enumerate(phrases, 1):
+        own = tokenizer(phrase).content_ids
+        if not own:
+            raise PromptError(f"phrase {number} is empty ({phrase!r}); give words of the prompt {prompt!r}.")
+        found.append(phrase_occurrences(ids, own, special=(SPECIAL,)))
+    return found, len(ids)
 
 
 def _named(where: str, call: Any, text: str) -> Any:

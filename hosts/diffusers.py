@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention import Modulation, NoiseLevels, SpaceTime
+from ..attention import Modulation, NoiseLevels, Observer, SpaceTime
 from ..editing.prompts import PromptError, clean_prompt, parse_weights
-from ..layout.features import FeatureCollector
 from .diffusers_control import Control, load_control
 from .diffusers_denoiser import Denoiser
 from .diffusers_load import EMBEDDED, ModelError, Parts, load_folder, load_single_file
@@ -112,6 +111,14 @@ class DiffusersModel:
         add_weights(digest, sorted(self.unet.state_dict().items()))
         return digest.hexdigest()[:LENGTH]
 
+    @property
+    def attention_halvings(self) -> frozenset[int]:
+        """How often the latent's side is halved where the UNet has attention: {0, 1, 2, 3} for SD 1.x, {1, 2} SDXL."""
+        kinds = [*self.unet.config.down_block_types]
+        found = {halvings for halvings, kind in enumerate(kinds) if "CrossAttn" in kind}
+        middle = {len(kinds) - 1} if "CrossAttn" in (self.unet.config.mid_block_type or "") else set()
+        return frozenset(found | middle)
+
     def sigmas(self, steps: int) -> Tensor:
         """float32 [steps + 1], descending, last 0: SD's DDIM spacing (50 steps: timesteps 981, 961, ..., 1)."""
         return self.levels.leading(steps, self._steps_offset)
@@ -137,6 +144,14 @@ class DiffusersModel:
         does not occur.
         """
         return self.text.encode_regions(global_prompt, phrases, splice)
+
+    def word_positions(self, prompt: str, phrases: Sequence[str]) -> tuple[list[list[tuple[int, ...]]], int]:
+        """The token positions of all occurrences of each phrase in a prompt, and the prompt's length L in tokens.
+
+        Case, spaces and weights do not matter; [] for a phrase that does not occur. Raises PromptError for an empty
+        phrase.
+        """
+        return self.text.word_positions(prompt, phrases)
 
     def load_control(
         self, folder: str | Path, frames: np.ndarray, *, scale: float = 1.0, start: float = 0.0, end: float = 1.0
@@ -165,14 +180,14 @@ class DiffusersModel:
         modulation: Modulation | None = None,
         controlnet: Control | None = None,
         batched: bool = True,
-        collector: FeatureCollector | None = None,
+        observer: Observer | None = None,
     ) -> Denoiser:
         """The model as `denoise(x, sigma) -> x0` for `frames` frames; use it in a `with` block.
 
         guidance: 1 runs the prompt alone; otherwise `negative` is needed and the UNet sees [uncond, cond] in one batch
         (`batched=False`: one after the other, half the memory). spacetime, anchors: as SpaceTime. modulation: regions
-        (None = plain attention). controlnet: from `load_control`. collector: is shown the self-attention of the
-        conditional half. Raises ValueError for what does not fit together.
+        (None = plain attention). controlnet: from `load_control`. observer: is shown every self- and cross-attention
+        layer of the conditional half. Raises ValueError for what does not fit together.
         """
         return Denoiser(
             self,
@@ -185,5 +200,5 @@ class DiffusersModel:
             modulation=modulation,
             controlnet=controlnet,
             batched=batched,
-            collector=collector,
+            observer=observer,
         )

@@ -13,8 +13,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..attention import Modulation, SpaceTime, space_time_attention
-from ..layout.features import FeatureCollector
+from ..attention import Modulation, Observer, Seen, SpaceTime, space_time_attention
 
 # Processors that compute plain attention from to_q, to_k, to_v, to_out alone, so that ours may stand in for them.
 PLAIN_PROCESSORS = frozenset({"AttnProcessor", "AttnProcessor2_0", "SlicedAttnProcessor", "XFormersAttnProcessor"})
@@ -30,7 +29,7 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 class Call:
     """What the processors need to know about one UNet call. `grid` (h, w) is set by each transformer as it starts.
 
-    size: (h, w) of the latent. collector: who is shown the queries and keys of the conditional half, if anybody.
+    size: (h, w) of the latent. observer: who is shown the queries and keys of the conditional half, if anybody.
     """
 
     t: float
@@ -38,16 +37,26 @@ class Call:
     spacetime: SpaceTime
     modulation: Modulation | None
     size: tuple[int, int] | None = None
-    collector: FeatureCollector | None = None
+    observer: Observer | None = None
     grid: tuple[int, int] | None = None
 
-    def collect(self, q: Tensor, k: Tensor, heads: int) -> None:
-        """Show the collector the self-attention of one layer, q and k [chunk*F, T, heads*d]."""
-        if self.collector is None or "cond" not in self.roles or not self.collector.wants(self.grid, self.size):
+    def show(self, kind: str, q: Tensor, k: Tensor, heads: int) -> None:
+        """Show the observer one layer; q [chunk*F, T, heads*d], k [chunk*F, M, heads*d]."""
+        if self.observer is None or "cond" not in self.roles:
             return
-        frames = self.spacetime.frames
-        first = self.roles.index("cond") * frames
-        self.collector.add(q[first : first + frames], k[first : first + frames], heads, self.grid)
+        if not self.observer.wants(kind, self.grid, self.size, self.t):
+            return
+        frames, marks, spacetime = self.spacetime.frames, None, self.spacetime if kind == "self" else None
+        if self.modulation is not None and kind == "self":
+            marks = self.modulation.self_marks(("cond",), grid=self.grid, t=self.t, spacetime=spacetime)
+        elif self.modulation is not None:
+            marks = self.modulation.cross_marks(("cond",), grid=self.grid, t=self.t)
+        labels, strength = marks or (None, None)
+        if spacetime is not None and strength is not None:
+            strength = spacetime.restore(strength)
+        rows = slice(self.roles.index("cond") * frames, (self.roles.index("cond") + 1) * frames)
+        seen = Seen(kind, q[rows], k[rows], heads, self.grid, self.size, self.t, None, spacetime, labels, strength)
+        self.observer.add(seen)
 
 
 class RegionProcessor:
@@ -85,7 +94,7 @@ class RegionProcessor:
 
     def _self(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         call = self.call
-        call.collect(q, k, heads)
+        call.show("self", q, k, heads)
         if call.modulation is None:
             return space_time_attention(q, k, v, heads=heads, spacetime=call.spacetime, plain=sdpa)
         return call.modulation.self_attention(
@@ -94,6 +103,7 @@ class RegionProcessor:
 
     def _cross(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         call = self.call
+        call.show("cross", q, k, heads)
         if call.modulation is None:
             return sdpa(q, k, v, heads)
         return call.modulation.cross_attention(

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..attention import Modulation, SpaceTime
-from ..layout.features import FeatureCollector
+from ..attention import Modulation, Observer, Seen, SpaceTime
 from .diffusers_attention import Call, check_attention, installed
 from .diffusers_control import Control
 from .diffusers_text import Prompt
@@ -20,6 +19,27 @@ if TYPE_CHECKING:
 
 # A timestep that is off a whole one by less than this is float32 rounding of sigma.
 TIMESTEP_ROUNDING = 1e-3
+
+
+class _Once:
+    """Stands before an observer: a prediction that is begun again, in halves, shows no layer twice.
+
+    A model runs its layers in the same order every time, so those shown before the memory ran out are skipped by count.
+    """
+
+    def __init__(self, observer: Observer):
+        self._observer, self._shown, self._skip = observer, 0, 0
+
+    def begin(self, again: bool = False) -> None:
+        self._shown, self._skip = 0, self._shown if again else 0
+
+    def wants(self, kind: str, grid: tuple[int, int], size: tuple[int, int], t: float) -> bool:
+        return self._observer.wants(kind, grid, size, t)
+
+    def add(self, seen: Seen) -> None:
+        if self._shown >= self._skip:
+            self._observer.add(seen)
+        self._shown += 1
 
 
 class Denoiser:
@@ -46,7 +66,7 @@ class Denoiser:
         modulation: Modulation | None = None,
         controlnet: Control | None = None,
         batched: bool = True,
-        collector: FeatureCollector | None = None,
+        observer: Observer | None = None,
     ):
         if not math.isfinite(guidance):
             raise ValueError(f"guidance must be a finite number; got {guidance}.")
@@ -73,7 +93,8 @@ class Denoiser:
                 )
         check_attention(model.unet)
         self.frames, self.guidance, self.batched = frames, float(guidance), batched
-        self._model, self._control, self._collector = model, controlnet, collector
+        self._model, self._control = model, controlnet
+        self._observer = None if observer is None else _Once(observer)
         chunks = {"cond": prompt} if guidance == 1 else {"uncond": negative, "cond": prompt}
         # Prompts of unequal length: repeating a context evenly leaves softmax as it was, padding would not.
         length = math.lcm(*(len(p.ids) for p in chunks.values()))
@@ -91,7 +112,7 @@ class Denoiser:
         return self
 
     def __exit__(self, *exception) -> None:
-        self._model = self._control = self._modulation = self._collector = None
+        self._model = self._control = self._modulation = self._observer = None
         self._context, self._pooled = {}, {}
 
     @torch.no_grad()
@@ -119,6 +140,8 @@ class Denoiser:
 
     def _predict(self, z: Tensor, timestep: float) -> Tensor:
         """The UNet's output with guidance, float32; in two halves where one batch does not fit the memory."""
+        if self._observer is not None:
+            self._observer.begin()
         try:
             chunks = self._chunks(z, timestep)
         except torch.cuda.OutOfMemoryError as error:
@@ -126,6 +149,8 @@ class Denoiser:
         if chunks is None and self.batched and len(self._context) > 1:
             self.batched = False
             torch.cuda.empty_cache()
+            if self._observer is not None:
+                self._observer.begin(again=True)
             try:
                 chunks = self._chunks(z, timestep)
             except torch.cuda.OutOfMemoryError as error:
@@ -161,7 +186,7 @@ class Denoiser:
         if self._control is not None:
             self._control.check(self.frames, tuple(side * model.scale_factor for side in z.shape[-2:]))
             residuals = self._control.residuals(batch, time, context, added, t)
-        call = Call(t, roles, self.spacetime, self._modulation, tuple(z.shape[-2:]), self._collector)
+        call = Call(t, roles, self.spacetime, self._modulation, tuple(z.shape[-2:]), self._observer)
         with installed(model.unet, Transformer2DModel, call):
             out = model.unet(
                 batch, time, encoder_hidden_states=context, added_cond_kwargs=added, return_dict=False, **residuals

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..attention import PhraseNotFound, find_phrases, splice, text_labels
+from ..attention import PhraseNotFound, find_phrases, phrase_occurrences, splice, text_labels
 from ..editing.prompts import PromptError, check_words, clean_prompt, weighted_words
 
 # A word of at most this many tokens is moved to the next chunk rather than cut in two (ComfyUI's number).
@@ -148,6 +148,21 @@ class TextEncoders:
             content=layouts[0].content,
         )
         return prompt, spans, text_labels(len(prompt.ids), spans)
+
+    def word_positions(self, text: str, phrases: Sequence[str]) -> tuple[list[list[tuple[int, ...]]], int]:
+        """Where phrases stand in a prompt: for each phrase the token positions of all its occurrences, and L.
+
+        Case, spaces and weights do not matter, in prompt and phrases alike. Phrases may lie inside each other ("cat"
+        and "black cat"). [] for a phrase that does not occur. L is the number of tokens of the encoded prompt, start,
+        end and padding included. Raises PromptError for an empty phrase, and for words as `encode_regions`.
+        """
+        ids, found = self._layouts(text)[0].searchable, []
+        for number, phrase in enumerate(phrases, start=1):
+            own = self._layouts(phrase)[0].content_ids
+            if not own:
+                raise PromptError(f"phrase {number} is empty ({phrase!r}); give words of the prompt {text!r}.")
+            found.append(phrase_occurrences(ids, own, special=(-1,)))
+        return found, len(ids)
 
     def _layouts(self, text: str) -> list[Tokens]:
         if self._words is not None:

@@ -1,8 +1,8 @@
-"""Self-attention features of a clip: what the layout without masks is cut from (method.md 9).
+"""Features of a clip that its own model makes: what the layout without masks is cut from and named by (method.md 9).
 
 The feature of a spatial token is its row of self-attention probabilities over the tokens of its own frame, averaged
 over heads, layers of one level, and network calls. Tokens of one thing look at the same places, so their rows are
-alike.
+alike. Its row of cross-attention over the source prompt's tokens, averaged likewise, says which words it is about.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..attention import Seen
+
 Grid = tuple[int, int]
 LEVELS = {"half": 2, "full": 1}  # sides of the latent: sides of the level
+KINDS = ("self", "cross")
 
-# Probabilities held at once (all heads): 16 MB in float32 on a CPU, 256 MB on an accelerator.
+# Probabilities held at once (all heads): 16 MB in float32 on a CPU, 128 MB on an accelerator.
 _TILE_CPU = 2**22
-_TILE_ACCELERATOR = 2**26
-_SUM = 1e-3  # averages of float32 softmax rows: their sums are off 1 by rounding alone
+_TILE_ACCELERATOR = 2**25
+_MOST = 2**33  # bytes of the sums of one clip
+_SUM = 1e-3  # a rounding to float16 is off by at most half of this (and numbers below 6e-5 by 3e-8)
 
 
 class FeaturesError(ValueError):
@@ -28,34 +32,60 @@ class FeaturesError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Averaged self-attention within each frame, at one level of the UNet.
+    """Averaged attention of the tokens of each frame, at one level of the UNet.
 
-    grid: (h, w) of the level. values: float32 CPU [F, n, n], n = h * w; values[f, i, j] >= 0 is how much token i of
+    grid: (h, w) of the level. values: float16 CPU [F, n, n], n = h * w; values[f, i, j] >= 0 is how much token i of
     frame f looks at token j of the same frame; rows sum to 1. calls: attention calls averaged (of the frame with the
-    fewest), >= 1. Raises FeaturesError where any of this does not hold.
+    fewest), >= 1. cross: float16 CPU [F, n, L] or None where it was not collected; cross[f, i, l] >= 0 is how much
+    token i of frame f looks at token l of the source prompt as it was encoded (start, end and padding included); rows
+    sum to 1. level: "half", "full", or "" where an old file does not say.
+
+    float32 values and cross are taken too, and rounded. Raises FeaturesError where any of this does not hold.
     """
 
     grid: Grid
     values: Tensor
     calls: int = 1
+    cross: Tensor | None = None
+    level: str = ""
 
     def __post_init__(self):
         if len(self.grid) != 2 or min(self.grid) < 1:
             raise FeaturesError(f"features: expected a grid (h, w) of sides >= 1, got {self.grid}.")
-        values, tokens = self.values, self.grid[0] * self.grid[1]
-        if not isinstance(values, Tensor) or values.shape[1:] != (tokens, tokens) or len(values) == 0:
-            got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise FeaturesError(f"features: expected [F, {tokens}, {tokens}] for a grid of {self.grid}, got {got}.")
-        if values.dtype != torch.float32 or values.device.type != "cpu":
-            raise FeaturesError(f"features: expected float32 on the CPU, got {values.dtype} on {values.device}.")
-        wrong = ((values.sum(-1) - 1).abs() > _SUM) | (values.amin(-1) < 0) | ~torch.isfinite(values).all(-1)
-        if wrong.any():
-            raise FeaturesError(
-                f"features: {int(wrong.sum())} of {wrong.numel()} rows are no probabilities (NaN, below 0, or a sum "
-                "that is not 1); invert again in float32 or bfloat16."
-            )
         if isinstance(self.calls, bool) or not isinstance(self.calls, int) or self.calls < 1:
             raise FeaturesError(f"features: calls must be an integer >= 1, got {self.calls!r}.")
+        if self.level not in ("", *LEVELS):
+            raise FeaturesError(f"features: level must be one of {', '.join(LEVELS)}; got {self.level!r}.")
+        tokens = self.grid[0] * self.grid[1]
+        object.__setattr__(self, "values", self._checked("", self.values, (None, tokens, tokens)))
+        if self.cross is not None:
+            object.__setattr__(self, "cross", self._checked("cross ", self.cross, (self.frames, tokens, None)))
+
+    def _checked(self, name: str, rows: Tensor, shape: tuple[int | None, ...]) -> Tensor:
+        """The rows as float16; FeaturesError if they are no probabilities of this shape (None = 1 or more)."""
+        fits = (
+            isinstance(rows, Tensor)
+            and rows.dim() == 3
+            and all(have == want or (want is None and have > 0) for have, want in zip(rows.shape, shape))
+        )
+        if not fits:
+            got = list(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
+            want = ", ".join(side if size is None else str(size) for size, side in zip(shape, ("F", "n", "L")))
+            raise FeaturesError(f"{name}features: expected [{want}] for a grid of {self.grid}, got {got}.")
+        if rows.dtype not in (torch.float16, torch.float32) or rows.device.type != "cpu":
+            raise FeaturesError(
+                f"{name}features: expected float16 or float32 on the CPU, got {rows.dtype} on {rows.device}."
+            )
+        wrong = 0
+        for frame in rows:  # one at a time: float16 is widened for its sum
+            odd = ((frame.sum(-1, dtype=torch.float32) - 1).abs() > _SUM) | (frame.amin(-1) < 0)
+            wrong += int((odd | ~torch.isfinite(frame).all(-1)).sum())
+        if wrong:
+            raise FeaturesError(
+                f"{name}features: {wrong} of {rows.shape[0] * rows.shape[1]} rows are no probabilities (NaN, below 0, "
+                "or a sum that is not 1); invert again in float32 or bfloat16."
+            )
+        return rows.half()
 
     @property
     def frames(self) -> int:
@@ -63,90 +93,141 @@ class Features:
 
 
 class FeatureCollector:
-    """Averages self-attention while a model runs: a host asks `wants` in every self-attention layer, and `add`s.
+    """An Observer (attention/observer.py) that averages self- and cross-attention while a model runs.
 
-    Keeps one float32 buffer [frames, n, n] on the CPU (n = tokens of the level: 64 MB for 16 frames of 512 x 512 with
-    SD 1.5) whatever the number of steps and layers. One collector serves one inversion.
+    Memory: two float32 sums on the CPU, [F, n, n] and [F, n, L] for F frames, n tokens of the level and L text tokens,
+    whatever the number of steps and layers: 64 + 5 MB for 16 frames of 512 x 512 with SD 1.5 at half the latent's side,
+    1024 + 19 MB at its full side. Sums beyond 8 GB are refused when the first layer comes. `result` holds half as much
+    once more. On an accelerator a tile of 128 MB of probabilities and one of their logits at a time (32 MB in all on a
+    CPU). One collector serves one inversion.
     """
 
-    def __init__(self, frames: int, level: str = "half"):
+    def __init__(self, frames: int, level: str = "half", start: float = 0.0, end: float = 1.0):
         """frames: F >= 1 of the whole clip, also where calls bring only some of them. level: "half" the latent's side
-        (method.md 9), halves rounded up, or "full": finer, at 16 times the memory; SDXL has no attention there."""
+        (method.md 9), halves rounded up, or "full": finer, at 16 times the memory; SDXL has no attention there.
+        start, end: of the noise range, 0 = pure noise, 1 = clean: calls with start <= 1 - t <= end count."""
         if frames < 1:
             raise FeaturesError(f"FeatureCollector: frames must be >= 1, got {frames}.")
         if level not in LEVELS:
             raise FeaturesError(f"FeatureCollector: level must be one of {', '.join(LEVELS)}; got {level!r}.")
-        self.frames, self.level = frames, level
+        if not 0 <= start < end <= 1:
+            raise FeaturesError(
+                f"expected 0 <= feature_start < feature_end <= 1 (0 = pure noise, 1 = clean); got "
+                f"{start:g} and {end:g}."
+            )
+        self.frames, self.level, self.start, self.end = frames, level, start, end
         self._grid: Grid | None = None
-        self._sum = torch.empty(0)
-        self._calls = torch.zeros(frames, dtype=torch.int64)
+        self._sums: dict[str, Tensor] = {}
+        self._calls = {kind: torch.zeros(frames, dtype=torch.int64) for kind in KINDS}
+        self._skipped = False  # a layer of the level came, at a noise level outside start..end
 
     def __deepcopy__(self, memo) -> FeatureCollector:
         return self  # it is filled by the call that made it; hosts deep-copy their options on every clone
 
-    def wants(self, grid: Grid, size: Grid) -> bool:
-        """Whether a self-attention layer is of the collected level. grid: its (h, w). size: (h, w) of the latent."""
-        return tuple(grid) == tuple(-(-side // LEVELS[self.level]) for side in size)
+    def wants(self, kind: str, grid: Grid, size: Grid, t: float) -> bool:
+        """Whether a layer is of the collected level and noise range (`Observer`)."""
+        if tuple(grid) != tuple(-(-side // LEVELS[self.level]) for side in size):
+            return False
+        inside = self.start <= 1 - t <= self.end
+        self._skipped |= not inside
+        return inside
 
     @torch.no_grad()
-    def add(self, q: Tensor, k: Tensor, heads: int, grid: Grid, frames: Sequence[int] | None = None) -> None:
-        """Add one layer of one call.
-
-        Args:
-            q, k: queries and keys of the conditional chunk as they leave to_q and to_k, [F, h * w, heads * d], any
-                float dtype and device. Computed in float32, a tile at a time.
-            heads: number of heads.
-            grid: (h, w) of the layer.
-            frames: which frames of the clip the rows are (a context window), in the batch's order; None = all.
+    def add(self, seen: Seen) -> None:
+        """Add one layer of one call (`Observer`), in float32, a tile at a time.
 
         Raises:
-            FeaturesError: shapes that do not fit, frames that do not exist, or another grid than before.
+            FeaturesError: shapes that do not fit, frames that do not exist, another grid or number of text tokens than
+                before, or sums that would need more than 8 GB.
         """
-        index = list(range(self.frames)) if frames is None else [int(f) for f in frames]
-        tokens = grid[0] * grid[1]
-        if q.dim() != 3 or k.shape != q.shape or q.shape[:2] != (len(index), tokens) or q.shape[2] % heads:
+        index = list(range(self.frames)) if seen.frames is None else [int(f) for f in seen.frames]
+        q, k, heads, tokens = seen.q, seen.k, seen.heads, seen.grid[0] * seen.grid[1]
+        keys = tokens if seen.kind == "self" else k.shape[1]
+        if (
+            q.dim() != 3
+            or q.shape[:2] != (len(index), tokens)
+            or k.shape != (len(index), keys, q.shape[2])
+            or q.shape[2] % heads
+        ):
             raise FeaturesError(
-                f"FeatureCollector: expected q and k [{len(index)} frames, {grid[0]} * {grid[1]} tokens, {heads} heads "
-                f"* d]; got {list(q.shape)} and {list(k.shape)}. For a part of the {self.frames} frames say which."
+                f"FeatureCollector: expected q and k [{len(index)} frames, {seen.grid[0]} * {seen.grid[1]} tokens, "
+                f"{heads} heads * d]; got {list(q.shape)} and {list(k.shape)}. For a part of the {self.frames} frames "
+                "say which."
             )
         if any(not 0 <= f < self.frames for f in index):
             raise FeaturesError(f"FeatureCollector: expected frames from 0 to {self.frames - 1}, got {index}.")
-        if self._grid is None:
-            self._grid = (int(grid[0]), int(grid[1]))
-            self._sum = torch.zeros(self.frames, tokens, tokens)
-        elif tuple(grid) != self._grid:
+        total = self._sum(seen.kind, seen.grid, keys)
+        tile = _TILE_CPU if q.device.type == "cpu" else _TILE_ACCELERATOR
+        rows = max(1, tile // (heads * keys))
+        for place, frame in enumerate(index):
+            queries, others = (x[place].unflatten(1, (heads, -1)).transpose(0, 1).float() for x in (q, k))
+            others = others.transpose(1, 2) * others.shape[2] ** -0.5
+            for row in range(0, tokens, rows):
+                seen_by = torch.softmax(queries[:, row : row + rows] @ others, -1).mean(0)
+                total[frame, row : row + rows] += seen_by.cpu()
+            self._calls[seen.kind][frame] += 1
+
+    def _sum(self, kind: str, grid: Grid, keys: int) -> Tensor:
+        """The running sum of a kind, made when its first layer comes."""
+        if self._grid not in (None, tuple(grid)):
             raise FeaturesError(
                 f"FeatureCollector: a layer of grid {tuple(grid)} after layers of {self._grid}; one collector takes "
                 "one level of one latent size."
             )
-        tile = _TILE_CPU if q.device.type == "cpu" else _TILE_ACCELERATOR
-        rows = max(1, tile // (heads * tokens))
-        for place, frame in enumerate(index):
-            queries, keys = (x[place].unflatten(1, (heads, -1)).transpose(0, 1).float() for x in (q, k))
-            keys = keys.transpose(1, 2) * keys.shape[2] ** -0.5
-            for row in range(0, tokens, rows):
-                seen = torch.softmax(queries[:, row : row + rows] @ keys, -1).mean(0)
-                self._sum[frame, row : row + rows] += seen.cpu()
-            self._calls[frame] += 1
+        total = self._sums.get(kind)
+        if total is None:
+            shape = (self.frames, grid[0] * grid[1], keys)
+            need = 4 * (shape[0] * shape[1] * shape[2] + sum(x.numel() for x in self._sums.values()))
+            if need > _MOST:
+                smaller = "smaller frames, fewer of them" + (", or feature_level half" if self.level == "full" else "")
+                raise FeaturesError(
+                    f"the features of {self.frames} frames at {grid[0]} x {grid[1]} tokens need "
+                    f"{need / 2**30:.1f} GB; expected at most {_MOST / 2**30:g} GB. Take {smaller}."
+                )
+            self._grid = (int(grid[0]), int(grid[1]))
+            total = self._sums[kind] = torch.zeros(shape)
+        elif total.shape[2] != keys:
+            raise FeaturesError(
+                f"FeatureCollector: {kind}-attention to {keys} tokens after {total.shape[2]}; one collector takes one "
+                "prompt."
+            )
+        return total
 
     def result(self) -> Features:
-        """The average so far.
+        """The average so far; without cross where no cross-attention came.
 
         Raises:
-            FeaturesError: nothing was added for some frame (the model has no such level, or was never called).
+            FeaturesError: nothing was added for some frame (the model has no such level, was never called, or at no
+                noise level between start and end).
         """
-        missing = (self._calls == 0).nonzero().flatten().tolist()
+        calls = self._calls["self"]
+        missing = (calls == 0).nonzero().flatten().tolist()
         if missing:
             what = "any frame" if len(missing) == self.frames else f"frames {', '.join(map(str, missing))}"
-            raise FeaturesError(
-                f"no self-attention was collected for {what}: the model has none at {self.level} the latent's side, or "
-                "was not run on them. Use an SD1.x, SD2.x or SDXL model, or switch collect_features off."
+            why = (
+                f"the model has none at {self.level} the latent's side, or was not run on them. Use an SD1.x, SD2.x or "
+                "SDXL model, or switch collect_features off."
             )
-        return Features(self._grid, self._sum / self._calls[:, None, None], int(self._calls.min()))
+            if self._skipped:
+                why = (
+                    f"no step lies between feature_start {self.start:g} and feature_end {self.end:g} of the noise "
+                    "range. Widen them."
+                )
+            raise FeaturesError(f"no self-attention was collected for {what}: {why}")
+        averages = {kind: _average(total, self._calls[kind]) for kind, total in self._sums.items()}
+        return Features(self._grid, averages["self"], int(calls.min()), averages.get("cross"), self.level)
+
+
+def _average(total: Tensor, calls: Tensor) -> Tensor:
+    """float32 [F, n, m] sums of `calls` [F] terms -> float16; a frame at a time."""
+    average = torch.empty_like(total, dtype=torch.float16)
+    for frame, count in enumerate(calls.tolist()):
+        average[frame] = total[frame] / max(count, 1)
+    return average
 
 
 def reference_features(calls: Sequence[tuple[Tensor, Tensor, int]]) -> Tensor:
-    """The definition, literally, for calls (q, k, heads) of all frames: float64 [F, n, n]."""
+    """The definition, literally, for calls (q, k, heads) of all frames: float64 [F, n, m], of either kind."""
     maps = []
     for q, k, heads in calls:
         pairs = zip(q.double().chunk(heads, 2), k.double().chunk(heads, 2))

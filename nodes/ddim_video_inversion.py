@@ -80,8 +80,8 @@ class DDIMVideoInversion(io.ComfyNode):
                 io.Boolean.Input(
                     "collect_features",
                     default=False,
-                    tooltip="Also collect what Self-Attn Layout Cluster makes masks from. Takes some time and memory; "
-                    "leave it off where you have masks.",
+                    tooltip="Also collect what Self-Attn Layout Cluster makes masks and names from. Takes some time "
+                    "and memory; leave it off where you have masks.",
                 ),
                 io.Sigmas.Input(
                     "sigmas",
@@ -96,6 +96,25 @@ class DDIMVideoInversion(io.ComfyNode):
                     optional=True,
                     tooltip="Where collect_features looks: half the latent's side, as in the paper, or its full side, "
                     "for small frames or small things (16 times the memory; SDXL has no attention there).",
+                ),
+                io.Float.Input(
+                    "feature_start",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Where on the way collect_features begins to look, as a share of the noise range: "
+                    "0 = pure noise, 1 = the clean frames.",
+                ),
+                io.Float.Input(
+                    "feature_end",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Where on the way collect_features stops looking; above feature_start.",
                 ),
             ],
             outputs=[
@@ -128,12 +147,16 @@ class DDIMVideoInversion(io.ComfyNode):
         collect_features,
         sigmas=None,
         feature_level="half",
+        feature_start=0.0,
+        feature_end=1.0,
     ) -> io.NodeOutput:
         check_model(model, NAME)
         with naming(NAME):
             schedule = leading_sigmas(model, steps) if sigmas is None else sigmas
             frames = len(check_frames(model, latent_image))
-            collector = FeatureCollector(frames, feature_level) if collect_features else None
+            collector = None
+            if collect_features:
+                collector = FeatureCollector(frames, feature_level, feature_start, feature_end)
         inversion = invert_latent(
             model,
             positive,
@@ -143,7 +166,7 @@ class DDIMVideoInversion(io.ComfyNode):
             calls=calls,
             mode=spacetime,
             anchors=key_frames,
-            collector=collector,
+            observer=collector,
             node=NAME,
         )
         if collector is not None:

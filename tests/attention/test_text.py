@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videograin.attention import PhraseNotFound, find_phrases, splice, text_labels
+from videograin.attention import PhraseNotFound, find_phrases, phrase_occurrences, splice, text_labels
 
 BEGIN, END = 100, 101
 A, RED, BLUE, CAT, IN, HAT, AND = range(7)
@@ -42,6 +42,20 @@ def test_a_phrase_may_cross_the_seam_of_two_chunks():
 def test_padding_is_no_word():
     with pytest.raises(PhraseNotFound):
         find_phrases(prompt(A, CAT), [[END]], special=SPECIAL)
+
+
+def test_all_occurrences_of_a_phrase():
+    ids = prompt(A, RED, CAT, AND, CAT, IN, A, HAT, AND, RED, CAT)
+    assert phrase_occurrences(ids, [RED, CAT], special=SPECIAL) == [(2, 3), (10, 11)]
+    assert phrase_occurrences(ids, [CAT], special=SPECIAL) == [(3,), (5,), (11,)]  # also inside "red cat"
+    assert phrase_occurrences(ids, [BLUE], special=SPECIAL) == []
+    assert phrase_occurrences(ids, [END], special=SPECIAL) == []
+    assert phrase_occurrences(ids, ids, special=SPECIAL) == []
+    assert phrase_occurrences([A, A, A, A, A], [A, A]) == [(0, 1), (2, 3)]
+    assert phrase_occurrences([A, A, RED], [A, RED]) == [(1, 2)]
+    assert phrase_occurrences([BEGIN, A, RED, END, BEGIN, CAT, END], [RED, CAT], special=SPECIAL) == [(2, 5)]
+    with pytest.raises(ValueError, match="no tokens; expected at least one word"):
+        phrase_occurrences(ids, [])
 
 
 def test_no_phrases_no_spans():

@@ -207,31 +207,6 @@ def test_the_hosts_attention_override_sees_unmodulated_space_time_attention(mode
     assert ((1, 3 * 256), None) in shapes  # three frames of 16 x 16 as one picture
 
 
-def test_the_collector_sees_the_conditional_half(model):
-    class Collector:
-        def __init__(self):
-            self.asked, self.got = set(), []
-
-        def wants(self, grid, size):
-            self.asked.add((grid, size))
-            return grid == (8, 8)
-
-        def add(self, q, k, heads, grid):
-            self.got.append((q.clone(), k.clone(), heads, grid))
-
-    collectors = [Collector(), Collector()]
-    for collector, cfg in zip(collectors, (1.0, 7.0)):
-        patched = patch_space_time(model, "full", node=NODE, collector=collector)
-        tiny.sample(patched, tiny.conditioning(1), cfg=cfg, steps=1)
-    assert collectors[0].asked == {((16, 16), (16, 16)), ((8, 8), (16, 16))}
-    assert len(collectors[0].got) == len(collectors[1].got) > 0
-    for (q, k, heads, grid), (q2, k2, _, _) in zip(*(c.got for c in collectors)):
-        assert q.shape == k.shape == (3, 64, 64)
-        assert (heads, grid) == (8, (8, 8))
-        close(q2, q)
-        close(k2, k)
-
-
 def test_every_value_of_ours_is_its_own_deep_copy(model, caplog):
     caplog.set_level(logging.WARNING)
     edit = edit_of()

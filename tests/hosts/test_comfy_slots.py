@@ -12,7 +12,6 @@ from videograin.hosts.comfy_attention import HostAttention
 from videograin.hosts.comfy_edit import Edit, Tag
 
 from .fake_comfy import (
-    GRID,
     HEADS,
     HOST,
     NODE,
@@ -123,23 +122,6 @@ def test_the_models_of_a_previous_occupant_are_loaded():
     previous = SimpleNamespace(models=lambda: ["a model"])
     assert cross_slot(edit_of()).chained(previous).models() == ["a model"]
     assert cross_slot(edit_of()).models() == []
-
-
-def test_the_collector_sees_the_conditional_chunk():
-    class Collector:
-        def wants(self, grid, size):
-            return (grid, size) == (GRID, GRID)
-
-        def add(self, q, k, heads, grid):
-            self.got = q, k, heads, grid
-
-    collector, edit, qkv = Collector(), Edit("full"), tensors()
-    run = run_of(edit_of())
-    attend("attn1", self_slot(edit, collector=collector), qkv, options_of(run))
-    q, k, heads, grid = collector.got
-    assert torch.equal(q, qkv[0].chunk(2)[1])
-    assert torch.equal(k, qkv[1].chunk(2)[1])
-    assert (heads, grid) == (HEADS, GRID)
 
 
 # --- memory ---

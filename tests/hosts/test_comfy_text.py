@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from videograin.editing.prompts import PromptError, weighted_words
-from videograin.hosts.comfy_text import encode_regions
+from videograin.hosts.comfy_text import encode_regions, word_positions
 
 LENGTH = 8  # tokens a chunk, start and end included
 START, END = 1, 2
@@ -121,3 +121,29 @@ def test_appending_keeps_the_order_and_what_stands_there_already():
     assert used == "a cup and a hat, a long blue hat, a hat"
     assert spans[1] == (2,)
     assert sorted(set(labels.tolist())) == [-1, 1, 2, 3, 4]
+
+
+def test_word_positions_are_all_places_of_every_phrase():
+    prompt = "a (Red cup:1.5), a hat and a  red cup"  # a red cup , a hat | and a red cup
+    found, length = word_positions(Clip(), prompt, ["red  CUP", "(cup:2)", "a", "hat", "glove", ", a"])
+    assert found == [[(2, 3), (11, 12)], [(3,), (12,)], [(1,), (5,), (10,)], [(6,)], [], [(4, 5)]]
+    assert length == 2 * LENGTH
+    assert word_positions(Clip(), prompt, []) == ([], 2 * LENGTH)
+    assert word_positions(Clip(), "one two three four five red cup", ["red cup"])[0] == [[(6, 9)]]  # over the seam
+
+
+def test_word_positions_agree_with_the_spans_of_regions():
+    clip, prompt = Clip(), "a red cup and a red cup in a hat"
+    found, length = word_positions(clip, prompt, ["red cup", "hat"])
+    _, labels, spans, _ = encode_regions(clip, prompt, ["red cup", "red cup", "hat"], node="Patch")
+    assert [*found[0], *found[1]] == spans
+    assert length == len(labels)
+
+
+def test_word_positions_say_what_is_wrong():
+    with pytest.raises(PromptError, match=r"phrase 2 is empty \(' '\); give words of the prompt 'a cup'"):
+        word_positions(Clip(), "a cup", ["cup", " "])
+    with pytest.raises(PromptError, match=r"supports the text encoders of SD1.x.* got t5xxl"):
+        word_positions(Clip(["t5xxl"]), "a cup", ["cup"])
+    with pytest.raises(PromptError, match=r"clip is empty"):
+        word_positions(None, "a cup", ["cup"])

@@ -16,16 +16,16 @@ def x():
 
 def run(model, x, collector, **options):
     prompt = model.encode_prompt("a cat")
-    with model.denoiser(prompt, frames=FRAMES, collector=collector, **options) as denoise:
+    with model.denoiser(prompt, frames=FRAMES, observer=collector, **options) as denoise:
         return denoise(x, 2.0)
 
 
-def watched(model, x, **options):
-    """The literal average over the self-attention layers whose input has the half-side grid, read from hooks."""
+def watched(model, x, kind="attn1", **options):
+    """(q, k, heads) of the layers of a kind whose input has the half-side grid, read from hooks."""
     layers = [
         module
         for name, module in model.unet.named_modules()
-        if name.endswith("attn1") and hasattr(module, "to_q") and hasattr(module, "to_k")
+        if name.endswith(kind) and hasattr(module, "to_q") and hasattr(module, "to_k")
     ]
     seen = {}
 
@@ -48,13 +48,16 @@ def watched(model, x, **options):
 
 @pytest.mark.parametrize("mode", ["full", "per_frame"])
 def test_the_layers_at_half_the_side_are_averaged(model, x, mode):
-    calls = watched(model, x, spacetime=mode)
+    calls, words = (watched(model, x, kind, spacetime=mode) for kind in ("attn1", "attn2"))
     collector = FeatureCollector(FRAMES)
     run(model, x, collector, spacetime=mode)
     got = collector.result()
     assert got.grid == (3, 3)
-    assert got.calls == len(calls) > 0
-    torch.testing.assert_close(got.values.double(), reference_features(calls), rtol=0, atol=1e-5)
+    assert got.calls == len(calls) == len(words) > 0
+    # Rounded to float16, once.
+    torch.testing.assert_close(got.values.double(), reference_features(calls), rtol=2**-11, atol=1e-5)
+    torch.testing.assert_close(got.cross.double(), reference_features(words), rtol=2**-11, atol=1e-5)
+    assert got.cross.shape == (FRAMES, 9, len(model.encode_prompt("a cat").ids))
 
 
 @pytest.mark.parametrize("batched", [True, False])
@@ -63,7 +66,8 @@ def test_of_a_guided_call_only_the_conditional_half_counts(sd1, x, batched):
     run(sd1, x, alone)
     run(sd1, x, guided, negative=sd1.encode_prompt("a dog"), guidance=5.0, batched=batched)
     assert guided.result().calls == alone.result().calls
-    torch.testing.assert_close(guided.result().values, alone.result().values, rtol=0, atol=1e-5)
+    torch.testing.assert_close(guided.result().values, alone.result().values, rtol=2**-10, atol=1e-5)
+    torch.testing.assert_close(guided.result().cross, alone.result().cross, rtol=2**-10, atol=1e-5)
 
 
 def test_looking_on_changes_nothing(sd1, x):

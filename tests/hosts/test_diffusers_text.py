@@ -172,5 +172,21 @@ def test_phrase_weight_counts_where_the_prompt_has_none(sd1):
     assert torch.allclose(weighted.embedding[:, place], moved, atol=1e-6)
 
 
+def test_word_positions_are_all_places_of_every_phrase(model):
+    prompt = "a (Red star:1.5), a blue circle and a  red star"
+    phrases = ["red  STAR", "(star:2)", "circle", "green", ", a"]
+    found, length = model.word_positions(prompt, phrases)
+    ids = model.encode_prompt(prompt).ids
+    assert length == len(ids)
+    assert [len(places) for places in found] == [2, 2, 1, 0, 1]
+    for phrase, places in zip(phrases, found):
+        own = model.encode_prompt(phrase)
+        for place in places:
+            assert [ids[position] for position in place] == [own.ids[position] for position in own.content]
+    assert found[0] == model.encode_regions(prompt, ["red star", "red star"])[1]
+    with pytest.raises(PromptError, match=r"phrase 1 is empty \(''\)"):
+        model.word_positions(prompt, [""])
+
+
 def test_clean_prompt_drops_the_syntax():
     assert clean_prompt(r"a (red:1.2) \(star\)") == "a red (star)"
