@@ -5,6 +5,8 @@ K-means finds kinds of things, not single ones: two men fall into one cluster (t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,9 +15,12 @@ from torch import Tensor
 from .features import Features
 
 SCOPES = ("joint", "per_frame")
-STARTS = 10  # runs of K-means from other first centres; the tightest wins
+STARTS = 4  # runs of K-means from other first centres; the tightest wins
 BETTER = 0.95  # of the sum of squared distances: less than this is much better
-LEGIBLE = 256  # the shorter side of a picture that numbers are written on, in pixels
+RANK = 32  # main directions that rows of more than four times as many numbers are reduced to
+LARGE = 40_000  # rows: more of them are clustered in batches
+GOOD_ENOUGH = 0.7  # of the best silhouette
+SAMPLE_FRAMES, SAMPLE_TOKENS = 4, 1024  # what the silhouette is taken of
 
 
 class ClusterError(ValueError):
@@ -48,11 +53,78 @@ def cluster(features: Features, clusters: int, scope: str = "joint", seed: int =
             f"clusters must lie between 2 and {tokens} (a frame has {features.grid[0]} x {features.grid[1]} tokens); "
             f"got {clusters}."
         )
-    rows = features.values.numpy()
+    return _cluster(features, _reduced(features.values), clusters, scope, seed)
+
+
+def cluster_by_silhouette(
+    features: Features, bounds: tuple[int, int] = (2, 8), scope: str = "joint", seed: int = 0
+) -> Tensor:
+    """The same with k chosen by the mean silhouette: the largest k within `bounds` (both included) that reaches
+    GOOD_ENOUGH of the best.
+
+    The silhouette of a token (-1 .. 1) says how much nearer its row is to those of its own cluster than to those of the
+    next one; it is averaged over at most 1024 tokens of four frames. The best of all is nearly always k = 2, the ground
+    and the rest: for a layout too many clusters do no harm, too few lose things.
+
+    Raises:
+        ClusterError: as `cluster`, and for bounds that are not 2 <= lowest <= highest.
+    """
+    lowest, highest = bounds
+    tokens = features.values.shape[1]
+    if not 2 <= lowest <= highest:
+        raise ClusterError(f"bounds: expected (lowest, highest) with 2 <= lowest <= highest, got {tuple(bounds)}.")
+    if scope not in SCOPES or lowest >= tokens:
+        return cluster(features, lowest, scope, seed)  # says what is wrong, or takes all there is
+    rows = _reduced(features.values)
+    tried = []
+    for k in range(lowest, min(highest, tokens - 1) + 1):
+        labels = _cluster(features, rows, k, scope, seed)
+        tried.append((silhouette(rows, labels.flatten(1).numpy(), seed), labels))
+    best = max(value for value, _ in tried)
+    return next(labels for value, labels in reversed(tried) if value >= best * GOOD_ENOUGH or value == best)
+
+
+def silhouette(rows: Sequence[np.ndarray], labels: np.ndarray, seed: int = 0) -> float:
+    """Mean silhouette over some frames, -1 .. 1. rows: [F] of [n, d]. labels: int [F, n]."""
+    from sklearn.metrics import silhouette_score
+
+    random, values = np.random.default_rng(seed % 2**32), []
+    for frame in np.unique(np.linspace(0, len(rows) - 1, SAMPLE_FRAMES).round().astype(int)):
+        chosen = random.permutation(labels.shape[1])[:SAMPLE_TOKENS]
+        numbers = labels[frame][chosen]
+        if 1 < len(np.unique(numbers)) < len(numbers):
+            values.append(silhouette_score(rows[frame][chosen], numbers))
+    return float(np.mean(values)) if values else -1.0
+
+
+def _cluster(features: Features, rows: list[np.ndarray], clusters: int, scope: str, seed: int) -> Tensor:
     labels = _frame_by_frame(rows, clusters, seed)
     if scope == "joint":
-        labels = _joint(rows, labels)
+        labels = _joint(features.values, labels)
     return torch.from_numpy(_by_area(labels)).reshape(-1, *features.grid)
+
+
+def _reduced(values: Tensor) -> list[np.ndarray]:
+    """Rows of every frame as float32 [n, <= RANK]: their coordinates along the main directions of the frame.
+
+    Distances between rows stay what they were but for what the left-out directions hold, which is next to nothing in
+    averaged attention. K-means on 4096 rows of 4096 numbers takes minutes, on 32 numbers half a second.
+    """
+    tokens = values.shape[1]
+    if tokens <= 4 * RANK:
+        return [frame.float().numpy() for frame in values]
+    start = np.random.default_rng(0).standard_normal((tokens, RANK + 8)).astype(np.float32)
+    out = []
+    for frame in values:  # a randomised singular value decomposition (Halko et al. 2011) with two power iterations
+        rows = frame.float().numpy()
+        rows = rows - rows.mean(0)
+        basis = rows @ start
+        for _ in range(2):
+            basis = rows @ (rows.T @ np.linalg.qr(basis)[0])
+        basis = np.linalg.qr(basis)[0]
+        left, size, _ = np.linalg.svd(basis.T @ rows, full_matrices=False)
+        out.append((basis @ left * size)[:, :RANK])
+    return out
 
 
 def parse_pick(text: str, clusters: int) -> tuple[tuple[int, ...], ...]:
@@ -97,38 +169,42 @@ def masks_of(labels: Tensor, pick: str, size: tuple[int, int]) -> list[Tensor]:
     return [torch.isin(large, torch.tensor(numbers)).float() for numbers in picked]
 
 
-def _k_means(rows: np.ndarray, clusters: int, seed: int, centres: np.ndarray | None = None):
-    """scikit-learn's K-means, fitted; from given first centres, or from the best of several drawn ones."""
+def k_means(rows: np.ndarray, clusters: int, seed: int, centres: np.ndarray | None = None, starts: int = STARTS):
+    """scikit-learn's K-means, fitted; from given first centres, or from the best of several drawn ones.
+
+    rows: float [N, d]; more than LARGE of them are fitted in batches.
+    """
     try:
-        from sklearn.cluster import KMeans
+        from sklearn.cluster import KMeans, MiniBatchKMeans
     except ImportError as error:
         raise ClusterError(
             f"scikit-learn cannot be imported ({error}); it is in this pack's requirements.txt: install it in the "
             "Python that runs this with `python -m pip install scikit-learn`."
         ) from error
-    if centres is None:
-        return KMeans(clusters, n_init=STARTS, random_state=seed % 2**32).fit(rows)
-    return KMeans(clusters, init=centres, n_init=1).fit(rows)
+    first = {"n_init": starts} if centres is None else {"init": centres, "n_init": 1}
+    if len(rows) > LARGE:
+        return MiniBatchKMeans(clusters, random_state=seed % 2**32, batch_size=4096, **first).fit(rows)
+    return KMeans(clusters, random_state=seed % 2**32, **first).fit(rows)
 
 
-def _frame_by_frame(rows: np.ndarray, clusters: int, seed: int) -> np.ndarray:
+def _frame_by_frame(rows: Sequence[np.ndarray], clusters: int, seed: int) -> np.ndarray:
     """One K-means a frame with numbers kept: int [F, n].
 
     Started from the centres of the frame before, clusters stay what they were. Where a start from nowhere fits much
     better, something has changed (a thing has come back), and that is taken.
     """
-    fit = _k_means(rows[0], clusters, seed)
+    fit = k_means(rows[0], clusters, seed)
     labels = [fit.labels_]
     for frame in rows[1:]:
-        fresh = _k_means(frame, clusters, seed)
-        fit = _k_means(frame, clusters, seed, fit.cluster_centers_)
+        fresh = k_means(frame, clusters, seed)
+        fit = k_means(frame, clusters, seed, fit.cluster_centers_)
         if fresh.inertia_ < BETTER * fit.inertia_:
             fit = fresh
         labels.append(match_numbers(labels[-1], fit.labels_, clusters))
     return np.stack(labels)
 
 
-def _joint(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _joint(values: Tensor, labels: np.ndarray) -> np.ndarray:
     """One K-means over the tokens of all frames: int [F, n].
 
     The rows themselves cannot be compared over frames, because they are in places: where a thing has moved, its rows
@@ -139,11 +215,12 @@ def _joint(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     labels: clusters found frame by frame, numbered alike; they are the columns of the description and the start.
     """
     found, labels = np.unique(labels, return_inverse=True)
-    member = np.eye(len(found), dtype=rows.dtype)[labels.reshape(rows.shape[:2])]  # [F, n, k]
-    share = member.mean(1, keepdims=True).clip(1 / rows.shape[1])
-    described = np.log1p(rows @ member / share).reshape(-1, len(found))
+    member = np.eye(len(found), dtype=np.float32)[labels.reshape(values.shape[:2])]  # [F, n, k]
+    share = member.mean(1).clip(1 / values.shape[1])
+    seen = np.stack([frame.float().numpy() @ chosen for frame, chosen in zip(values, member)])
+    described = np.log1p(seen / share[:, None]).reshape(-1, len(found))
     centres = np.stack([described[labels.ravel() == number].mean(0) for number in range(len(found))])
-    return _k_means(described, len(found), 0, centres).labels_.reshape(rows.shape[:2])
+    return k_means(described, len(found), 0, centres).labels_.reshape(values.shape[:2])
 
 
 def match_numbers(before: np.ndarray, now: np.ndarray, clusters: int) -> np.ndarray:
@@ -182,17 +259,3 @@ def neutral_picture(latents: Tensor) -> np.ndarray:
     low, high = torch.quantile(grey.flatten()[:: max(1, grey.numel() // 2**20)], torch.tensor([0.01, 0.99]).double())
     grey = ((grey - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
     return (grey * 255).round().to(torch.uint8)[..., None].expand(-1, -1, -1, 3).numpy()
-
-
-def paint_clusters(labels: Tensor, frames: np.ndarray) -> np.ndarray:
-    """Frames with every cluster in its colour and numbered, uint8 [F, H, W, 3].
-
-    labels: from `cluster`. frames: uint8 [F, H, W, 3]; smaller ones than 256 pixels are enlarged by a whole factor, so
-    that the numbers can be read.
-    """
-    from ..pictures.painting import paint_regions
-
-    times = -(-LEGIBLE // min(frames.shape[1:3]))
-    frames = frames.repeat(times, axis=1).repeat(times, axis=2)
-    large = enlarge(labels, frames.shape[1:3]).numpy()
-    return paint_regions(frames, [large == number for number in range(1, int(labels.max()) + 1)])

@@ -11,12 +11,17 @@ import torch
 from torch import Tensor
 
 from .render import Scenes, render
+from .scenes import RADIUS
 from .vocabulary import BACKGROUNDS, COLOURS, SHAPES, caption, phrase
 
 #: Radii from the centre to the sides of an object's box: the farthest corner of any shape (a triangle's) is at 1.44.
 REACH = 1.45
 
-#: How the two objects of `pair_clip` may move.
+#: Objects that are apart have their centres this many sums of their radii apart, and CLEARANCE sides of the frame more.
+CLEAR, CLEARANCE = 1.2, 0.06
+DRAWN = 256  # candidates for the paths of a scene at a time
+
+#: How two objects may move.
 MOTIONS = ("apart", "touching", "crossing")
 
 
@@ -171,6 +176,93 @@ def pair_clip(
         radius=radius.expand(frames, 2),
     )
     return draw(scenes, size)
+
+
+def scene_clip(
+    seed: int,
+    frames: int = 8,
+    size: int | tuple[int, int] = 128,
+    *,
+    objects: int = 2,
+    same: bool = False,
+    motion: str = "apart",
+    pan: float = 0.15,
+) -> WorldClip:
+    """One to three objects on random smooth paths; colours, shapes, sizes and background random by `seed`.
+
+    same: all of one class and colour; else no two of one colour. motion: as in `pair_clip` between objects 0 and 1, in
+    any direction ("crossing": object 1 passes in front of object 0 and may hide it nearly wholly); a third object
+    stays clear of both. pan: as in `pair_clip`. Raises ValueError for other numbers or motions, and for one object
+    that is to touch or cross.
+    """
+    if not 1 <= objects <= 3 or motion not in MOTIONS or (objects == 1 and motion != "apart"):
+        raise ValueError(
+            f"scene_clip: expected 1 to 3 objects that move {', '.join(MOTIONS)} (a single one: apart); got {objects} "
+            f"and {motion!r}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+
+    def between(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=generator)
+
+    colour = torch.randperm(len(COLOURS), generator=generator)[:objects]
+    shape = torch.randint(len(SHAPES), (objects,), generator=generator)
+    if same:
+        colour, shape = colour[:1].expand(objects), shape[:1].expand(objects)
+    place = int(torch.randint(len(BACKGROUNDS), (1,), generator=generator))
+    time = torch.linspace(0, 1, frames)[:, None, None]
+    found = torch.zeros(0)
+    while not len(found):  # drawn, many at once, until paths stay inside the frame and as far apart as they should
+        radii = between(*RADIUS, DRAWN, 1, objects) * (1 if objects < 3 else 0.8)
+        paths = _wander(between, time, objects)
+        if motion != "apart":
+            paths[:, :, :2] = _meet(between, time, radii[..., :2].sum(-1)[..., None, None], motion == "crossing")
+        margin = 1.25 * radii[..., None]
+        good = ((paths >= margin) & (paths <= 1 - margin)).flatten(1).all(1)
+        clear = torch.cdist(paths, paths) >= (radii[..., None] + radii[..., None, :]) * CLEAR + CLEARANCE
+        clear |= torch.eye(objects, dtype=torch.bool)
+        if motion != "apart":
+            clear[..., :2, :2] = True
+        found = (good & clear.flatten(1).all(1)).nonzero()[:, 0]
+    path, radius = paths[found[0]], radii[found[0], 0]
+    angle = between(0, 2 * math.pi, 1)
+    scenes = Scenes(
+        background=torch.full((frames,), place),
+        pan=between(0, 4, 2) + pan * time[:, 0] * torch.cat([angle.cos(), angle.sin()]),
+        shape=shape.expand(frames, objects),
+        colour=colour.expand(frames, objects),
+        centre=path,
+        radius=radius.expand(frames, objects),
+    )
+    return draw(scenes, size)
+
+
+def _wander(between, time: Tensor, objects: int) -> Tensor:
+    """Random curved paths of up to a third of the frame, [DRAWN, F, objects, 2]."""
+    start, heading = between(0.15, 0.85, DRAWN, 1, objects, 2), between(-0.25, 0.25, DRAWN, 1, objects, 2)
+    swing, phase = between(-0.1, 0.1, DRAWN, 1, objects, 2), between(0, 2 * math.pi, DRAWN, 1, objects, 1)
+    return start + heading * (time - 0.5) + swing * torch.sin(phase + 3 * time)
+
+
+def _meet(between, time: Tensor, reach: Tensor, cross: bool) -> Tensor:
+    """Paths of two objects that cross, or that stay a few pixels beside each other: [DRAWN, F, 2, 2].
+
+    reach: the sum of their radii, [DRAWN, 1, 1, 1].
+    """
+
+    def number(low: float, high: float, last: int = 1) -> Tensor:
+        return between(low, high, DRAWN, 1, 1, last)
+
+    side = torch.tensor([-1.0, 1.0])[:, None]
+    angle, middle = number(0, 2 * math.pi), number(0.4, 0.6, 2)
+    if cross:
+        along = torch.cat([angle.cos(), angle.sin()], -1)
+        across = torch.cat([-angle.sin(), angle.cos()], -1)
+        return middle + side * (along * number(0.24, 0.3) * (1 - 2 * time) + across * number(0.0, 0.06))
+    angle = angle + number(-0.8, 0.8) * time
+    along = torch.cat([angle.cos(), angle.sin()], -1)
+    swing = number(-0.08, 0.08, 2) * torch.sin(number(0, 2 * math.pi) + 3 * time)
+    return middle + swing + side * along * reach * 1.12 / 2
 
 
 def _flow(clip: WorldClip, direction: int) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,6 @@ from videograin.layout.clusters import (
     masks_of,
     match_numbers,
     neutral_picture,
-    paint_clusters,
     parse_pick,
 )
 from videograin.layout.features import Features
@@ -211,17 +210,6 @@ def test_enlarged_clusters_are_where_the_clusters_are():
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
-
-
-def test_painted_clusters_differ_and_are_large_enough_for_numbers():
-    labels = cluster(features(TWO[:2]), 3)
-    frames = np.full((2, 64, 96, 3), 128, np.uint8)
-    painted = paint_clusters(labels, frames)
-    assert painted.shape == (2, 256, 384, 3)
-    assert painted.dtype == np.uint8
-    inside = [np.median(painted[enlarge(labels, (256, 384)).numpy() == n], axis=0) for n in (1, 2, 3)]
-    assert min(np.abs(a - b).max() for a, b in itertools.combinations(inside, 2)) > 40
-    assert paint_clusters(labels, np.zeros((2, 300, 450, 3), np.uint8)).shape == (2, 300, 450, 3)
 
 
 def test_a_neutral_picture_shows_what_the_latents_show():
