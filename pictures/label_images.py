@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .painting import COLOURS
+
 MOST_COLOURS = 32
 GREY = 16 / 255  # the colour difference that a lossy video leaves in grey pictures
 
@@ -18,7 +20,8 @@ def masks_from_colours(images: Tensor) -> list[tuple[tuple[int, int, int], Tenso
 
     Returns:
         (colour as 0..255 RGB, mask float32 [F, H, W] of 0 and 1) in order of first appearance: frame by frame, each
-        from the top left in reading order.
+        from the top left in reading order. Where all colours are the pack's own (painting.COLOURS, the label images of
+        a found layout): in their order, which is that of the layout's numbers.
 
     Raises:
         ValueError: another shape, no colour at all, or more than 32, which no tracker's label image has.
@@ -40,6 +43,9 @@ def masks_from_colours(images: Tensor) -> list[tuple[tuple[int, int, int], Tenso
     first = torch.full((len(found),), codes.numel(), dtype=torch.int64)
     first.scatter_reduce_(0, inverse, torch.arange(codes.numel()), reduce="amin")
     order = [code for _, code in sorted(zip(first.tolist(), found.tolist())) if code]
+    own = [red * 65536 + green * 256 + blue for red, green, blue in COLOURS]
+    if set(order) <= set(own):
+        order.sort(key=own.index)
     if not order:
         raise ValueError("the label images are black all over; expected one colour for each region besides black.")
     return [((code >> 16, code >> 8 & 255, code & 255), (codes == code).float()) for code in order]

@@ -15,7 +15,7 @@ from ..attention import normalise_mask
 from ..editing.regions import Region
 
 # Okabe and Ito's colours, chosen to differ for every common kind of colour blindness; numbers on the regions say the
-# same a second time, since nine or more regions reuse them.
+# same a second time, since from the ninth region on they come again, darker.
 PALETTE = (
     (230, 159, 0),
     (86, 180, 233),
@@ -26,6 +26,7 @@ PALETTE = (
     (204, 121, 167),
     (160, 160, 160),
 )
+COLOURS = PALETTE + tuple(tuple(round(0.55 * value) for value in colour) for colour in PALETTE)
 INK, PAPER = (20, 20, 20), (255, 255, 255)
 OPACITY = 0.55
 STRIPE = 6  # pixels: width of the stripes over preserved regions
@@ -36,8 +37,8 @@ LINES = 3  # of the legend, for one region
 
 
 def region_colour(number: int) -> tuple[int, int, int]:
-    """Colour of region ``number`` (1, 2, ...)."""
-    return PALETTE[(number - 1) % len(PALETTE)]
+    """Colour of region ``number`` (1, 2, ...): the first 16 have one each."""
+    return COLOURS[(number - 1) % len(COLOURS)]
 
 
 def font(size: int) -> Any:
@@ -48,21 +49,28 @@ def font(size: int) -> Any:
 
 
 def paint_regions(
-    frames: np.ndarray, masks: Sequence[np.ndarray], opacity: float = OPACITY, preserved: Collection[int] = ()
+    frames: np.ndarray,
+    masks: Sequence[np.ndarray],
+    opacity: float = OPACITY,
+    preserved: Collection[int] = (),
+    size: int = 0,
 ) -> np.ndarray:
     """Source frames in grey with every region in its colour, outlined and numbered.
 
     frames: uint8 [F, H, W, 3]; masks: per region float or bool [F, H, W], > 0.5 = inside; later ones on top.
-    preserved: numbers of the regions that are kept as they are; striped instead of filled.
+    preserved: numbers of the regions that are kept as they are; striped instead of filled. size: of the numbers in
+    pixels; 0 = what suits the frames' height.
     """
     painted = [
-        _paint(frame, [np.asarray(mask[index] > 0.5) for mask in masks], opacity, preserved)
+        _paint(frame, [np.asarray(mask[index] > 0.5) for mask in masks], opacity, preserved, size)
         for index, frame in enumerate(frames)
     ]
     return np.stack(painted)
 
 
-def _paint(frame: np.ndarray, masks: Sequence[np.ndarray], opacity: float, preserved: Collection[int]) -> np.ndarray:
+def _paint(
+    frame: np.ndarray, masks: Sequence[np.ndarray], opacity: float, preserved: Collection[int], size: int = 0
+) -> np.ndarray:
     """One frame of `paint_regions`; masks: bool [H, W]."""
     import cv2
 
@@ -81,12 +89,12 @@ def _paint(frame: np.ndarray, masks: Sequence[np.ndarray], opacity: float, prese
     for number in range(len(masks), 0, -1):
         inside = masks[number - 1]
         visible = inside & ~covered
-        _number(painted, visible if visible.any() else inside, number)
+        _number(painted, visible if visible.any() else inside, number, size or painted.shape[0] // 12)
         covered |= inside
     return painted
 
 
-def _number(picture: np.ndarray, inside: np.ndarray, number: int) -> None:
+def _number(picture: np.ndarray, inside: np.ndarray, number: int, size: int) -> None:
     """Write the region's number at its most inner point, black with a white rim: legible on any colour."""
     import cv2
     from PIL import Image, ImageDraw
@@ -96,7 +104,6 @@ def _number(picture: np.ndarray, inside: np.ndarray, number: int) -> None:
     depth = cv2.distanceTransform(np.pad(inside.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
     y, x = np.unravel_index(int(depth.argmax()), depth.shape)
     image = Image.fromarray(picture)
-    size = max(14, picture.shape[0] // 12)
     ImageDraw.Draw(image).text((x, y), str(number), INK, font(size), anchor="mm", stroke_width=2, stroke_fill=PAPER)
     picture[:] = np.asarray(image)
 
@@ -134,7 +141,7 @@ def region_preview(frames: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
     ]
     preserved = {number for number, region in enumerate(regions, 1) if region.preserve}
     lines = [line + _notes(region, mask) for line, region, mask in zip(legend_of(regions), regions, masks)]
-    strip = _legend(lines, preserved, size[1])
+    strip = legend_strip(lines, size[1], striped=preserved)
     pictures = []
     for index, frame in enumerate(frames):  # one by one: long clips of large frames would not fit the memory at once
         large = cv2.resize(frame, size[::-1], interpolation=cv2.INTER_CUBIC)
@@ -155,23 +162,37 @@ def _notes(region: Region, mask: torch.Tensor) -> str:
     return strength + empty
 
 
-def _legend(lines: Sequence[str], striped: Collection[int], width: int) -> np.ndarray:
-    """The lines beside their colours, wrapped to the width: uint8 [H, width, 3]."""
+def legend_strip(
+    lines: Sequence[str],
+    width: int,
+    *,
+    striped: Collection[int] = (),
+    hollow: Collection[int] = (),
+    size: int = 0,
+    first: int = 1,
+) -> np.ndarray:
+    """The lines beside their regions' colours, wrapped to the width: uint8 [H, width, 3].
+
+    striped, hollow: numbers of the regions whose colour is striped, or left away (an outline instead). size: of the
+    text in pixels; 0 = what suits the width. first: number of the first line's region.
+    """
     from PIL import Image, ImageDraw
 
-    text = font(width // 32)
+    text = font(size or width // 32)
     step, side = round(text.size * 1.4), text.size
     room = max(side, width - side - 3 * GAP)  # beside the colours of a very narrow frame there is none: cut off there
-    wrapped = [_wrap(line, text, room) for line in lines]
+    wrapped = [wrap(line, text, room) for line in lines]
     height = step * sum(len(rows) for rows in wrapped) + GAP * (len(wrapped) + 1)
     picture = np.asarray(Image.new("RGB", (width, height), PAPER)).copy()
     y = GAP
-    for number, rows in enumerate(wrapped, 1):
+    for number, rows in enumerate(wrapped, first):
         patch = picture[y : y + side, GAP : GAP + side]
-        patch[:] = region_colour(number)
+        patch[:] = (128, 128, 128) if number in hollow else region_colour(number)
         if number in striped:
             diagonal = (np.arange(side)[:, None] + np.arange(side)[None]) // (STRIPE // 2) % 2 == 1
             patch[diagonal[:, : patch.shape[1]]] = PAPER
+        if number in hollow:
+            patch[2:-2, 2:-2] = PAPER
         image = Image.fromarray(picture)
         for row in rows:
             ImageDraw.Draw(image).text((2 * GAP + side, y + side // 2), row, INK, text, anchor="lm")
@@ -181,8 +202,11 @@ def _legend(lines: Sequence[str], striped: Collection[int], width: int) -> np.nd
     return picture
 
 
-def _wrap(line: str, text: Any, width: int) -> list[str]:
-    """The line cut between words (inside one only where it is wider than the line), at most LINES rows."""
+def wrap(line: str, text: Any, width: int, most: int = LINES) -> list[str]:
+    """The line cut between words (inside one only where it is wider than the line), at most ``most`` rows.
+
+    text: a font, from `font`. width: in pixels.
+    """
     rows, row = [], ""
     for word in line.split(" "):
         while True:
@@ -198,8 +222,8 @@ def _wrap(line: str, text: Any, width: int) -> list[str]:
             rows.append(word[:fits])
             word = word[fits:]
     rows.append(row)
-    if len(rows) > LINES:
-        rows = rows[:LINES]
+    if len(rows) > most:
+        rows = rows[:most]
         while rows[-1] and text.getlength(rows[-1] + " ...") > width:
             rows[-1] = rows[-1][:-1]
         rows[-1] += " ..."

@@ -153,11 +153,11 @@ def test_long_prompts_are_wrapped_and_end_within_the_picture(frames, prompt):
 def test_words_survive_wrapping():
     text = painting.font(14)
     line = "1  a photo of a red cup on a wooden table"
-    rows = painting._wrap(line, text, 150)
+    rows = painting.wrap(line, text, 150)
     assert " ".join(rows) == line
     assert len(rows) > 1
     assert all(text.getlength(row) <= 150 for row in rows)
-    assert "".join(painting._wrap("z" * 40, text, 150)) == "z" * 40
+    assert "".join(painting.wrap("z" * 40, text, 150)) == "z" * 40
 
 
 def test_wrong_frame_counts_are_refused_with_both_numbers(frames):
