@@ -1,4 +1,4 @@
-"""The ``videograin`` command: demo, edit, invert.
+"""The ``videograin`` command: demo, edit, invert, layout.
 
 Exit status: 0 done; 2 a mistake in the input (one clear message); 130 stopped with Ctrl-C, with nothing half-written.
 torch and diffusers are imported only once a command needs them.
@@ -60,6 +60,14 @@ def build_parser() -> argparse.ArgumentParser:
     invert.add_argument(
         "--output", metavar="FILE", help="the .safetensors file, instead of the edit file's `inversion.save`"
     )
+
+    layout = commands.add_parser(
+        "layout",
+        parents=[common],
+        help="find the things of an edit file's video without any mask: names, masks for edits, pictures to look at",
+    )
+    layout.add_argument("file", metavar="EDIT.yaml", help="the edit file (prompt and regions are not needed)")
+    layout.add_argument("--output", metavar="DIR", help="folder for the results, instead of the file's `output`")
     return parser
 
 
@@ -72,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.ERROR if args.quiet else logging.WARNING, format="note: %(message)s")
     try:
-        return {"demo": _demo, "edit": _edit, "invert": _invert}[args.command](args)
+        return {"demo": _demo, "edit": _edit, "invert": _invert, "layout": _layout}[args.command](args)
     except KeyboardInterrupt:
         print("videograin: stopped; no half-written file was left", file=sys.stderr)
         return 130
@@ -99,7 +107,7 @@ def _edit(args: argparse.Namespace) -> int:
     from .progress import Progress
 
     finished = run_edit(spec, progress=Progress(quiet=args.quiet))
-    _show(finished.report["figures"], finished.files.values())
+    _show(finished.report["figures"], finished.files.values(), finished.text)
     return 0
 
 
@@ -115,11 +123,25 @@ def _invert(args: argparse.Namespace) -> int:
     return 0
 
 
-def _show(figures: dict, files) -> None:
+def _layout(args: argparse.Namespace) -> int:
+    from .editfile import load_edit
+
+    spec = load_edit(args.file, purpose="layout", output=args.output)
+    from .job import run_layout
+    from .progress import Progress
+
+    finished = run_layout(spec, progress=Progress(quiet=args.quiet))
+    _show(finished.report["figures"], finished.files.values(), finished.text)
+    return 0
+
+
+def _show(figures: dict, files, text: str = "") -> None:
     for name, value in figures.items():
         values = value if isinstance(value, list) else [value]
         shown = ", ".join(f"{one:.3f}" if isinstance(one, float) else str(one) for one in values)
         print(f"{name:<28} {shown}")
+    if text:
+        print(text)
     for file in files:
         print(file)
 

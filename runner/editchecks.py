@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .files import RESULTS
+from .files import ATTENTION, LAYOUT, RESULTS
 from .geometry import Geometry, GeometryError
-from .masks import Boxes, LabelVideo, MaskError, MaskFolder, MaskFrames, MaskVideo
+from .masks import Boxes, FoundMask, LabelVideo, MaskError, MaskFolder, MaskFrames, MaskVideo
 from .prompts import append_phrases, unplaced
 from .video import VideoError, VideoInfo, available, probe, too_few
 from .yamlnodes import Problems
@@ -22,9 +22,13 @@ def check_edit(spec: EditSpec, problems: Problems, *, purpose: str = "edit", reg
     info = _video(spec, problems)
     _model(spec, problems)
     _inversion(spec, problems, purpose)
-    if purpose == "edit":
+    if purpose != "invert":
         _output(spec, problems)
-        _overwrites(spec, problems)
+        _overwrites(spec, problems, purpose)
+    if spec.layout is not None and spec.load is None:  # a loaded inversion has its own prompt
+        _words(spec, problems, "layout.names", spec.layout.names, "source_prompt", spec.source_prompt)
+    if spec.attention_maps is not None:
+        _words(spec, problems, "attention_maps.words", spec.attention_maps.words, "prompt", _whole_prompt(spec))
     if regions:
         if spec.prompt:
             _phrases(spec, problems)
@@ -37,8 +41,10 @@ def check_edit(spec: EditSpec, problems: Problems, *, purpose: str = "edit", reg
     frames = None if info is None else _frames(spec, info)
     if frames is not None:
         for number, region in enumerate(spec.regions, 1):
-            if region.masks is not None:  # None: noted already
+            if region.masks is not None and not isinstance(region.masks, FoundMask):  # None: noted already
                 _masks(region, number, frames, info, problems)
+        if spec.attention_maps is not None and spec.attention_maps.pixel is not None:
+            _pixel(spec, frames, info, problems)
     if spec.controlnet is not None:
         _control(spec, frames, problems)
 
@@ -89,13 +95,14 @@ def _model(spec: EditSpec, problems: Problems) -> None:
 
 
 def _inversion(spec: EditSpec, problems: Problems, purpose: str) -> None:
-    if purpose == "edit" and spec.load is not None and not spec.load.is_file():
+    if purpose != "invert" and spec.load is not None and not spec.load.is_file():
+        keep = " (with a `layout:` section in the file, so that it keeps the features)" if purpose == "layout" else ""
         problems.add(
             spec.lines["inversion.load"],
             f"inversion.load: {spec.load} does not exist; expected a saved inversion; make it with "
-            f"`videograin invert {spec.path}`, or remove the key",
+            f"`videograin invert {spec.path}`{keep}, or remove the key",
         )
-    if purpose == "edit" and spec.load is not None and spec.save is not None:
+    if purpose != "invert" and spec.load is not None and spec.save is not None:
         problems.add(
             spec.lines["inversion.save"],
             "inversion.save is given beside inversion.load; expected one of them, since a loaded inversion is saved "
@@ -129,18 +136,31 @@ def _inputs(spec: EditSpec) -> list[tuple[str, Path]]:
     return inputs if spec.load is None else [*inputs, ("inversion.load", spec.load)]
 
 
-def _overwrites(spec: EditSpec, problems: Problems) -> None:
+def _results(spec: EditSpec, purpose: str) -> list[str]:
+    """The files that will be written to the output folder; those of the layout of an edit lie in a folder of theirs."""
+    if purpose == "layout":
+        return list(LAYOUT.values())
+    return [*RESULTS.values(), *(ATTENTION.values() if spec.attention_maps is not None else ())]
+
+
+def _overwrites(spec: EditSpec, problems: Problems, purpose: str) -> None:
     """Note every result that would replace an input, or would lie among a folder's masks and count as one."""
+    results, remade = _results(spec, purpose), None
+    if spec.output is not None and any(isinstance(region.masks, FoundMask) for region in spec.regions):
+        remade = spec.output / "layout"
+    picture = next(name for name in results if name.endswith(".png"))
     for name, path in _inputs(spec):
         if path == Path():  # missing key: noted already
             continue
         text = ""
         if spec.output is not None:
-            replaced = [file for file in RESULTS.values() if _same(spec.output / file, path)]
+            replaced = [file for file in results if _same(spec.output / file, path)]
             if replaced:
                 text = f"{spec.output / replaced[0]} would replace {name}; expected results that replace no input"
             elif path.is_dir() and _same(spec.output, path):
-                text = f"{spec.output} is {name}: {RESULTS['sheet']} would count as a mask; expected another"
+                text = f"{spec.output} is {name}: {picture} would count as a mask; expected another"
+            elif remade is not None and remade.resolve() in path.resolve().parents:
+                text = f"{name} lies in {remade}, and {remade} is written anew by this edit; expected another place"
         if text:
             problems.add(spec.lines.get("output", 1), f"output: {text}; choose another folder")
     if spec.save is not None and spec.model is not None and _same(spec.save, spec.model):
@@ -170,6 +190,43 @@ def _masks(region: RegionSpec, number: int, frames: MaskFrames, info: VideoInfo,
                 )
 
 
+def _pixel(spec: EditSpec, frames: MaskFrames, info: VideoInfo, problems: Problems) -> None:
+    """Note a pixel that the edit does not see."""
+    pixel, line = spec.attention_maps.pixel, spec.lines["attention_maps.pixel"]
+    if pixel.frame >= frames.count:
+        problems.add(
+            line,
+            f"attention_maps.pixel.frame: {pixel.frame} does not exist; expected a frame of the edit, 0 to "
+            f"{frames.count - 1}; correct it",
+        )
+    try:
+        x0, y0, x1, y1 = Geometry.plan((info.width, info.height), spec.size, spec.fit).box
+    except GeometryError:  # noted already
+        return
+    if not (x0 <= pixel.x < x1 and y0 <= pixel.y < y1):
+        cut = "" if (x0, y0, x1, y1) == (0, 0, info.width, info.height) else " (the rest is cut off to fit size)"
+        problems.add(
+            line,
+            f"attention_maps.pixel: x {pixel.x}, y {pixel.y} lies outside; expected a pixel of the source with x "
+            f"from {x0} to {x1 - 1} and y from {y0} to {y1 - 1}{cut}; correct it",
+        )
+
+
+def _words(
+    spec: EditSpec, problems: Problems, key: str, words: tuple[str, ...] | None, prompt_key: str, prompt: str
+) -> None:
+    """Note every one of ``words`` (under ``key``) that does not occur in the prompt."""
+    if not prompt:  # missing: noted already
+        return
+    for phrase in words or ():
+        if unplaced(prompt, [phrase]):
+            problems.add(
+                spec.lines[key],
+                f"{key}: {phrase!r} does not occur in the {prompt_key} {prompt!r}; expected words that stand in it "
+                f"(case and spaces do not matter); correct it, or write it into the {prompt_key}",
+            )
+
+
 def _control(spec: EditSpec, frames: MaskFrames | None, problems: Problems) -> None:
     control = spec.controlnet
     if control.model != Path() and not (control.model / "config.json").is_file():
@@ -188,9 +245,16 @@ def _control(spec: EditSpec, frames: MaskFrames | None, problems: Problems) -> N
         problems.add(control.line, f"controlnet.video: {error}")
 
 
+def _whole_prompt(spec: EditSpec) -> str:
+    """The prompt, with the phrases that the edit will append to it."""
+    if not spec.append_phrases:
+        return spec.prompt
+    return append_phrases(spec.prompt, [region.phrase for region in spec.regions])[0]
+
+
 def _phrases(spec: EditSpec, problems: Problems) -> None:
     phrases = [region.phrase for region in spec.regions]
-    prompt = append_phrases(spec.prompt, phrases)[0] if spec.append_phrases else spec.prompt
+    prompt = _whole_prompt(spec)
     option = "" if spec.append_phrases else ", or set append_phrases: true"
     for index, elsewhere in unplaced(prompt, phrases).items():
         region = spec.regions[index]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..editing import Trajectory, composite_support
+from ..inspection.round_trip import Verdict, judge
 from . import figures
 from .editfile import EditSpec
 from .pipeline import EditResult, Region, RoundTrip, noise_std
@@ -25,6 +26,27 @@ def inversion_figures(trajectory: Trajectory, trip: RoundTrip | None) -> dict[st
     return {
         "round_trip_psnr_db": float(saved) if saved else "not measured (inversion.check is false)",
         "noise_std": noise_std(trajectory),
+    }
+
+
+def verdict_of(trajectory: Trajectory, trip: RoundTrip | None) -> Verdict | None:
+    """How good the inversion is, as measured now or when it was saved; None where it was not measured."""
+    if trip is not None:
+        return judge(trip.psnr_per_frame, trip.noise_std)
+    saved = trajectory.extra.get("round_trip_psnr_per_frame", "").split()
+    return judge([float(value) for value in saved], noise_std(trajectory)) if saved else None
+
+
+def round_trip_facts(verdict: Verdict | None) -> dict[str, Any]:
+    """The round trip frame by frame for the report."""
+    if verdict is None:
+        return {"verdict": "not measured"}
+    return {
+        "verdict": "good" if verdict.ok else "poor",
+        "advice": verdict.advice,
+        "psnr_db_per_frame": [round(value, 2) for value in verdict.psnr],
+        "lowest_frame": verdict.worst,
+        "noise_std": round(verdict.std, 4),
     }
 
 

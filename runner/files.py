@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-# The files of an edit in its output folder.
+# The files of a job in its output folder; those of an edit's layout lie in the folder `layout` there.
 RESULTS = {"edit": "edit.mp4", "side_by_side": "side_by_side.mp4", "sheet": "sheet.png", "report": "report.json"}
+ATTENTION = {"attention": "attention.mp4", "attention_sheet": "attention.png", "shares": "shares.csv"}
+LAYOUT = {
+    "preview": "preview.mp4",
+    "preview_sheet": "preview.png",
+    "label_video": "labels.mp4",
+    "clusters": "clusters.png",
+    "pca": "pca.png",
+    "layout": "layout.json",
+    "regions": "regions.yaml",
+}
 
 
 @contextmanager

@@ -1,108 +1,159 @@
-"""An edit file carried out: files in, pipeline.py in the middle, files out.
-
-Everything that can be wrong with the files is found before the model is loaded, and everything that can be wrong with
-the model or the prompts before the inversion starts.
-"""
+"""An edit file carried out: files in, pipeline.py in the middle, files out."""
 
 from __future__ import annotations
 
 import logging
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from ..editing import Trajectory, TrajectoryError
+from ..editing import Trajectory
+from ..inspection.round_trip import Verdict
+from ..layout.value import ClipLayout, LayoutError
 from ..pictures import sheets
+from .attention import open_probe, write_maps
 from .editfile import EditSpec
-from .facts import chosen_settings, clip_facts, edit_figures, inversion_figures, model_facts
-from .files import RESULTS, save_png
-from .geometry import GeometryError
-from .masks import MaskError, MaskFrames, load_masks, matched_pictures, repeated
+from .facts import (
+    chosen_settings,
+    clip_facts,
+    edit_figures,
+    inversion_figures,
+    model_facts,
+    round_trip_facts,
+    verdict_of,
+)
+from .files import LAYOUT, RESULTS, save_png
+from .inputs import (
+    Inputs,
+    check_inversion,
+    check_prompts,
+    load_inversion,
+    needs_layout,
+    open_control,
+    open_model,
+    read_inputs,
+    read_source,
+)
+from .layout import check_masks, clip_layout, picked_mask, thing_facts, thing_lines, write_layout
 from .pipeline import (
     EditResult,
     Region,
     RoundTrip,
-    check_model,
-    check_schedule,
     decode_clip,
     edit_clip,
-    inversion_steps,
     invert_clip,
     measure_round_trip,
-    space_time_notes,
     with_round_trip,
 )
 from .preflight import at_line, check_start, check_target, memory_errors
 from .progress import Progress
-from .prompts import append_phrases
 from .report import build_report, write_report
-from .video import Clip, VideoError, read_clip, write_video
+from .video import Clip, write_video
 from .yamlnodes import EditFileError
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What the files held. prompt: the global one, with appended phrases; control: uint8 [F, H, W, 3] of the control
-    video or None; trajectory: the loaded one or None; notes: remarks for the report."""
-
-    clip: Clip
-    prompt: str
-    regions: tuple[Region, ...]
-    control: np.ndarray | None
-    trajectory: Trajectory | None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Finished:
     """A finished job. files: name -> path of everything written; report: what report.json holds; result: the edit
-    (None for an inversion alone)."""
+    (None for an inversion or a layout alone); layout: where one was found; text: tables for the console."""
 
     files: dict[str, Path]
     report: dict[str, Any]
     result: EditResult | None = None
+    layout: ClipLayout | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """An inversion, made or loaded. trip: the round trip, if it was measured now; verdict: how good it is, None where
+    nobody measured; notes: a remark where it is poor."""
+
+    trajectory: Trajectory
+    trip: RoundTrip | None
+    verdict: Verdict | None
+    notes: tuple[str, ...]
 
 
 @memory_errors()
 def run_edit(spec: EditSpec, *, progress: Progress | None = None, model: Any = None) -> Finished:
-    """Carry out an edit file; writes ``edit.mp4``, ``side_by_side.mp4``, ``sheet.png``, ``report.json`` to its output.
+    """Carry out an edit file; writes ``edit.mp4``, ``side_by_side.mp4``, ``sheet.png``, ``report.json`` to its output;
+    with ``attention_maps`` also ``attention.mp4``, ``attention.png``, ``shares.csv``; and where a region takes its
+    masks from the layout, all of that to the folder ``layout`` there.
 
     model: an already loaded DiffusersModel; None = the one the file names.
     """
     progress = progress or Progress(quiet=True)
     check_start(spec, device=model is None)
+    if needs_layout(spec):
+        check_masks(spec, spec.output / "layout")
     inputs = read_inputs(spec, progress)
+    frames = inputs.clip.frames
     model = model or open_model(spec, progress)
     check_prompts(spec, inputs, model)
     control = open_control(spec, inputs, model)
-    trajectory, trip = _trajectory(spec, inputs, model, progress)
+    probe = open_probe(spec, inputs, model)
+    inverted = _inverted(spec, inputs.clip, model, inputs.trajectory, progress)
+    layout, files, text = None, {}, ""
+    if needs_layout(spec):
+        done = _lay_out(spec, inputs.clip, model, inverted, spec.output / "layout", progress, command="edit")
+        layout, text = done.layout, done.text
+        files = {"layout": done.files["preview_sheet"].parent}
+    regions = _regions(spec, inputs.masks, layout)
     result = edit_clip(
         model,
-        inputs.clip.frames,
-        trajectory,
+        frames,
+        inverted.trajectory,
         inputs.prompt,
-        inputs.regions,
+        regions,
         negative=spec.negative_prompt,
         sampling=spec.sampling,
         attention=spec.attention,
         blend=spec.blend,
         composite=spec.composite,
         controlnet=control,
+        observer=probe,
         progress=progress,
     )
-    vae = trip.vae if trip else decode_clip(model, trajectory.clean, name="decode source", progress=progress)
+    trip = inverted.trip
+    vae = trip.vae if trip else decode_clip(model, inverted.trajectory.clean, name="decode source", progress=progress)
     measured = {
-        **inversion_figures(trajectory, trip),
-        **edit_figures(spec, inputs.clip.frames, vae, result, inputs.regions),
+        **inversion_figures(inverted.trajectory, trip),
+        **edit_figures(spec, frames, vae, result, regions),
     }
-    return _write(spec, inputs, model, trajectory, result, measured, progress)
+    notes = [*inputs.clip.notes, *inputs.notes, *inverted.notes, *(layout.notes if layout else ()), *result.notes]
+    shown, written = _write_edit(spec, inputs, regions, result, progress)
+    files = {**shown, **files}
+    more: dict[str, Any] = {} if layout is None else {"layout": thing_facts(layout)}
+    if probe is not None:
+        looked = write_maps(spec, inputs.clip, regions, probe, progress)
+        files, text = {**files, **looked.files}, "\n".join(part for part in (text, looked.text) if part)
+        notes += looked.notes
+        more["attention_shares"] = looked.facts()
+    report = build_report(
+        command=f"videograin edit {shlex.quote(str(spec.path))}",
+        settings=chosen_settings(spec),
+        seed=spec.sampling.seed,
+        prompt=inputs.prompt,
+        clip=clip_facts(inputs.clip),
+        model=model_facts(spec, model),
+        inversion=_inversion_facts(inverted),
+        outputs={name: path.name for name, path in files.items()},
+        audio_kept=written[0].audio,
+        notes=list(dict.fromkeys([*notes, *(note for video in written for note in video.notes)])),
+        **more,
+        figures=measured,
+        seconds=progress.timer.seconds,
+        device=model.device,
+    )
+    write_report(files["report"], report)
+    return Finished(files, report, result, layout, text)
 
 
 @memory_errors()
@@ -124,17 +175,19 @@ def run_invert(
     target = Path(target)
     check_start(spec, device=model is None, places=False)
     check_target(spec, target, None if output else "inversion.save" if spec.save else "inversion.load")
-    clip = _read_clip(spec, progress)
+    clip = read_source(spec, progress)
     model = model or open_model(spec, progress)
-    check_source(spec, model)
-    trajectory, trip = _invert(spec, clip, model, progress)
-    _save(trajectory, target, progress)
+    check_inversion(spec, model, None)
+    inverted = _invert(spec, clip, model, progress)
+    _save(inverted.trajectory, target, progress)
     report = build_report(
         command=f"videograin invert {shlex.quote(str(spec.path))}",
         settings=chosen_settings(spec),
         clip=clip_facts(clip),
         model=model_facts(spec, model),
-        figures=inversion_figures(trajectory, trip),
+        inversion=_inversion_facts(inverted),
+        notes=[*clip.notes, *inverted.notes],
+        figures=inversion_figures(inverted.trajectory, inverted.trip),
         seconds=progress.timer.seconds,
         device=model.device,
     )
@@ -143,135 +196,90 @@ def run_invert(
     return Finished({"inversion": target, "report": beside}, report)
 
 
-def read_inputs(spec: EditSpec, progress: Progress) -> Inputs:
-    """Frames, masks, control video and saved inversion; EditFileError (with the line) for what does not fit."""
-    clip = _read_clip(spec, progress)
-    frames = MaskFrames(spec.start, len(clip.frames), spec.stride, clip.source_frames)
+@memory_errors()
+def run_layout(spec: EditSpec, *, progress: Progress | None = None, model: Any = None) -> Finished:
+    """Find the things of an edit file's video without any mask, and write them to its output: masks as PNGs, pictures
+    to look at, ``layout.json`` and ``regions.yaml`` (README.md)."""
+    progress = progress or Progress(quiet=True)
+    check_start(spec, device=model is None)
+    check_masks(spec, spec.output)
+    clip = read_source(spec, progress)
+    loaded, notes = load_inversion(spec, clip, features=True)
+    model = model or open_model(spec, progress)
+    check_inversion(spec, model, loaded)
+    inverted = _inverted(spec, clip, model, loaded, progress)
+    return _lay_out(spec, clip, model, inverted, spec.output, progress, command="layout", notes=notes)
+
+
+def _lay_out(
+    spec: EditSpec,
+    clip: Clip,
+    model: Any,
+    inverted: Inverted,
+    folder: Path,
+    progress: Progress,
+    *,
+    command: str,
+    notes: Sequence[str] = (),
+) -> Finished:
+    """Find the layout and write all of it to ``folder``."""
+    with progress.stage("find layout"), at_line(spec, "layout", "source_prompt"):
+        layout = clip_layout(model, clip.frames, inverted.trajectory, spec.layout)
+    for note in layout.notes:
+        log.warning(note)
+    files, masks = write_layout(
+        folder, layout, clip.frames, clip.fps, inverted.trajectory, spec.layout, edit_file=spec.path, progress=progress
+    )
+    report = build_report(
+        command=f"videograin {command} {shlex.quote(str(spec.path))}",
+        settings=chosen_settings(spec),
+        clip=clip_facts(clip),
+        model=model_facts(spec, model),
+        inversion=_inversion_facts(inverted),
+        notes=[*clip.notes, *notes, *inverted.notes, *layout.notes],
+        clusters=layout.k,
+        grid=layout.grid,
+        things=thing_facts(layout),
+        masks=masks,
+        figures=inversion_figures(inverted.trajectory, inverted.trip),
+        seconds=progress.timer.seconds,
+        device=model.device,
+    )
+    write_report(files["layout"], report)
+    return Finished(files, report, layout=layout, text=thing_lines(layout))
+
+
+def _regions(spec: EditSpec, masks: Sequence[Tensor | None], layout: ClipLayout | None) -> list[Region]:
+    """The regions with their masks; EditFileError for things that the layout does not have."""
     regions, wrong = [], []
-    with progress.stage("read masks", len(spec.regions)) as tick:
-        for number, region in enumerate(spec.regions, 1):
-            try:
-                mask = load_masks(region.masks, clip.geometry, frames)
-                regions.append(Region(region.phrase, mask, region.preserve, region.strength))
-            except (MaskError, GeometryError, VideoError) as error:
-                wrong.append((region.masks_line, f"regions[{number}].masks: {error}"))
-            tick()
-    control = None
-    if spec.controlnet is not None:
+    for number, (region, mask) in enumerate(zip(spec.regions, masks), 1):
         try:
-            found = matched_pictures(spec.controlnet.video, frames)
-            control = repeated([clip.geometry.frame(picture, "the control video") for picture in found], frames)
-        except (MaskError, GeometryError, VideoError) as error:
-            wrong.append((spec.controlnet.line, f"controlnet.video: {error}"))
-    trajectory, notes = None, ()
-    if spec.load is not None:
-        try:
-            trajectory, notes = _load(spec, clip)
-        except TrajectoryError as error:
-            wrong.append((spec.lines["inversion.load"], f"inversion.load: {error}"))
+            if mask is None:
+                mask = picked_mask(layout, region.masks.layout, spec.layout.grow)
+            regions.append(Region(region.phrase, mask, region.preserve, region.strength))
+        except LayoutError as error:
+            seen = spec.output / "layout" / LAYOUT["preview_sheet"]
+            text = f"{str(error).removeprefix('pick: ')} They are shown in {seen}."
+            wrong.append((region.masks_line, f"regions[{number}].masks.layout: {text}"))
     if wrong:
         raise EditFileError(spec.path, wrong)
-    prompt, added = spec.prompt, ()
-    if spec.append_phrases:
-        prompt, added = append_phrases(spec.prompt, [region.phrase for region in regions])
-    if added:
-        phrases = ", ".join(map(repr, added))
-        notes = (*notes, f"append_phrases: {phrases} had no place in the prompt and was appended: {prompt!r}")
-        log.warning(notes[-1])
-    return Inputs(clip, prompt, tuple(regions), control, trajectory, notes)
+    return regions
 
 
-def open_model(spec: EditSpec, progress: Progress) -> Any:
-    """Load the model the file names, on its device."""
-    from ..hosts.diffusers import load_model
-
-    device = spec.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    with progress.stage("load model"):
-        return load_model(spec.model, device=device, dtype=getattr(torch, spec.dtype), config=spec.model_config)
-
-
-def check_source(spec: EditSpec, model: Any) -> Tensor:
-    """EditFileError for a source prompt or a number of steps the model cannot use; returns the inversion's sigmas."""
-    with at_line(spec, "source_prompt"):
-        model.encode_prompt(spec.source_prompt)
-    with at_line(spec, "steps" if spec.inversion.steps is None else "inversion.steps"):
-        return model.sigmas(inversion_steps(spec.inversion, spec.sampling.steps))
-
-
-def check_prompts(spec: EditSpec, inputs: Inputs, model: Any) -> None:
-    """EditFileError for what the prompts, the steps or the loaded inversion would raise after a long run."""
-    with at_line(spec, "negative_prompt"):
-        model.encode_prompt(spec.negative_prompt)
-    with at_line(spec, "prompt"):
-        model.encode_regions(inputs.prompt, [r.phrase for r in inputs.regions], splice=spec.attention.splice)
-    with at_line(spec, "steps"):
-        model.sigmas(spec.sampling.steps)
-    if inputs.trajectory is None:
-        inverted = check_source(spec, model)
-    else:
-        with at_line(spec, "inversion.load"):
-            check_model(model, inputs.trajectory)
-        inverted = inputs.trajectory.sigmas
-    with at_line(spec, "steps", "inversion.steps", "inversion.load"):
-        check_schedule(model, spec.sampling.steps, inverted)
-
-
-def open_control(spec: EditSpec, inputs: Inputs, model: Any) -> Any:
-    """The ControlNet with its control video, checked against the frames; None without one."""
-    if spec.controlnet is None:
-        return None
-    options = {"scale": spec.controlnet.scale, "start": spec.controlnet.start, "end": spec.controlnet.end}
-    with at_line(spec, "controlnet", line=spec.controlnet.line, errors=(ValueError, OSError)):
-        control = model.load_control(spec.controlnet.model, inputs.control, **options)
-        control.check(len(inputs.clip.frames), inputs.clip.frames.shape[1:3])
-    return control
-
-
-def _read_clip(spec: EditSpec, progress: Progress) -> Clip:
-    with progress.stage("read video"):
-        try:
-            return read_clip(spec.video, spec.start, spec.count, spec.stride, spec.size, spec.fit)
-        except (VideoError, GeometryError) as error:
-            raise EditFileError(spec.path, [(spec.lines["video"], f"video: {error}")]) from None
-
-
-def _load(spec: EditSpec, clip: Clip) -> tuple[Trajectory, tuple[str, ...]]:
-    """The saved inversion, if it is one of these frames with this attention (the model is compared later)."""
-    trajectory = Trajectory.load(spec.load)
-    height, width = clip.frames.shape[1:3]
-    trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // 8, width // 8))
-    wanted = space_time_notes(spec.attention)
-    made = {key: trajectory.extra.get(key, "") for key in ("attention", "anchors")}
-    made = {key: value for key, value in made.items() if value}
-    if made and made != wanted:
-        raise TrajectoryError(
-            f"this inversion was made with {_phrase(made)}, the edit uses {_phrase(wanted)}; expected the same "
-            "space-time attention in both; invert again, or set attention.mode (and anchors) to match"
-        )
-    notes = ()
-    if spec.source_prompt and spec.source_prompt != trajectory.prompt:
-        notes = (f"source_prompt is not used: the inversion was made with {trajectory.prompt!r}",)
-    return trajectory, notes
-
-
-def _phrase(facts: dict[str, str]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in facts.items())
-
-
-def _trajectory(
-    spec: EditSpec, inputs: Inputs, model: Any, progress: Progress
-) -> tuple[Trajectory, RoundTrip | None]:
-    if inputs.trajectory is not None:
-        return inputs.trajectory, None
-    trajectory, trip = _invert(spec, inputs.clip, model, progress)
+def _inverted(
+    spec: EditSpec, clip: Clip, model: Any, loaded: Trajectory | None, progress: Progress
+) -> Inverted:
+    """The loaded inversion, or a new one, saved where the file says so."""
+    if loaded is not None:
+        return _judged(loaded, None)
+    inverted = _invert(spec, clip, model, progress)
     if spec.save is not None:
-        _save(trajectory, spec.save, progress)
-    return trajectory, trip
+        _save(inverted.trajectory, spec.save, progress)
+    return inverted
 
 
-def _invert(spec: EditSpec, clip: Clip, model: Any, progress: Progress) -> tuple[Trajectory, RoundTrip | None]:
+def _invert(spec: EditSpec, clip: Clip, model: Any, progress: Progress) -> Inverted:
+    layout = spec.layout
     trajectory = invert_clip(
         model,
         clip.frames,
@@ -279,12 +287,31 @@ def _invert(spec: EditSpec, clip: Clip, model: Any, progress: Progress) -> tuple
         steps=spec.sampling.steps,
         inversion=spec.inversion,
         attention=spec.attention,
+        **({} if layout is None else {"features": layout.level, "feature_range": (layout.start, layout.end)}),
         progress=progress,
     )
     if not spec.inversion.check:
-        return trajectory, None
+        return _judged(trajectory, None)
     trip = measure_round_trip(model, trajectory, attention=spec.attention, progress=progress)
-    return with_round_trip(trajectory, trip), trip
+    return _judged(with_round_trip(trajectory, trip), trip)
+
+
+def _judged(trajectory: Trajectory, trip: RoundTrip | None) -> Inverted:
+    verdict, notes = verdict_of(trajectory, trip), ()
+    if verdict is not None and not verdict.ok:
+        notes = (" ".join(verdict.text.split()),)
+        log.warning(notes[0])
+    return Inverted(trajectory, trip, verdict, notes)
+
+
+def _inversion_facts(inverted: Inverted) -> dict[str, Any]:
+    trajectory = inverted.trajectory
+    return {
+        "prompt": trajectory.prompt,
+        "method": trajectory.method,
+        "steps": trajectory.steps,
+        "round_trip": round_trip_facts(inverted.verdict),
+    }
 
 
 def _save(trajectory: Trajectory, path: Path, progress: Progress) -> None:
@@ -293,44 +320,19 @@ def _save(trajectory: Trajectory, path: Path, progress: Progress) -> None:
         trajectory.save(path)
 
 
-def _write(
-    spec: EditSpec,
-    inputs: Inputs,
-    model: Any,
-    trajectory: Trajectory,
-    result: EditResult,
-    measured: dict[str, Any],
-    progress: Progress,
-) -> Finished:
-    clip, out = inputs.clip, spec.output
-    files = {name: out / file for name, file in RESULTS.items()}
+def _write_edit(
+    spec: EditSpec, inputs: Inputs, regions: Sequence[Region], result: EditResult, progress: Progress
+) -> tuple[dict[str, Path], tuple[Any, Any]]:
+    """Videos and contact sheet; returns all result files by name and the two written videos."""
+    clip, files = inputs.clip, {name: spec.output / file for name, file in RESULTS.items()}
     with progress.stage("write", 3) as tick:
         written = write_video(files["edit"], result.frames, clip.fps, audio_from=clip)
         tick()
         pair = sheets.side_by_side(clip.frames, result.frames)
         beside = write_video(files["side_by_side"], pair, clip.fps, audio_from=clip)
         tick()
-        masks = [region.mask.numpy() for region in inputs.regions]
-        painted = sheets.paint_regions(clip.frames, masks)
+        painted = sheets.paint_regions(clip.frames, [region.mask.numpy() for region in regions])
         rows = [("source", clip.frames), ("regions", painted), ("edit", result.frames)]
-        legend = sheets.legend_of(inputs.regions)
-        save_png(files["sheet"], sheets.contact_sheet(rows, legend, title=inputs.prompt))
+        save_png(files["sheet"], sheets.contact_sheet(rows, sheets.legend_of(regions), title=inputs.prompt))
         tick()
-    notes = (*clip.notes, *inputs.notes, *result.notes, *written.notes, *beside.notes)
-    report = build_report(
-        command=f"videograin edit {shlex.quote(str(spec.path))}",
-        settings=chosen_settings(spec),
-        seed=spec.sampling.seed,
-        prompt=inputs.prompt,
-        clip=clip_facts(clip),
-        model=model_facts(spec, model),
-        inversion={"prompt": trajectory.prompt, "method": trajectory.method, "steps": trajectory.steps},
-        outputs={name: path.name for name, path in files.items()},
-        audio_kept=written.audio,
-        notes=list(dict.fromkeys(notes)),
-        figures=measured,
-        seconds=progress.timer.seconds,
-        device=model.device,
-    )
-    write_report(files["report"], report)
-    return Finished(files, report, result)
+    return files, (written, beside)

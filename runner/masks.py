@@ -1,4 +1,4 @@
-"""Region masks from files: PNG folders, mask videos, label videos or images, boxes.
+"""Region masks from files: PNG folders, mask videos, label videos or images, boxes; or, by name, from the layout.
 
 Every source gives a ``MaskSource`` that can say how many masks it has before any of them is decoded, so that a wrong
 count is found before a model is loaded. Two rules decide which mask belongs to which frame, and nothing else is
@@ -177,7 +177,15 @@ class Boxes:
         return _per_frame(chosen, lambda index: _box(self.boxes[index], geometry))
 
 
-MaskSource = MaskFolder | MaskVideo | LabelVideo | Boxes
+@dataclass(frozen=True)
+class FoundMask:
+    """A thing of the layout that the edit itself finds (layout.py), by its name or number. There is nothing to count or
+    to load before."""
+
+    layout: str
+
+
+MaskSource = MaskFolder | MaskVideo | LabelVideo | Boxes | FoundMask
 
 
 def load_masks(source: MaskSource, geometry: Geometry, frames: MaskFrames) -> Tensor:

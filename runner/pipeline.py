@@ -34,6 +34,7 @@ from ..editing import (
 from ..editing import blend as blended
 from ..editing import composite as composited
 from ..editing import space_time_notes as trajectory_notes
+from ..layout.features import FeatureCollector
 from .figures import psnr
 from .regions import build_modulation, modulated_steps, region_notes
 from .settings import Attention, Blend, Composite, Inversion, Sampling
@@ -99,6 +100,11 @@ class RoundTrip:
     vae: np.ndarray
     psnr: float
     noise_std: float
+
+    @property
+    def psnr_per_frame(self) -> tuple[float, ...]:
+        """dB of every frame by itself, inf when equal."""
+        return tuple(psnr(back[None], vae[None]) for back, vae in zip(self.frames, self.vae))
 
 
 @contextmanager
@@ -179,21 +185,29 @@ def invert_clip(
     inversion: Inversion | None = None,
     attention: Attention | None = None,
     latents: Tensor | None = None,
+    features: str | None = None,
+    feature_range: tuple[float, float] = (0.0, 1.0),
     progress: Progress | None = None,
 ) -> Trajectory:
     """Invert a clip: unguided, unmodulated, with the same space-time attention as the edit (method.md 8).
 
     frames: uint8 [F, H, W, 3]; latents: their encoding, if it is at hand; steps: used where ``inversion.steps`` is
-    None. Returns the whole trajectory, on the CPU, which remembers what it belongs to.
+    None. features: also collect what a layout is made from, at "half" or "full" of the latent's side (method.md 9);
+    feature_range: from where to where of the noise range, 0 = pure noise, 1 = clean (FeatureCollector).
+    Returns the whole trajectory, on the CPU, which remembers what it belongs to. FeaturesError for features that cannot
+    be had.
     """
     inversion, attention = inversion or Inversion(), attention or Attention()
     if latents is None:
         latents = encode_clip(model, frames, progress=progress)
     sigmas = model.sigmas(inversion_steps(inversion, steps))
     prompt = model.encode_prompt(source_prompt)
-    denoiser = model.denoiser(prompt, frames=len(latents), spacetime=attention.mode, anchors=attention.anchors)
+    collector = None if features is None else FeatureCollector(len(latents), features, *feature_range)
+    denoiser = model.denoiser(
+        prompt, frames=len(latents), spacetime=attention.mode, anchors=attention.anchors, observer=collector
+    )
     with _stage(progress, "invert", len(sigmas) - 1) as tick, denoiser as denoise:
-        return invert(
+        trajectory = invert(
             denoise,
             latents,
             sigmas,
@@ -211,6 +225,7 @@ def invert_clip(
                 "latent_scale": f"{model.vae.net.config['scaling_factor']:.6g}",
             },
         )
+    return trajectory if collector is None else replace(trajectory, features=collector.result())
 
 
 def space_time_notes(attention: Attention) -> dict[str, str]:
@@ -240,7 +255,7 @@ def check_model(model: Any, trajectory: Trajectory) -> None:
 
 def noise_std(trajectory: Trajectory) -> float:
     """Standard deviation of z_T = x_T / sqrt(1 + sigma^2): near 1 when the inversion ended in proper noise."""
-    return float(trajectory.noise.std() / (1 + float(trajectory.sigmas[0]) ** 2) ** 0.5)
+    return trajectory.noise_std
 
 
 @torch.no_grad()
@@ -264,7 +279,11 @@ def measure_round_trip(
 
 def with_round_trip(trajectory: Trajectory, trip: RoundTrip) -> Trajectory:
     """The trajectory with the figures of ``trip`` noted in it, so that a saved one still says how good it is."""
-    notes = {"round_trip_psnr": f"{trip.psnr:.2f}", "noise_std": f"{trip.noise_std:.4f}"}
+    notes = {
+        "round_trip_psnr": f"{trip.psnr:.2f}",
+        "round_trip_psnr_per_frame": " ".join(f"{value:.2f}" for value in trip.psnr_per_frame),
+        "noise_std": f"{trip.noise_std:.4f}",
+    }
     return replace(trajectory, extra={**trajectory.extra, **notes})
 
 
@@ -300,13 +319,14 @@ def edit_clip(
     blend: Blend | None = None,
     composite: Composite | None = None,
     controlnet: Any = None,
+    observer: Any = None,
     progress: Progress | None = None,
 ) -> EditResult:
     """One denoising pass from the inverted latent that edits every region to its own phrase.
 
     frames: the source, uint8 [F, H, W, 3]; trajectory: from ``invert_clip`` on the same frames and model (checked).
-    Without regions this is the global prompt alone: nothing is modulated, blended or composited. controlnet: what
-    ``model.denoiser`` takes. Raises PipelineError, TrajectoryError or PhraseNotFound before the first network call.
+    Without regions this is the global prompt alone: nothing is modulated, blended or composited. controlnet, observer:
+    what ``model.denoiser`` takes. Raises PipelineError, TrajectoryError or PhraseNotFound before any network call.
     """
     sampling, attention = sampling or Sampling(), attention or Attention()
     blend, composite = blend or Blend(), composite or Composite()
@@ -349,6 +369,7 @@ def edit_clip(
         anchors=attention.anchors,
         modulation=modulation,
         controlnet=controlnet,
+        observer=observer,
     )
     with _stage(progress, "edit", len(sigmas) - 1) as tick, denoiser as denoise:
         latents = sampler(denoise, noise, sigmas, callback=tick)

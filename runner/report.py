@@ -11,7 +11,7 @@ from typing import Any
 
 from .files import write_json
 
-PACKAGES = ("torch", "diffusers", "transformers", "numpy", "av")
+PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scikit-learn", "av")
 
 
 def versions() -> dict[str, str]:

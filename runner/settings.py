@@ -71,6 +71,16 @@ def maybe(rule: Rule) -> Rule:
     return lambda value: None if value is None else rule(value)
 
 
+def phrases(value: Any) -> tuple[str, ...] | None:
+    """Rule: None (= left out) or a list of texts that are not empty; one text counts as a list of it."""
+    if value is None:
+        return None
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)) or not items or not all(isinstance(i, str) and i.strip() for i in items):
+        raise SettingError(f"{show(value)} is not allowed; expected a list of phrases; write e.g. [a man, sky]")
+    return tuple(item.strip() for item in items)
+
+
 def setting(default: Any, rule: Rule) -> Any:
     """A dataclass field with a default and the rule that its values obey."""
     return field(default=default, metadata={"rule": rule})
@@ -169,6 +179,79 @@ class Composite(Settings):
     enabled: bool = setting(True, flag)
     dilate: int = setting(8, number(0, 512, whole=True, example=8))
     feather: int = setting(8, number(0, 512, whole=True, example=8))
+
+
+def _clusters(value: Any) -> int:
+    if value == 1 and not isinstance(value, bool):
+        raise SettingError("1 is not allowed; expected 0 (chosen for you) or 2 to 64; write e.g. 3")
+    return number(0, 64, whole=True, example=3)(value)
+
+
+@dataclass(frozen=True)
+class LayoutSettings(Settings):
+    """How regions are found without masks, from the attention seen during the inversion (method.md 9).
+
+    level: ``half`` the latent's side or ``full``; start, end: the part of the noise range that is averaged (0 = pure
+    noise, 1 = clean); clusters: k of K-means, 0 = chosen between 2 and ``max_clusters`` by
+    silhouette; scope, seed: of K-means; max_things: at most so many instances; min_area: of a thing, as a share of the
+    picture; gap: for how many frames a thing may be hidden; smooth: borders guided by the frames; names: phrases of the
+    source prompt that things are named by, None = its nouns; grow: pixels that masks reach further (negative: less
+    far); videos: also one mp4 a mask.
+    """
+
+    level: str = setting("half", choice("half", "full"))
+    start: float = setting(0.0, number(0, 1))
+    end: float = setting(1.0, number(0, 1, example=1))
+    clusters: int = setting(0, _clusters)
+    max_clusters: int = setting(8, number(2, 64, whole=True, example=8))
+    scope: str = setting("joint", choice("joint", "per_frame"))
+    seed: int = setting(0, number(0, 2**32 - 1, whole=True, example=0))
+    max_things: int = setting(8, number(1, 64, whole=True, example=8))
+    min_area: float = setting(0.01, number(0, 1, example=0.01))
+    gap: int = setting(2, number(0, 1000, whole=True, example=2))
+    smooth: bool = setting(True, flag)
+    names: tuple[str, ...] | None = setting(None, phrases)
+    grow: int = setting(0, number(-512, 512, whole=True, example=8))
+    videos: bool = setting(False, flag)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self)
+
+
+@dataclass(frozen=True)
+class Pixel(Settings):
+    """A pixel of the source video (x to the right, y down, both from 0) in a frame of the edit (counted from 0)."""
+
+    frame: int = setting(0, number(0, whole=True, example=0))
+    x: int = setting(0, number(0, whole=True, example=64))
+    y: int = setting(0, number(0, whole=True, example=64))
+
+
+def _pixel(value: Any) -> Pixel | None:
+    if value is not None and not isinstance(value, Pixel):
+        raise SettingError(f"{show(value)} is not allowed; expected a Pixel or None; write Pixel(frame=0, x=64, y=64)")
+    return value
+
+
+@dataclass(frozen=True)
+class MapSettings(Settings):
+    """Which attention of an edit is shown, as pictures and as shares.
+
+    words: phrases of the prompt, None = the regions' phrases; pixel: whose self-attention over all frames is shown,
+    None = no pixel's; level: of ``half`` or ``full`` the latent's side, or ``all`` layers; start, end: the part of the
+    edit's steps that is averaged.
+    """
+
+    words: tuple[str, ...] | None = setting(None, phrases)
+    pixel: Pixel | None = field(default=None, metadata={"rule": _pixel})
+    level: str = setting("half", choice("half", "full", "all"))
+    start: float = setting(0.0, number(0, 1))
+    end: float = setting(0.3, number(0, 1, example=0.3))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self)
 
 
 def check_range(section: Any) -> None:

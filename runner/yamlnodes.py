@@ -86,6 +86,12 @@ class Section:
         """Line of the first of ``keys`` that is there, else of the section."""
         return next((self.lines[key] for key in keys if key in self.lines), self.line)
 
+    def lines_of(self, key: str) -> dict[str, int]:
+        """Lines of the keys of the group under ``key``, as ``key.inner``; none where there is no group."""
+        node = self.nodes.get(key)
+        inner = node.value if isinstance(node, yaml.MappingNode) else ()
+        return {f"{self.path(key)}.{value_of(name)}": line_of(name) for name, _ in inner}
+
     def has(self, key: str) -> bool:
         """Whether the key is there (with any value)."""
         return key in self.nodes
@@ -136,11 +142,13 @@ class Section:
             return []
         return list(node.value)
 
-    def settings(self, kind: type[T]) -> T:
-        """A settings dataclass (settings.py) from the keys of its fields' names."""
-        values, clean = {}, len(self.problems.found)
+    def settings(self, kind: type[T], **ready: Any) -> T:
+        """A settings dataclass (settings.py) from the keys of its fields' names. ready: fields that were read already,
+        because they are groups of keys themselves."""
+        values, clean = dict(ready), len(self.problems.found)
         for item in fields(kind):  # type: ignore[arg-type]
-            values[item.name] = self.take(item.name, item.metadata["rule"], item.default)
+            if item.name not in ready:
+                values[item.name] = self.take(item.name, item.metadata["rule"], item.default)
         if len(self.problems.found) > clean:
             return kind()
         try:

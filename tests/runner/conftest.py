@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "world" / "model"
@@ -91,3 +92,32 @@ def source_video(tmp_path_factory, moving_squares) -> Path:
     path = tmp_path_factory.mktemp("source") / "source.mp4"
     write_video(path, moving_squares, Fraction(25, 2))
     return path
+
+
+@pytest.fixture
+def edit_file(tmp_path, source_video, random_model_folder):
+    """Writes an edit file and returns its path; keyword arguments replace or remove (None) top-level keys."""
+    (tmp_path / "source.mp4").write_bytes(source_video.read_bytes())
+
+    def write(name="edit.yaml", **changes) -> Path:
+        content = {
+            "video": "source.mp4",
+            "frames": {"start": 0, "count": 3, "stride": 2},
+            "model": str(random_model_folder),
+            "source_prompt": "a red square and a blue square on sand",
+            "prompt": "a green circle and a yellow cross on sand",
+            "regions": [
+                {"phrase": "a green circle", "masks": {"boxes": [[4 + 8 * k, 4, 28 + 8 * k, 28] for k in range(3)]}},
+                {"phrase": "a Yellow  cross", "masks": {"boxes": [[60, 36, 84, 60]]}},
+            ],
+            "steps": 2,
+            "guidance": 3,
+            "device": "cpu",
+            "output": "out",
+            **changes,
+        }
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+        return path
+
+    return write

@@ -9,8 +9,17 @@ import pytest
 from PIL import Image
 
 from videograin.runner.editfile import EditFileError, load_edit
-from videograin.runner.masks import Boxes, LabelVideo, MaskFolder, MaskVideo
-from videograin.runner.settings import Attention, Blend, Inversion, Sampling, SettingError
+from videograin.runner.masks import Boxes, FoundMask, LabelVideo, MaskFolder, MaskVideo
+from videograin.runner.settings import (
+    Attention,
+    Blend,
+    Inversion,
+    LayoutSettings,
+    MapSettings,
+    Pixel,
+    Sampling,
+    SettingError,
+)
 
 GOOD = """\
 video: source.mp4
@@ -126,6 +135,22 @@ def test_all_sections(folder):
         ("steps: 4", "inversion: {save: inv.pt}", 12, ["inversion.save", "expected a .safetensors file"]),
         ("steps: 4", "controlnet: {model: gone, video: source.mp4}", 12, ["controlnet.model", "no config.json"]),
         ("steps: 4", "steps: [4", 13, ["not valid YAML"]),
+        ("{boxes: [[8, 8, 24, 24]]}", "{layout: ''}", 8, ["regions[1].masks.layout: ''", 'write e.g. "red circle 1"']),
+        ("{boxes: [[8, 8, 24, 24]]}", "{layout: 0}", 8, ["regions[1].masks.layout: 0", "a name or number"]),
+        ("{boxes: [[8, 8, 24, 24]]}", "{layout: 1, folder: b}", 8, ["folder and layout", "keep exactly one"]),
+        ("steps: 4", "layout: {clusters: 1}", 12, ["layout.clusters: 1", "0 (chosen for you) or 2 to 64"]),
+        ("steps: 4", "layout: {k: 3}", 12, ["unknown key layout.k", "clusters"]),
+        ("steps: 4", "layout:\n  level: third", 13, ["layout.level: 'third'", "half, full"]),
+        ("steps: 4", "layout: {start: 0.5, end: 0.5}", 12, ["layout: start 0.5 is not before end 0.5"]),
+        ("steps: 4", "layout:\n  names: [a red square, a cow]", 13, ["layout.names: 'a cow'", "in the source_prompt"]),
+        ("steps: 4", "layout: {names: []}", 12, ["layout.names: []", "a list of phrases"]),
+        ("steps: 4", "attention_maps: {words: [a cow]}", 12, ["attention_maps.words: 'a cow'", "in the prompt"]),
+        ("steps: 4", "attention_maps:\n  pixel: {x: 3, y: 4}", 13, ["attention_maps.pixel.frame is missing"]),
+        ("steps: 4", "attention_maps:\n  pixel: {frame: 2, x: 3, y: 4}", 13, ["pixel.frame: 2", "the edit, 0 to 1"]),
+        ("steps: 4", "attention_maps:\n  pixel: {frame: 1, x: 96, y: 4}", 13, ["x 96, y 4", "x from 0 to 95"]),
+        ("size: [96, 64]", "size: 64\nattention_maps: {pixel: {frame: 1, x: 9, y: 4}}", 4, ["16 to 79", "cut off"]),
+        ("steps: 4", "attention_maps: {pixel: [1, 2]}", 12, ["attention_maps.pixel is a list", "group of keys"]),
+        ("steps: 4", "attention_maps: true", 12, ["attention_maps is True", "group of keys"]),
     ],
 )  # fmt: skip
 def test_a_mistake_names_its_line_and_the_remedy(folder, old, new, line, parts):
@@ -260,6 +285,67 @@ def test_an_inversion_does_not_replace_the_model(folder):
     line, what = one(folder, text)
     assert line == 16
     assert "is the model" in what
+
+
+def test_layout_and_maps_are_off_unless_asked_for(folder):
+    spec = load(folder, GOOD)
+    assert (spec.layout, spec.attention_maps) == (None, None)
+    spec = load(folder, GOOD + "layout:\nattention_maps:\n")
+    assert (spec.layout, spec.attention_maps) == (LayoutSettings(), MapSettings())
+    text = GOOD + (
+        "layout: {level: full, start: 0.1, end: 0.9, clusters: 5, max_clusters: 6, scope: per_frame, seed: 3,\n"
+        "  max_things: 4, min_area: 0.02, gap: 1, smooth: false, names: sand, grow: -2, videos: true}\n"
+        "attention_maps: {words: [sand, circle], pixel: {frame: 1, x: 95, y: 63}, level: all, start: 0.2, end: 0.6}\n"
+    )
+    spec = load(folder, text)
+    assert spec.layout == LayoutSettings(
+        "full", 0.1, 0.9, 5, 6, "per_frame", 3, 4, 0.02, 1, False, ("sand",), -2, True
+    )  # fmt: skip
+    assert spec.attention_maps == MapSettings(("sand", "circle"), Pixel(1, 95, 63), "all", 0.2, 0.6)
+
+
+def test_a_thing_of_the_layout_needs_no_masks_and_no_section(folder):
+    box = "{boxes: [[8, 8, 24, 24]]}"
+    for written, name in (("red square 1", "red square 1"), ("2", "2"), ('"1 + 2"', "1 + 2")):
+        spec = load(folder, GOOD.replace(box, f"{{layout: {written}}}"))
+        assert spec.regions[0].masks == FoundMask(name)
+        assert spec.layout == LayoutSettings()
+        assert load(folder, GOOD.replace(box, f"{{layout: {written}}}"), purpose="invert").layout == LayoutSettings()
+
+
+def test_a_layout_needs_neither_prompt_nor_regions_but_an_output(folder):
+    text = GOOD.replace("prompt: a green circle and a yellow cross on sand\n", "", 1)
+    text = text.replace("{boxes: [[8, 8, 24, 24]]}", "{folder: found/masks/1_red_square}")  # what it will make
+    spec = load(folder, text, purpose="layout")
+    assert (spec.regions, spec.layout, spec.output) == ((), LayoutSettings(), folder / "out")
+    text = text.replace("output: out\n", "")
+    assert "output is missing" in one(folder, text, purpose="layout")[1]
+    assert load(folder, text, purpose="layout", output=folder / "else").output == folder / "else"
+    text = GOOD.replace("source_prompt: a red square and a blue square on sand\n", "")
+    assert "source_prompt is missing" in one(folder, text, purpose="layout")[1]
+
+
+def test_results_of_a_layout_that_would_replace_an_input_are_refused(folder):
+    (folder / "out").mkdir()
+    (folder / "out" / "preview.mp4").write_bytes((folder / "source.mp4").read_bytes())
+    line, what = one(folder, GOOD.replace("source.mp4", "out/preview.mp4"), purpose="layout")
+    assert line == 13
+    assert "preview.mp4 would replace video" in what
+    load(folder, GOOD.replace("source.mp4", "out/preview.mp4"))  # an edit's own lies in out/layout
+    (folder / "out" / "layout").mkdir()
+    (folder / "out" / "layout" / "a.mp4").write_bytes((folder / "source.mp4").read_bytes())
+    text = GOOD.replace("{boxes: [[8, 8, 24, 24]]}", "{layout: 1}").replace("source.mp4", "out/layout/a.mp4")
+    assert "out/layout is written anew by this edit" in one(folder, text)[1]
+    (folder / "out" / "attention.mp4").write_bytes((folder / "source.mp4").read_bytes())
+    text = GOOD.replace("source.mp4", "out/attention.mp4")
+    load(folder, text)
+    assert "attention.mp4 would replace video" in one(folder, text + "attention_maps: {}\n")[1]
+
+
+def test_an_inversion_for_a_layout_keeps_the_features(folder):
+    line, what = one(folder, GOOD + "inversion: {load: no.safetensors}\n", purpose="layout")
+    assert line == 14
+    assert "with a `layout:` section in the file" in what
 
 
 def test_append_phrases_lets_a_phrase_be_missing(folder):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from videograin.editing import TrajectoryError, composite_support
+from videograin.layout.features import FeaturesError
 from videograin.runner import figures
 from videograin.runner.pipeline import (
     PipelineError,
@@ -59,6 +60,27 @@ def test_a_trajectory_knows_what_it_belongs_to(random_model, frames, trajectory)
     scale = f"{random_model.vae.net.config['scaling_factor']:.6g}"
     assert trajectory.extra == {"attention": "full", "dtype": "float32", "latent_scale": scale}
     assert torch.equal(trajectory.clean, encode_clip(random_model, frames))
+
+
+def test_features_are_collected_where_they_are_asked_for(random_model, frames, trajectory):
+    plain, full = trajectory, invert_clip(random_model, frames, SOURCE, steps=3, features="full")
+    assert plain.features is None
+    assert torch.equal(full.latents, plain.latents)
+    features = full.features
+    assert (features.grid, features.level, features.frames) == ((8, 12), "full", 2)
+    assert features.cross.shape == (2, 96, len(random_model.encode_prompt(SOURCE).ids))
+    calls = features.calls
+    assert invert_clip(random_model, frames, SOURCE, steps=3, features="half").features.grid == (4, 6)
+    some = invert_clip(random_model, frames, SOURCE, steps=3, features="full", feature_range=(0.5, 1.0)).features
+    assert 0 < some.calls < calls
+    assert not torch.equal(some.values, features.values)
+
+
+def test_features_that_cannot_be_had_are_an_error(random_model, frames):
+    with pytest.raises(FeaturesError, match=r"no step lies between feature_start 0.4 and feature_end 0.41"):
+        invert_clip(random_model, frames, SOURCE, steps=3, features="full", feature_range=(0.4, 0.41))
+    with pytest.raises(FeaturesError, match="level must be one of half, full; got 'quarter'"):
+        invert_clip(random_model, frames, SOURCE, steps=3, features="quarter")
 
 
 def test_batches_through_the_vae_do_not_matter(random_model, frames, monkeypatch):
