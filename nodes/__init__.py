@@ -5,12 +5,15 @@ Imported by the root's `comfy_entrypoint` only, never at import time of the pack
 
 from comfy_api.latest import ComfyExtension, io
 
+from .attention_map import AttentionMap
 from .ddim_video_inversion import DDIMVideoInversion
 from .demo_clip import DemoClip
 from .embedded_model import EmbeddedModel
+from .inversion_check import InversionCheck
 from .latent_blend import LatentBlend
 from .latent_blend_model import LatentBlendModel
 from .load_inversion import LoadInversion
+from .pick_layout_mask import PickLayoutMask
 from .pixel_composite import PixelComposite
 from .region_preview import RegionPreview
 from .region_prompt import RegionPrompt
@@ -23,10 +26,13 @@ NODES: list[type[io.ComfyNode]] = [
     DDIMVideoInversion,
     SaveInversion,
     LoadInversion,
+    InversionCheck,
     SelfAttnLayoutCluster,
+    PickLayoutMask,
     RegionPrompt,
     RegionsFromMasks,
     STLayoutAttnPatch,
+    AttentionMap,
     LatentBlend,
     LatentBlendModel,
     PixelComposite,

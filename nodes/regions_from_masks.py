@@ -18,8 +18,9 @@ class RegionsFromMasks(io.ComfyNode):
             display_name="Regions from Masks",
             category=CATEGORY,
             description=(
-                "Makes all regions of an edit from the masks of a tracker (SAM 2, SAM 3, SAM-Track ...), one line of "
-                "prompts for each mask, the first at the bottom. Region Preview shows which number got which prompt."
+                "Makes all regions of an edit from the masks of a tracker (SAM 2, SAM 3, SAM-Track ...) or of "
+                "Self-Attn Layout Cluster, one line of prompts for each mask, the first at the bottom. Region Preview "
+                "shows which number got which prompt."
             ),
             is_input_list=True,
             inputs=[
@@ -33,7 +34,8 @@ class RegionsFromMasks(io.ComfyNode):
                     "prompts",
                     multiline=True,
                     tooltip="One line for each mask, in their order: words that also stand in the global prompt. An "
-                    "empty line leaves that mask out; 'preserve:' at the start of a line keeps that region's pixels.",
+                    "empty line leaves that mask out; 'preserve:' at the start of a line keeps that region's pixels. A "
+                    "list gives one line an item.",
                 ),
                 io.Combo.Input(
                     "arrangement",
@@ -41,7 +43,8 @@ class RegionsFromMasks(io.ComfyNode):
                     default="list",
                     tooltip="list: every item of a list is one region. stacked: one batch, all frames of region 1, "
                     "then of region 2, and so on for every line of prompts. colours: label images, every colour but "
-                    "black one region, in the order in which they first appear (frame by frame, from the top left).",
+                    "black one region, in the order in which they first appear (frame by frame, from the top left); "
+                    "the labels of Self-Attn Layout Cluster in the order of their numbers.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -69,7 +72,8 @@ class RegionsFromMasks(io.ComfyNode):
         regions: list[tuple] | None = None,
     ) -> io.NodeOutput:
         below = tuple(regions[0] or ()) if regions else ()
+        lines = "\n".join(prompts)  # a list, such as the names of a layout, is one line an item
         made = regions_from_masks(
-            masks, prompts[0], arrangement[0], strength=strength[0], first=len(below) + 1, node="Regions from Masks"
+            masks, lines, arrangement[0], strength=strength[0], first=len(below) + 1, node="Regions from Masks"
         )
         return io.NodeOutput((*below, *made))

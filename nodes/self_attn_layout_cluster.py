@@ -1,19 +1,28 @@
-"""Layout without masks: what the model itself takes for one thing, as masks."""
+"""Layout without masks: what the model itself takes for one thing, as masks with names."""
 
+import logging
+
+import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
 from ..hosts.comfy_errors import naming
 from ..hosts.comfy_images import rgb_bytes
-from ..layout.clusters import SCOPES, cluster, masks_of, neutral_picture, paint_clusters
-from .types import CATEGORY, Inversion
+from ..hosts.comfy_layout import source_words
+from ..layout.clusters import SCOPES, neutral_picture
+from ..layout.find import find_layout
+from ..layout.kinds import kinds_layout, pick_kinds
+from ..pictures.layouts import cluster_preview, features_picture, label_pictures, layout_preview, layout_sheet
+from .types import CATEGORY, ClipLayout, Inversion
 
 NAME = "Self-Attn Layout Cluster"
 SAME_SHAPE = 0.1  # by how much the sides' ratio of images and latent may differ: VAE Encode crops to whole cells
 
+log = logging.getLogger(__name__)
+
 
 class SelfAttnLayoutCluster(io.ComfyNode):
-    """K-means over the self-attention collected during the inversion (layout/clusters.py)."""
+    """The attention collected during the inversion, sorted by K-means, split into things, named (layout/find.py)."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -23,9 +32,9 @@ class SelfAttnLayoutCluster(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Masks without a tracker: sorts the places of every frame by what they look at in the model's own "
-                "self-attention. Needs an inversion made with collect_features switched on. Finds kinds of things, "
-                "not single ones: two alike objects fall into one cluster. Look at the preview, then name the clusters "
-                "you want in pick. The masks are as coarse as the model's attention (half the latent's side)."
+                "self-attention, tells single things apart, follows them over the frames and names them by the words "
+                "of the source prompt. Needs an inversion made with collect_features switched on. Look at the preview, "
+                "then take the things you want by number or name."
             ),
             is_output_node=True,  # to look at the preview before anything is connected
             inputs=[
@@ -35,11 +44,12 @@ class SelfAttnLayoutCluster(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "clusters",
-                    default=4,
-                    min=2,
+                    default=0,
+                    min=0,
                     max=16,
-                    tooltip="How many clusters to sort into. 3 or 4 for one or two things before a background; more "
-                    "for busy pictures, where several clusters can be put together in pick.",
+                    tooltip="How many clusters to sort into before things are told apart. 0: the number that divides "
+                    "the clip most clearly is chosen. Where a thing is in pieces take fewer, where it is part of its "
+                    "surroundings more.",
                 ),
                 io.Combo.Input(
                     "scope",
@@ -61,14 +71,85 @@ class SelfAttnLayoutCluster(io.ComfyNode):
                 io.String.Input(
                     "pick",
                     default="",
-                    tooltip="Which masks to give, by the numbers in the preview (1 = largest area): '2' gives one "
-                    "mask, '1, 2+3' two: cluster 1, and clusters 2 and 3 together. Empty: every cluster by itself.",
+                    tooltip="Which masks to give, by the numbers or names in the preview (1 = largest area): '2' gives "
+                    "one mask, '1, 2+3' two: thing 1, and things 2 and 3 together. Empty: everything but the "
+                    "background, one mask each.",
                 ),
                 io.Image.Input(
                     "images",
                     optional=True,
-                    tooltip="The inverted frames. They give the masks their size and stand behind the preview. Without "
-                    "them the masks are as small as the latent, which every node here accepts as well.",
+                    tooltip="The inverted frames. They give the masks their size and their borders, and stand behind "
+                    "the preview. Without them the masks are as small as the latent, which every node here accepts as "
+                    "well.",
+                ),
+                io.Combo.Input(
+                    "find",
+                    options=["instances", "kinds"],
+                    default="instances",
+                    optional=True,
+                    tooltip="instances: single things, also where several look alike, each with the same number in all "
+                    "frames. kinds: the bare clusters, as before version 0.3: two alike things are one, and pick takes "
+                    "their numbers.",
+                ),
+                io.Int.Input(
+                    "max_clusters",
+                    default=8,
+                    min=2,
+                    max=16,
+                    optional=True,
+                    tooltip="The most clusters that are tried where clusters is 0.",
+                ),
+                io.Int.Input(
+                    "max_things",
+                    default=8,
+                    min=1,
+                    max=15,
+                    optional=True,
+                    tooltip="The most things to find; the largest are kept.",
+                ),
+                io.Float.Input(
+                    "min_area",
+                    default=0.01,
+                    min=0.0,
+                    max=0.5,
+                    step=0.001,
+                    optional=True,
+                    tooltip="Smaller pieces are specks and dropped. A share of the frame: 0.01 is one hundredth.",
+                ),
+                io.Int.Input(
+                    "gap",
+                    default=2,
+                    min=0,
+                    max=64,
+                    optional=True,
+                    tooltip="For how many frames a thing may be hidden and still keep its number.",
+                ),
+                io.Boolean.Input(
+                    "smooth",
+                    default=True,
+                    optional=True,
+                    tooltip="Soft borders that follow the edges in images. Off: hard borders.",
+                ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="The text encoder the source prompt went through. With it things are named by words of "
+                    "that prompt; without it they are called thing 1, thing 2, ...",
+                ),
+                io.String.Input(
+                    "source_prompt",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    tooltip="The same source prompt that the inversion was made with; only for names, together with "
+                    "clip.",
+                ),
+                io.String.Input(
+                    "names",
+                    default="",
+                    optional=True,
+                    tooltip="Which words of the source prompt may name things, divided by commas: man, red car. Empty: "
+                    "its nouns (English).",
                 ),
             ],
             outputs=[
@@ -80,15 +161,53 @@ class SelfAttnLayoutCluster(io.ComfyNode):
                 ),
                 io.Image.Output(
                     display_name="preview",
-                    tooltip="All clusters with their numbers on every frame, also shown on the node.",
+                    tooltip="Every frame with its things in colour, their numbers, names and scores. Some frames are "
+                    "shown on the node. A score says how many times more than by chance the name's attention falls "
+                    "on the thing.",
+                ),
+                io.String.Output(
+                    display_name="names", is_output_list=True, tooltip="The names that belong to masks, in that order."
+                ),
+                io.Image.Output(
+                    display_name="labels",
+                    tooltip="Label images: each thing in a flat colour, the background black. To edit elsewhere, and "
+                    "for Regions from Masks (arrangement: colours), which reads thing 1 first. Save them without loss.",
+                ),
+                io.Image.Output(
+                    display_name="pca",
+                    tooltip="What the layout was cut from, to judge it by: the self-attention's three main directions "
+                    "as colours, and beside them the clusters.",
+                ),
+                ClipLayout.Output(
+                    display_name="layout",
+                    tooltip="All things that were found, whatever pick says: for Pick Layout Mask.",
                 ),
             ],
         )
 
+    # The defaults of what a prompt in API format may leave out: before 0.3 there were kinds alone.
     @classmethod
-    def execute(cls, inversion, clusters, scope, seed, pick, images=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        inversion,
+        clusters,
+        scope,
+        seed,
+        pick,
+        images=None,
+        find="kinds",
+        max_clusters=8,
+        max_things=8,
+        min_area=0.01,
+        gap=2,
+        smooth=True,
+        clip=None,
+        source_prompt="",
+        names="",
+    ) -> io.NodeOutput:
         with naming(NAME):
-            if inversion.features is None:
+            features = inversion.features
+            if features is None:
                 raise ValueError(
                     "this inversion was made without features; switch collect_features on in DDIM Video Inversion and "
                     "run it again."
@@ -99,10 +218,46 @@ class SelfAttnLayoutCluster(io.ComfyNode):
                 frames = rgb_bytes(images, "images", NAME)
                 _check_frames(frames, inversion)
                 size = frames.shape[1:3]
-            labels = cluster(inversion.features, clusters, scope, seed)
-            masks = masks_of(labels, pick, size)
-            preview = torch.from_numpy(paint_clusters(labels, frames)).float() / 255
-        return io.NodeOutput(masks, preview, ui=ui.PreviewImage(preview, cls=cls))
+            how = {"clusters": clusters, "bounds": (2, max_clusters), "scope": scope, "seed": seed}
+            if find == "kinds":
+                layout = kinds_layout(features, size, **how)
+                picked = pick_kinds(layout, pick)
+                preview = cluster_preview(layout.clusters, frames)
+                shown = preview
+            else:
+                layout = find_layout(
+                    features,
+                    None if images is None else frames,
+                    size=size,
+                    max_things=max_things,
+                    min_area=min_area,
+                    gap=gap,
+                    smooth=smooth,
+                    words=source_words(clip, source_prompt or inversion.prompt, names, features, node=NAME),
+                    **how,
+                )
+                # A list without any item would stop whatever takes it, with a message of the host's own.
+                picked = layout.pick(pick) or [("nothing", torch.zeros(inversion.frames, *size))]
+                preview = layout_preview(frames, layout)
+                shown = layout_sheet(frames, layout)[None]
+            for note in layout.notes:
+                log.warning("%s: %s", NAME, note)
+            labels = label_pictures(layout)
+            pca = features_picture(features, layout.clusters, frames)
+        return io.NodeOutput(
+            [mask for _, mask in picked],
+            _image(preview),
+            [name for name, _ in picked],
+            _image(labels),
+            _image(pca),
+            layout,
+            ui=ui.PreviewImage(_image(shown), cls=cls),
+        )
+
+
+def _image(pictures: np.ndarray) -> torch.Tensor:
+    """uint8 [F, H, W, 3] as IMAGE."""
+    return torch.from_numpy(pictures).float() / 255
 
 
 def _check_frames(images, inversion):

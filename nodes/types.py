@@ -2,6 +2,7 @@
 
 VIDEOGRAIN_REGIONS: tuple of `editing.Region`, in layering order (later = on top).
 VIDEOGRAIN_INVERSION: `editing.Trajectory`, one inverted clip.
+VIDEOGRAIN_LAYOUT: `layout.value.ClipLayout`, the things of a clip with their numbers, names and masks.
 """
 
 from comfy_api.latest import io
@@ -10,3 +11,4 @@ CATEGORY = "VideoGrain"
 
 Regions = io.Custom("VIDEOGRAIN_REGIONS")
 Inversion = io.Custom("VIDEOGRAIN_INVERSION")
+ClipLayout = io.Custom("VIDEOGRAIN_LAYOUT")

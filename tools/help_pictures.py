@@ -2,109 +2,50 @@
 
     python -m videograin.tools.help_pictures [name ...]
 
-One function per picture, named after its node. Everything is seeded: the same code gives the same pictures. Takes about
-five minutes on one core; without ComfyUI.
+One function per picture, named after its node (those of the layout in help_layouts.py). Everything is seeded: the same
+code gives the same pictures. Takes about five minutes on one core; without ComfyUI.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from ..attention import CROSS, SELF, Layout
-from ..editing import Region, composite, composite_weight, edited_area, invert, latent_mask
-from ..layout.clusters import cluster, masks_of, paint_clusters
-from ..layout.features import FeatureCollector
+from ..attention import CROSS, SELF
+from ..editing import Region, composite, composite_weight, edited_area, latent_mask
 from ..pictures.painting import PALETTE, font, paint_regions
 from ..pictures.painting import region_preview as paint_preview
-from ..runner.pipeline import decode_clip, edit_clip, encode_clip, invert_clip, measure_round_trip
-from ..runner.settings import Attention, Blend, Composite, Inversion, Sampling
+from ..runner.pipeline import decode_clip, edit_clip, measure_round_trip
+from ..runner.settings import Blend
 from ..world.clips import pair_clip, part_clip
-from ..world.tasks import make_task
+from .help_attention import attention_map
+from .help_common import (
+    ATTENTION,
+    FRAMES,
+    IMAGES,
+    INK,
+    SAMPLING,
+    SEED,
+    SIZE,
+    WHITE,
+    difference,
+    edit,
+    grey,
+    inversion,
+    labels,
+    model,
+    regions,
+    sheet,
+    stack,
+    task,
+)
+from .help_layouts import inversion_check, pick_layout_mask, self_attn_layout_cluster
 
-IMAGES = Path(__file__).resolve().parents[1] / "web" / "docs" / "images"
 LIMIT = 120_000  # bytes of one file
-FRAMES, SIZE, STEPS, SEED = 8, 128, 50, 1
-CELL = 128
-WHITE, INK = (255, 255, 255), (20, 20, 20)
-ATTENTION = Attention(mode="per_frame")
-SAMPLING = Sampling(steps=STEPS, guidance=5.0)
-Grid = Sequence[Sequence[np.ndarray]]
-
-
-def sheet(rows: Grid, columns: Sequence[str] = (), names: Sequence[str] = (), cell: int = CELL) -> np.ndarray:
-    """Pictures uint8 [h, w, 3] in a grid, with a title over each column and a name before each row."""
-    from PIL import Image, ImageDraw
-
-    text = font(14)
-    left = max([round(text.getlength(name)) for name in names] + [0]) + (12 if names else 0)
-    top = 24 if columns else 0
-    widths = [round(picture.shape[1] * cell / picture.shape[0]) for picture in rows[0]]
-    starts = [left + sum(widths[:n]) + 6 * n for n in range(len(widths))]
-    page = Image.new("RGB", (starts[-1] + widths[-1], top + len(rows) * (cell + 6) - 6), WHITE)
-    draw = ImageDraw.Draw(page)
-    for n, title in enumerate(columns):
-        draw.text((starts[n] + widths[n] // 2, 10), title, INK, text, anchor="mm")
-    for r, row in enumerate(rows):
-        y = top + r * (cell + 6)
-        if names:
-            draw.text((2, y + cell // 2), names[r], INK, text, anchor="lm")
-        for n, picture in enumerate(row):
-            how = Image.Resampling.NEAREST if picture.shape[0] < cell else Image.Resampling.BICUBIC
-            page.paste(Image.fromarray(picture).resize((widths[n], cell), how), (starts[n], y))
-    return np.asarray(page)
-
-
-def grey(values: Any) -> np.ndarray:
-    """[h, w] in [0, 1] as a grey picture uint8 [h, w, 3]."""
-    return (np.asarray(values, np.float32)[..., None].repeat(3, 2) * 255).round().astype(np.uint8)
-
-
-def difference(a: np.ndarray, b: np.ndarray, factor: int) -> np.ndarray:
-    """|a - b| times factor, uint8; black = equal."""
-    return np.clip(np.abs(a.astype(int) - b) * factor, 0, 255).astype(np.uint8)
-
-
-@cache
-def model() -> Any:
-    """The embedded model."""
-    from ..hosts.diffusers import load_model
-
-    return load_model()
-
-
-@cache
-def task() -> Any:
-    """The demo's clip and what it is edited to."""
-    return make_task(SEED, FRAMES, SIZE)
-
-
-@cache
-def inversion(method: str = "warm") -> Any:
-    """The demo clip's trajectory."""
-    clip = task().clip
-    settings = Inversion(method=method)
-    return invert_clip(model(), clip.frames, clip.caption, steps=STEPS, inversion=settings, attention=ATTENTION)
-
-
-def regions(phrases: Sequence[str] | None = None) -> list[Region]:
-    """The demo's two regions."""
-    return [Region(text, mask) for text, mask in zip(phrases or task().phrases, task().masks)]
-
-
-@cache
-def edit(regional: bool = True, blend: Blend = Blend(), prompt: str = "") -> Any:  # noqa: B008 (frozen)
-    """The demo's edit, without the pixel composite."""
-    where = regions() if regional else ()
-    off = Composite(enabled=False)
-    settings = {"sampling": SAMPLING, "attention": ATTENTION, "blend": blend, "composite": off}
-    return edit_clip(model(), task().clip.frames, inversion(), prompt or task().prompt, where, **settings)
 
 
 def ddim_video_inversion() -> np.ndarray:
@@ -167,43 +108,12 @@ def load_inversion() -> np.ndarray:
     return sheet(rows, [f"frame {f}" for f in (0, 2, 5, 7)], names, 112)
 
 
-def self_attn_layout_cluster() -> np.ndarray:
-    clip = task().clip
-    collector = FeatureCollector(FRAMES)
-    prompt = model().encode_prompt(clip.caption)
-    with model().denoiser(prompt, frames=FRAMES, spacetime="full", collector=collector) as denoise:
-        invert(denoise, encode_clip(model(), clip.frames), model().sigmas(STEPS))
-    labels = cluster(collector.result(), 3)
-    painted = paint_clusters(labels, clip.frames)
-    picked = masks_of(labels, "3", (SIZE, SIZE))[0]
-    shown = (0, 2, 5, 7)
-    rows = [[clip.frames[f] for f in shown], [painted[f] for f in shown], [grey(picked[f]) for f in shown]]
-    return sheet(rows, [f"frame {f}" for f in shown], ["frames", "3 clusters", "pick: 3"], 144)
-
-
 def region_prompt() -> np.ndarray:
     clip = part_clip(3, 3, 192)
     whole = clip.masks.sum(0).clamp(max=1).numpy()  # the mask a tracker gives: the object with the part on it
     part = clip.masks[1].numpy()
     row = [clip.frames[1], grey(whole[1]), grey(part[1]), labels([whole, part], 1), labels([part, whole], 1)]
     return sheet([row], ["source", "mask: whole", "mask: part", "whole, then part", "part, then whole"], cell=150)
-
-
-def labels(masks: Sequence[np.ndarray], frame: int) -> np.ndarray:
-    """The labels the attention sees, as colours, uint8 [h, w, 3]; grey = background."""
-    layout = Layout([torch.from_numpy(np.ascontiguousarray(mask)) for mask in masks])
-    side = masks[0].shape[1:]
-    colours = np.array([(128, 128, 128), *PALETTE], np.uint8)
-    return colours[layout.labels(side)[frame].reshape(side).numpy()]
-
-
-def stack(pages: Sequence[np.ndarray], gap: int = 14) -> np.ndarray:
-    """Pictures under each other, on white."""
-    width = max(page.shape[1] for page in pages)
-    out = []
-    for page in pages:
-        out.append(np.pad(page, ((0, gap), (0, width - page.shape[1]), (0, 0)), constant_values=255))
-    return np.concatenate(out)[:-gap]
 
 
 def regions_from_masks() -> np.ndarray:
@@ -332,11 +242,14 @@ PICTURES: dict[str, Callable[[], np.ndarray]] = {
     "VideoGrainDDIMVideoInversion": ddim_video_inversion,
     "VideoGrainSaveInversion": save_inversion,
     "VideoGrainLoadInversion": load_inversion,
+    "VideoGrainInversionCheck": inversion_check,
     "VideoGrainSelfAttnLayoutCluster": self_attn_layout_cluster,
+    "VideoGrainPickLayoutMask": pick_layout_mask,
     "VideoGrainRegionPrompt": region_prompt,
     "VideoGrainRegionsFromMasks": regions_from_masks,
     "VideoGrainSTLayoutAttnPatch": st_layout_attn_patch,
     "VideoGrainSTLayoutAttnPatch_schedule": st_layout_attn_patch_schedule,
+    "VideoGrainAttentionMap": attention_map,
     "VideoGrainLatentBlend": latent_blend,
     "VideoGrainLatentBlendModel": latent_blend_model,
     "VideoGrainPixelComposite": pixel_composite,

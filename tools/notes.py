@@ -77,21 +77,23 @@ does not matter.
 {CHANGE}
 """
 
-CLUSTERS = f"""
+LAYOUT = f"""
 ## No masks at all
 
-The inversion looks at the model's own self-attention; **Self-Attn Layout Cluster** sorts the picture into kinds of \
-things that attend alike, over all frames. Its preview shows them with their numbers, 1 = the largest: the thing \
-before a background is often the last one.
+The inversion looks at the model's own attention; **Self-Attn Layout Cluster** finds the things in it, follows them \
+through the clip, and names them by the words of *What the clip shows now*.
 
-1. Select **Self-Attn Layout Cluster** and run it alone (the small play button above it), and read the numbers on \
-its preview.
-2. Write the one you want into `pick`. `3` gives one mask; `2+3` joins two clusters; `2, 3` gives two masks.
-3. One line of *What the picked clusters become* for each mask; an empty line leaves one out.
-4. Run again. The inversion is kept, only what follows is computed.
+1. Select **Self-Attn Layout Cluster** and run it alone (the small play button above it). Its preview shows \
+every thing with number, name and score.
+2. Write the one you want into `pick` of **Which thing**: its number (`2`), its name (`man`), or several (`1 + 3`).
+3. Write what it becomes into **It becomes**, and the whole new scene into the patch's prompt.
+4. Run. Another pick later is quick: inversion and layout are kept, only what follows is computed.
 
-Two things that look alike fall into one cluster: to edit them apart, take the SAM workflow. Raise `clusters` where \
-the thing shares one with something else. The masks are coarse.
+**Two things?** Copy *Which thing* and *It becomes*, and chain the regions: the later one lies on top. \
+Two of a kind are called `man 1` and `man 2`; `man` takes both.
+
+**The layout is wrong?** A thing in pieces: fewer `clusters` (0 chooses by itself). A thing lost in its surroundings: \
+more. Small things: `feature_level` full in the inversion. Borders too tight for the new thing: raise `grow`.
 {MODEL.rstrip()}
 - **Your clip**.
 {CHANGE}

@@ -23,6 +23,7 @@ DEPTH = {
 FRAMES, SIDE, STEPS, CFG = 16, 512, 50, 7.5
 NEGATIVE = "blurry, low quality, distorted"
 VIDEO = 290  # extra height for a square video on a node of the usual width
+SHEET, SHEET_WIDE = 900, 460  # extra height and width for Attention Map with its sheet
 PICTURE = 190  # extra height for a preview: what the frontend would make room for
 
 
@@ -112,10 +113,17 @@ class Inverted:
 
 
 def inversion(
-    g: Graph, model: Model, images: Output, prompt: str | Output, *, steps: int = STEPS, **more: Any
+    g: Graph,
+    model: Model,
+    images: Output,
+    prompt: str | Output,
+    *,
+    steps: int = STEPS,
+    title: str = "What the clip shows now",
+    **more: Any,
 ) -> Inverted:
     encoded = g.add("VAEEncode", pixels=images, vae=model.vae)
-    text = g.add("CLIPTextEncode", title="What the clip shows now", text=prompt, clip=model.clip, tall=30)
+    text = g.add("CLIPTextEncode", title=title, text=prompt, clip=model.clip, tall=30)
     node = g.add(
         "VideoGrainDDIMVideoInversion",
         model=model.model,
@@ -175,10 +183,11 @@ def edit(
     unwanted: Node | None = None,
     chosen: Node | None = None,
     preserve: bool = False,
+    eyes: dict[str, Any] | None = None,
     **more: Any,
 ) -> Edit:
     """Patch, blend and sample. Nodes that are given are used instead of new ones; conditioning: (positive, negative) if
-    something stands between patch and sampler."""
+    something stands between patch and sampler; eyes: inputs of Attention Map, which then samples."""
     patch = patch or patched(g, model, prompt, regions, **more)
     unwanted = unwanted or negative(g, model, avoid)
     positive, against = conditioning or (patch["positive"], unwanted["CONDITIONING"])
@@ -188,18 +197,12 @@ def edit(
     blend = g.add(
         "VideoGrainLatentBlend", sampler=chosen["SAMPLER"], inversion=inverted.inversion, mask=patch["mask"], **kept
     )
-    sampler = g.add(
-        "SamplerCustom",
-        model=patch["model"],
-        add_noise=False,
-        cfg=cfg,
-        positive=positive,
-        negative=against,
-        sampler=blend["sampler"],
-        sigmas=inverted.sigmas,
-        latent_image=inverted.noise,
-        tall=PICTURE,
-    )
+    run = {"model": patch["model"], "cfg": cfg, "positive": positive, "negative": against}
+    run |= {"sampler": blend["sampler"], "sigmas": inverted.sigmas, "latent_image": inverted.noise}
+    if eyes is None:
+        sampler = g.add("SamplerCustom", add_noise=False, tall=PICTURE, **run)
+    else:
+        sampler = g.add("VideoGrainAttentionMap", tall=SHEET, wide=SHEET_WIDE, **run, **eyes)
     return Edit(patch, unwanted, [*own, blend], sampler)
 
 

@@ -179,36 +179,32 @@ def edit_one_keep_rest(definitions: Definitions) -> Graph:
 
 
 def no_masks(definitions: Definitions) -> Graph:
-    """Masks from the model's own self-attention: no file, no other pack."""
+    """Masks from the model's own attention, taken by name: no file, no other pack."""
     g = Graph("no_masks", definitions)
-    about = g.note(notes.CLUSTERS, width=400, height=560, title="Read me")
+    about = g.note(notes.LAYOUT, width=420, height=560, title="Read me")
     model = checkpoint(g)
     clip = film(g, "man.mp4", "Your clip")
-    inverted = inversion(g, model, clip.images, MAN, collect_features=True)
-    clusters = g.add(
+    said = g.add("PrimitiveStringMultiline", title="What the clip shows now", value=MAN, tall=20)
+    inverted = inversion(g, model, clip.images, said["STRING"], title="Source prompt", collect_features=True)
+    found = g.add(
         "VideoGrainSelfAttnLayoutCluster",
         inversion=inverted.inversion,
         images=clip.images,
-        clusters=3,
-        pick="3",
-        wide=340,
-        tall=300,
+        clip=model.clip,
+        source_prompt=said["STRING"],
+        wide=400,
+        tall=330,
     )
-    regions = g.add(
-        "VideoGrainRegionsFromMasks",
-        title="What the picked clusters become",
-        masks=clusters["masks"],
-        prompts="a robot of polished steel",
-        tall=40,
-    )
-    shown = g.add("VideoGrainRegionPreview", images=clip.images, regions=regions["regions"], tall=300)
-    made = edit(g, model, inverted, f"a robot of polished steel is {WALK}", regions)
-    saved = result(g, model, made, clip.images, clip.fps, "video/videograin_clusters", audio=clip.audio)
+    picked = g.add("VideoGrainPickLayoutMask", title="Which thing", layout=found["layout"], pick="1", grow=8)
+    changed = region(g, "a robot of polished steel", picked["mask"], "It becomes")
+    shown = g.add("VideoGrainRegionPreview", images=clip.images, regions=changed["regions"], tall=300)
+    made = edit(g, model, inverted, f"a robot of polished steel is {WALK}", changed)
+    saved = result(g, model, made, clip.images, clip.fps, "video/videograin_no_masks", audio=clip.audio)
     g.layout(
         Group("Read me", YELLOW, [[about]]),
         Group("1  Model and clip", BLUE, [[model.node, *clip.nodes]]),
-        Group("2  Inversion with features", GREEN, [inverted.nodes]),
-        Group("3  Layout from attention", PURPLE, [[clusters], [regions, shown]]),
+        Group("2  Inversion with features", GREEN, [[said, *inverted.nodes]]),
+        Group("3  Layout from attention", PURPLE, [[found], [picked, changed, shown]]),
         Group("4  Edit", BROWN, [[made.patch, made.negative], [*made.blend, made.sampler]]),
         Group("5  Result", BLUE, [saved]),
     )

@@ -72,7 +72,7 @@ def _world(name: str, frames: int, size: int) -> _World:
     words: dict[str, str] = {"blurry, low quality, distorted": "", "": ""}
     nothing = np.zeros_like(first)
     edited, kept = first | second, nothing
-    if name == "quickstart":
+    if name in ("quickstart", "attention_map"):
         films = {}
     elif name in ("instance_edit", "instance_edit_sam", "controlnet_depth"):
         films = {"two_men.mp4": clip.frames, "mask_left.mp4": _grey(first), "mask_right.mp4": _grey(second)}
@@ -166,12 +166,13 @@ def _shrink(prompt: dict[str, Any], frames: int, size: int, steps: int) -> None:
 def _suit(prompt: dict[str, Any]) -> None:
     """Settings for the embedded model, which learnt from single pictures."""
     changes = {
-        "VideoGrainDDIMVideoInversion": {"spacetime": "per_frame"},
+        # Half the side of so small a latent is too coarse for masks.
+        "VideoGrainDDIMVideoInversion": {"spacetime": "per_frame", "feature_level": "full"},
+        # A cross is to become a circle.
+        "VideoGrainPickLayoutMask": {"grow": 12},
         "VideoGrainSTLayoutAttnPatch": {"spacetime": "per_frame"},
         "KSampler": {"cfg": 5.0},
         "SamplerCustom": {"cfg": 5.0},
-        # What the preview shows for this clip: 1 and 2 are the ground's stripes, 3 is the object.
-        "VideoGrainSelfAttnLayoutCluster": {"clusters": 3, "pick": "3"},
     }
     _change(prompt, changes)
 
@@ -189,6 +190,7 @@ def _speak(prompt: dict[str, Any], words: dict[str, str]) -> None:
         ("VideoGrainRegionPrompt", "prompt"),
         ("VideoGrainSTLayoutAttnPatch", "prompt"),
         ("VideoGrainRegionsFromMasks", "prompts"),
+        ("PrimitiveStringMultiline", "value"),
     ):
         for node in _of(prompt, kind):
             if isinstance(node["inputs"][name], str):

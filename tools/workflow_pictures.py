@@ -24,11 +24,12 @@ from .workflows import BUILDERS
 
 TITLES = {
     "quickstart": "Quickstart: two objects, two prompts",
+    "attention_map": "Attention map: where the words look",
     "instance_edit": "Instance edit: masks from files",
     "instance_edit_sam": "Instance edit: masks by SAM 2",
     "part_level_edit": "Part-level edit: a part on a whole",
     "edit_one_keep_rest": "Edit one, preserve the other",
-    "no_masks": "No masks: layout from self-attention",
+    "no_masks": "No masks: things found in the model's own attention",
     "controlnet_depth": "Instance edit with ControlNet depth",
     "one_inversion_three_edits": "One inversion, three edits",
 }
@@ -39,6 +40,8 @@ REPLACED = {
 }
 #: Workflows whose edits are beyond the embedded model: their pictures stop at the regions, and say why.
 BEYOND = {"part_level_edit": "The embedded model has not learnt parts, so this shows source and regions, and no edit."}
+OWN = ("quickstart", "attention_map")  # made for the embedded model
+MAPS = "_attention"  # how the name of a video of maps ends, which stands as a sheet in the picture
 SIDE, GAP, TITLE, FOOT, LABEL = 232, 6, 44, 30, 92
 SHOWN = (0, 3, 7)  # which of the 8 frames
 BACK, INK, FAINT = (32, 32, 36), (235, 235, 235), (160, 160, 166)
@@ -50,9 +53,16 @@ def run(client: Client, name: str) -> list[tuple[str, np.ndarray]]:
     made.write(client.base / "input")
     done = client.run(made.prompt, timeout=3600)
     rows = [("source", made.source)]
-    for kind, label in (("VideoGrainRegionPreview", "regions"), ("SaveVideo", "edited")):
+    shown = (
+        ("VideoGrainSelfAttnLayoutCluster", "layout"),
+        ("VideoGrainRegionPreview", "regions"),
+        ("SaveVideo", "edited"),
+        ("VideoGrainAttentionMap", "attention"),
+    )
+    for kind, label in shown:
         for key in sorted(done.outputs, key=lambda k: (len(k), k)):
-            if made.prompt[key]["class_type"] == kind:
+            node = made.prompt[key]
+            if node["class_type"] == kind and not node["inputs"].get("filename_prefix", "").endswith(MAPS):
                 rows.append((label, _frames(client.saved(done, key))))
     return [row for row in rows if name not in BEYOND or row[0] != "edited"]
 
@@ -64,19 +74,24 @@ def _frames(files: list[Path]) -> np.ndarray:
 
 
 def picture(name: str, rows: list[tuple[str, np.ndarray]]) -> Image.Image:
-    """Three frames of every row, a title, and what the picture was made with."""
-    width = LABEL + len(SHOWN) * (SIDE + GAP)
-    sheet = Image.new("RGB", (width, TITLE + len(rows) * (SIDE + GAP) + FOOT), BACK)
+    """Three frames of every row (a single picture as it is), a title, and what the picture was made with."""
+    across = len(SHOWN) * (SIDE + GAP) - GAP
+    heights = [SIDE if len(f) > 1 else round(across * f.shape[1] / f.shape[2]) for _, f in rows]
+    sheet = Image.new("RGB", (LABEL + across + GAP, TITLE + sum(heights) + len(rows) * GAP + FOOT), BACK)
     ink = ImageDraw.Draw(sheet)
     ink.text((14, TITLE // 2), TITLES[name], INK, font(22), anchor="lm")
     for row, (label, frames) in enumerate(rows):
-        y = TITLE + row * (SIDE + GAP)
-        ink.text((14, y + SIDE // 2), label, INK, font(17), anchor="lm")
+        y = TITLE + sum(heights[:row]) + row * GAP
+        ink.text((14, y + min(SIDE, heights[row]) // 2), label, INK, font(17), anchor="lm")
+        if len(frames) == 1:
+            whole = Image.fromarray(frames[0]).resize((across, heights[row]), Image.Resampling.LANCZOS)
+            sheet.paste(whole, (LABEL, y))
+            continue
         for column, frame in enumerate(frames[i] for i in SHOWN):
             # A preview carries its legend below a square picture.
             square = Image.fromarray(frame[: frame.shape[1]])
             sheet.paste(square.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (LABEL + column * (SIDE + GAP), y))
-    said = "Run on the embedded model" + ("." if name == "quickstart" else ", in place of Stable Diffusion 1.5")
+    said = "Run on the embedded model" + ("." if name in OWN else ", in place of Stable Diffusion 1.5")
     if name in REPLACED:
         said += f", with {REPLACED[name]}"
     said = BEYOND.get(name, said.rstrip(".") + ".")

@@ -14,13 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from . import sd15
+from .attention import attention_map
 from .checker import Definitions, check_ui
 from .definitions import ROOT, WORKFLOWS, load
 from .graph import Graph
 from .quickstart import quickstart
 
 PROMPTS = ROOT / "tests" / "workflows"
-BUILDERS: dict[str, Callable[[Definitions], Graph]] = {"quickstart": quickstart, **sd15.BUILDERS}
+BUILDERS: dict[str, Callable[[Definitions], Graph]] = {
+    "quickstart": quickstart,
+    "attention_map": attention_map,
+    **sd15.BUILDERS,
+}
 
 
 def build(name: str, definitions: Definitions) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -24,6 +24,23 @@ FLAGS = (
 READY = "() => window.app?.graph && window.LiteGraph?.registered_node_types?.VideoGrainDemoClip"
 UNKNOWN = "() => app.graph.nodes.filter(n => !LiteGraph.registered_node_types[n.type]).map(n => n.type)"
 SECOND = 1000
+# The checkpoint's place goes to the embedded model, and widgets take the values of a prompt in API format.
+STAND_IN = """values => {
+  const old = app.graph.nodes.find(n => n.type === 'CheckpointLoaderSimple');
+  const model = LiteGraph.createNode('VideoGrainEmbeddedModel');
+  app.graph.add(model);
+  model.pos = [...old.pos];
+  old.outputs.forEach((output, slot) => {
+    for (const id of [...(output.links || [])]) {
+      const link = app.graph.links.get ? app.graph.links.get(id) : app.graph.links[id];
+      model.connect(slot, app.graph.getNodeById(link.target_id), link.target_slot);
+    }
+  });
+  app.graph.remove(old);
+  for (const [id, inputs] of Object.entries(values))
+    for (const widget of app.graph.getNodeById(Number(id))?.widgets || [])
+      if (widget.name in inputs && !Array.isArray(inputs[widget.name])) widget.value = inputs[widget.name];
+}"""
 
 
 def chromium() -> str | None:
@@ -78,8 +95,7 @@ class Frontend:
         dialog = self.page.get_by_role("dialog")
         entry = dialog.get_by_text(pack, exact=True).first
         entry.wait_for(timeout=30 * SECOND)
-        entry.scroll_into_view_if_needed()
-        entry.click()
+        entry.click()  # scrolls by itself, and finds it again where the list is drawn anew
         return dialog
 
     def open_template(self, pack: str, name: str) -> None:
@@ -91,6 +107,15 @@ class Frontend:
         opened = f"() => app.extensionManager.workflow.activeWorkflow?.filename === '{name}'"
         self.page.wait_for_function(opened, timeout=60 * SECOND)
         self.page.wait_for_timeout(2 * SECOND)  # dialogs about what is missing come after the nodes
+
+    def load(self, workflow: dict[str, Any]) -> None:
+        """Open a workflow, as dropping its file onto the canvas does."""
+        self.page.evaluate("async w => { await app.loadGraphData(w) }", workflow)
+        self.page.wait_for_timeout(2 * SECOND)
+
+    def stand_in(self, prompt: dict[str, Any]) -> None:
+        """Make the opened workflow the one of `prompt` (tools.standins): same nodes, but for the checkpoint."""
+        self.page.evaluate(STAND_IN, {key: node["inputs"] for key, node in prompt.items()})
 
     def unknown_nodes(self) -> list[str]:
         """Types of nodes on the canvas that the frontend does not know."""

@@ -60,7 +60,7 @@ def test_importing_the_pack_is_quick(server):
 def test_every_node_is_there_under_one_category(object_info):
     here = {name: info for name, info in object_info.items() if name.startswith("VideoGrain")}
     assert sorted(here) == NODES
-    assert len(NODES) == 13
+    assert len(NODES) == 16
     assert {info["category"] for info in here.values()} == {"VideoGrain"}
     assert {info["python_module"] for info in here.values()} == {"custom_nodes.videograin"}
 
@@ -144,6 +144,21 @@ def test_an_edit_leaves_the_model_unpatched_for_others(server):
     assert "1" in after.cached
     assert "4" not in after.cached
     np.testing.assert_array_equal(pictures(after), before)
+
+
+def test_an_inversion_is_checked_with_one_picture_and_a_report(server):
+    prompt = small_quickstart()
+    inverter = next(k for k, n in prompt.items() if n["class_type"] == "VideoGrainDDIMVideoInversion")
+    links = {name: prompt[inverter]["inputs"][name] for name in ("model", "positive")}
+    links |= {"inversion": [inverter, 1], "vae": [links["model"][0], 2]}
+    prompt["90"] = {"class_type": "VideoGrainInversionCheck", "inputs": links}
+    prompt["91"] = {"class_type": "PreviewAny", "inputs": {"source": ["90", 1]}}
+    run = server.run(prompt)
+    assert len(server.saved(run, "90")) == 1
+    (report,) = run.outputs["91"]["text"]
+    assert re.match(r"round trip (good|poor): \d+\.\d dB on average", report)
+    assert [line[:7] for line in report.splitlines()[-3:]] == ["frame 0", "frame 1", "frame 2"]
+    assert ("Inversion Check: round trip poor" in server.log_text()) == report.startswith("round trip poor")
 
 
 def test_a_value_out_of_range_is_refused_before_anything_runs(server):

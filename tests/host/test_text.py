@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from videograin.editing.prompts import PromptError
-from videograin.hosts.comfy_text import encode_regions
+from videograin.hosts.comfy_text import encode_regions, word_positions
 from videograin.hosts.comfy_world import embedded_model
 from videograin.hosts.diffusers import load_model
 
@@ -101,6 +101,23 @@ def test_phrases_are_found_and_replaced_by_their_own_encoding(clip):
     assert torch.equal(entry[0][:, others], plain[:, others])
     assert not torch.allclose(entry[0][:, ~others], plain[:, ~others], atol=1e-3)
     assert torch.equal(entry[1]["pooled_output"], extra["pooled_output"])
+
+
+def test_word_positions_are_all_places_of_every_phrase(clip):
+    text = "A Red  robot, a blue (teapot:1.2) and a (red robot:0.8) on grass"
+    found, length = word_positions(clip, text, ["red ROBOT", "robot", "blue (teapot:1.3)", "cat"])
+    assert [[words_at(clip, text, place) for place in places] for places in found] == [
+        [["red", "robot"]] * 2,
+        [["robot"]] * 2,
+        [["blue", "teapot"]],
+        [],
+    ]
+    assert length == encode(clip, text)[0][0].shape[1] == 77
+
+
+def test_word_positions_are_those_of_the_other_host(world, twin):
+    prompt, phrases = "a red circle, a blue square and a (Red circle:1.2) on sand", ["red circle", "square", "red", "a"]
+    assert word_positions(world, prompt, phrases) == twin.word_positions(prompt, phrases)
 
 
 def test_without_splicing_or_phrases_it_is_the_plain_encoding(clip):

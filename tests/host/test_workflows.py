@@ -55,7 +55,8 @@ def test_it_runs_and_edits_where_it_should(server, name):
     pairs = with_pngs(made.prompt)
     run = server.run(made.prompt)
     saved = videos(server, run)
-    assert len(saved) == len(pairs) == (3 if name == "one_inversion_three_edits" else 1)
+    assert len(pairs) == (3 if name == "one_inversion_three_edits" else 1)
+    assert len(saved) == len(pairs) + (name == "attention_map")  # which comes after the edit
     results = []
     for (before, after), video in zip(pairs, saved):
         source, edited = pictures(server, run, before), pictures(server, run, after)
@@ -76,6 +77,28 @@ def test_it_runs_and_edits_where_it_should(server, name):
         assert np.abs(one.astype(int) - other).max() > 60
 
 
+def test_attention_is_shown_and_the_edit_is_that_of_the_quickstart(server):
+    """Sheet on the node, maps as a video, shares as text; the latent is SamplerCustom's, so the edit is the same."""
+    edits = {}
+    for name in ("quickstart", "attention_map"):
+        made = stand_in(name, size=96)
+        ((_, edits[name]),) = with_pngs(made.prompt)
+        run = server.run(made.prompt)
+        edits[name] = pictures(server, run, edits[name])
+    np.testing.assert_array_equal(edits["quickstart"], edits["attention_map"])
+    eyes = next(k for k, n in made.prompt.items() if n["class_type"] == "VideoGrainAttentionMap")
+    (sheet,) = server.saved(run, eyes)
+    assert Image.open(sheet).size[0] > 600
+    (table,) = run.outputs[eyes]["text"]
+    assert table.splitlines()[0].startswith("phrase")
+    assert table.count(" > ") == 2 * 4 + 1  # four shares of two phrases, and what the arrow means
+    text = next(k for k, n in made.prompt.items() if n["class_type"] == "PreviewAny")
+    assert run.outputs[text]["text"] == [table]
+    maps = videos(server, run)[1]
+    assert len(maps) == 4
+    assert maps.shape[2] > 600
+
+
 def test_masks_from_attention_find_the_object(server):
     """`no_masks`: what the picked clusters cover changes, and nothing far from the object does."""
     made = stand_in("no_masks", size=96)
@@ -85,6 +108,26 @@ def test_masks_from_attention_find_the_object(server):
     change = np.abs(pictures(server, run, after).astype(int) - pictures(server, run, before)).max(-1) > 30
     assert change.any()
     assert (change & made.edited).sum() > 0.7 * change.sum()
+
+
+def test_another_pick_runs_only_what_follows(server):
+    """`no_masks`: inversion and layout come from the cache, the edit is elsewhere."""
+    made = stand_in("no_masks", size=96)
+    made.write(server.base / "input")
+    ((before, after),) = with_pngs(made.prompt)
+    first = server.run(made.prompt)
+    source, one = pictures(server, first, before), pictures(server, first, after)
+    for node in made.prompt.values():
+        if node["class_type"] == "VideoGrainPickLayoutMask":
+            node["inputs"] |= {"pick": "Background", "grow": -12}
+    second = server.run(made.prompt)
+    kinds = {node["class_type"] for key, node in made.prompt.items() if key not in second.cached}
+    assert not kinds & {"VideoGrainDDIMVideoInversion", "VideoGrainSelfAttnLayoutCluster"}
+    assert {"VideoGrainPickLayoutMask", "VideoGrainSTLayoutAttnPatch", "SamplerCustom"} <= kinds
+    other = pictures(server, second, after)
+    changed = [np.abs(edit.astype(int) - source).max(-1) > 30 for edit in (one, other)]
+    assert (changed[0] & made.edited).sum() > 0.7 * changed[0].sum() > 0
+    assert (changed[1] & made.edited).sum() < 0.5 * changed[1].sum()
 
 
 def test_a_loaded_inversion_gives_the_same_edit(server):

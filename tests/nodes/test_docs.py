@@ -18,7 +18,8 @@ SECTIONS = ["When to use it", "Inputs", "Outputs", "Example", "When something go
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)]*)\)")
 MESSAGE = re.compile(r'\*"(.+?)"\*', re.DOTALL)
-SOURCES = ["attention", "editing", "hosts", "inspection", "layout", "nodes", "pictures"]  # what the nodes' messages come from
+# What the nodes' messages come from.
+SOURCES = ["attention", "editing", "hosts", "inspection", "layout", "nodes", "pictures"]
 UNSEEN = re.compile(r"hosts/diffusers|attention/text\.py")  # other hosts', and what every host puts into its own words
 HOLE = "\0"  # in a source's text: a value that is put in when it runs
 NODES = {name: node for name, node in definitions.load().items() if name.startswith("VideoGrain")}
@@ -59,7 +60,7 @@ def facts(entry: dict) -> str:
 
 def test_there_is_a_page_for_every_node_and_no_other():
     assert sorted(path.stem for path in DOCS.glob("*.md")) == sorted(NODES)
-    assert len(NODES) == 13
+    assert len(NODES) == 16
 
 
 @ALL

@@ -1,0 +1,70 @@
+"""How good an inversion is, before an edit is built on it."""
+
+import logging
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..hosts.comfy_check import clean_samples, decoded, sample_back
+from ..hosts.comfy_errors import naming
+from ..inspection.round_trip import decibels, frame_psnr, judge
+from ..pictures.round_trips import round_trip_frames, round_trip_sheet
+from .types import CATEGORY, Inversion
+
+NAME = "Inversion Check"
+
+log = logging.getLogger(__name__)
+
+
+class InversionCheck(io.ComfyNode):
+    """Back down unguided, decoded beside the VAE's own; the verdict is `inspection.round_trip.judge`'s."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="VideoGrainInversionCheck",
+            display_name=NAME,
+            category=CATEGORY,
+            description=(
+                "Walks an inversion back down with the source prompt and without guidance, and compares every frame "
+                "with what the VAE alone makes of it. Says how close the frames come, whether the inversion ended in "
+                "proper noise, and what to try where they do not. It costs as many model calls as the inversion has "
+                "steps; an edit does not need it."
+            ),
+            is_output_node=True,
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    tooltip="The model that was inverted with, with its LoRAs, before ST-Layout Attn Patch. It stays "
+                    "as it is.",
+                ),
+                io.Conditioning.Input(
+                    "positive", tooltip="The source prompt: the same as that of DDIM Video Inversion."
+                ),
+                Inversion.Input("inversion", tooltip="From DDIM Video Inversion or Load Inversion."),
+                io.Vae.Input("vae", tooltip="The VAE that encoded the frames. Its own losses are not counted."),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="images",
+                    tooltip="Every frame through the VAE alone (left) and after the round trip (right), with its PSNR.",
+                ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="The verdict with its advice, and the PSNR of every frame, as text.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, positive, inversion, vae) -> io.NodeOutput:
+        back = decoded(vae, sample_back(model, positive, inversion, node=NAME), NAME)
+        source = decoded(vae, clean_samples(inversion), NAME)
+        with naming(NAME):
+            verdict = judge(frame_psnr(source, back), inversion.noise_std)
+        if not verdict.ok:
+            log.warning("%s: %s", NAME, verdict.text)
+        images = torch.from_numpy(round_trip_frames(source, back, verdict)).float() / 255
+        sheet = torch.from_numpy(round_trip_sheet(source, back, verdict)).float()[None] / 255
+        frames = [f"frame {index}: {decibels(value)}" for index, value in enumerate(verdict.psnr)]
+        return io.NodeOutput(images, "\n".join([verdict.text, *frames]), ui=ui.PreviewImage(sheet, cls=cls))

@@ -1,0 +1,92 @@
+"""The help pictures of the nodes that look at attention: the layout, what is picked from it, the inversion check."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..inspection.round_trip import frame_psnr, judge
+from ..layout.find import find_layout
+from ..layout.grow import grow_mask
+from ..layout.names import Words, noun_phrases, place_phrases
+from ..pictures.layouts import cluster_preview, layout_preview, layout_sheet, pca_picture
+from ..pictures.round_trips import round_trip_sheet
+from ..runner.pipeline import invert_clip, measure_round_trip
+from ..runner.settings import Inversion
+from ..world.tasks import make_task
+from .help_common import ATTENTION, FRAMES, SEED, SIZE, STEPS, grey, inversion, model, sheet, stack, task
+
+SHOWN = (0, 3, 7)  # frames
+OTHER = "a purple triangle and a white square on brick"
+
+
+@cache
+def featured() -> Any:
+    """The demo clip's trajectory with features at the latent's full side."""
+    clip = task().clip
+    return invert_clip(
+        model(), clip.frames, clip.caption, steps=STEPS, inversion=Inversion(), attention=ATTENTION, features="full"
+    )
+
+
+@cache
+def layout() -> Any:
+    """The demo clip's things, named by its source prompt."""
+    clip = task().clip
+    phrases = noun_phrases(clip.caption)
+    spans, _ = model().word_positions(clip.caption, phrases)
+    words = Words(tuple(phrases), tuple(map(tuple, spans)), tuple(place_phrases(clip.caption)))
+    return find_layout(featured().features, clip.frames, words=words)
+
+
+def self_attn_layout_cluster() -> np.ndarray:
+    from PIL import Image
+
+    clip, found = task().clip, layout()
+    features = featured().features
+    parts = pca_picture(features, (SIZE, SIZE))
+    clusters = cluster_preview(found.clusters, clip.frames)
+    rows = [[pictures[f] for f in SHOWN] for pictures in (clip.frames, parts, clusters)]
+    top = sheet(rows, [f"frame {f}" for f in SHOWN], ["frames", "pca", f"{found.k} clusters"], 128)
+    page = Image.fromarray(layout_sheet(clip.frames, found))
+    page = np.asarray(page.resize((540, round(540 * page.height / page.width)), Image.Resampling.LANCZOS))
+    return _beside(top, page)
+
+
+def _beside(left: np.ndarray, right: np.ndarray, gap: int = 24) -> np.ndarray:
+    """Two pages beside each other, on white."""
+    height = max(len(left), len(right))
+    return np.concatenate([_fill(left, height), np.full((height, gap, 3), 255, np.uint8), _fill(right, height)], 1)
+
+
+def _fill(page: np.ndarray, height: int) -> np.ndarray:
+    """The page on white of at least that height, from the top."""
+    return np.pad(page, ((0, max(0, height - len(page))), (0, 0), (0, 0)), constant_values=255)
+
+
+def pick_layout_mask() -> np.ndarray:
+    clip, found, frame = task().clip, layout(), 3
+    picks = [("1", 0), (found.names[1], 0), ("1 + 2", 0), ("2", 8)]
+    masks = [grow_mask(found.pick(pick)[0][1], grow) for pick, grow in picks]
+    titles = [f"pick: {pick}" + (f", grow: {grow}" if grow else "") for pick, grow in picks]
+    preview = layout_preview(clip.frames, found)[frame]
+    side = sheet([[grey(masks[0][frame]), grey(masks[1][frame])]], titles[:2], cell=180)
+    below = sheet([[grey(masks[2][frame]), grey(masks[3][frame])]], titles[2:], cell=180)
+    return _beside(preview, stack([side, below], 6))
+
+
+def inversion_check() -> np.ndarray:
+    clip = make_task(SEED, FRAMES, SIZE).clip
+    poor = invert_clip(
+        model(), clip.frames, clip.caption, steps=10, inversion=Inversion(method="ddim"), attention=ATTENTION
+    )
+    poor = replace(poor, prompt=OTHER)  # on the way back
+    pages = []
+    for trajectory in (inversion(), poor):
+        trip = measure_round_trip(model(), trajectory, attention=ATTENTION)
+        verdict = judge(frame_psnr(trip.vae, trip.frames), trajectory.noise_std)
+        pages.append(round_trip_sheet(trip.vae, trip.frames, verdict))
+    return _beside(*pages)
