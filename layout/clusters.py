@@ -33,7 +33,7 @@ def cluster(features: Features, clusters: int, scope: str = "joint", seed: int =
     Args:
         features: collected during the inversion.
         clusters: k, from 2 to the number of tokens of a frame.
-        scope: "per_frame" runs one K-means a frame over the rows (the paper), started from the centres of the frame
+        scope: "per_frame" runs one K-means a frame over the rows (the paper), started from the clusters of the frame
             before, and numbers its clusters by their overlap with that frame's: what moves less than its own size from
             frame to frame keeps its number. "joint" goes on from there with one K-means over the tokens of all frames:
             see `_joint`.
@@ -190,14 +190,17 @@ def k_means(rows: np.ndarray, clusters: int, seed: int, centres: np.ndarray | No
 def _frame_by_frame(rows: Sequence[np.ndarray], clusters: int, seed: int) -> np.ndarray:
     """One K-means a frame with numbers kept: int [F, n].
 
-    Started from the centres of the frame before, clusters stay what they were. Where a start from nowhere fits much
-    better, something has changed (a thing has come back), and that is taken.
+    Started from where they were in the frame before, clusters stay what they were. Where a start from nowhere fits much
+    better, something has changed (a thing has come back), and that is taken. From the places and not from the centres
+    of the frame before: `_reduced` gives every frame coordinates of its own.
     """
-    fit = k_means(rows[0], clusters, seed)
-    labels = [fit.labels_]
+    labels = [k_means(rows[0], clusters, seed).labels_]
     for frame in rows[1:]:
         fresh = k_means(frame, clusters, seed)
-        fit = k_means(frame, clusters, seed, fit.cluster_centers_)
+        centres = fresh.cluster_centers_.copy()
+        for number in np.unique(labels[-1]):
+            centres[number] = frame[labels[-1] == number].mean(0)
+        fit = k_means(frame, clusters, seed, centres)
         if fresh.inertia_ < BETTER * fit.inertia_:
             fit = fresh
         labels.append(match_numbers(labels[-1], fit.labels_, clusters))

@@ -14,7 +14,7 @@ from torch import Tensor
 from .features import Features
 
 # A cluster is background where it takes at least this part of its fair share of the frame's border. On the embedded
-# world's clips clusters on objects reached .5, and those on the ground started at .58 (benchmarks/layout.md).
+# world (scene_clip, seeds 1000 to 1803) clusters on objects reached .5, and those on the ground started at .58.
 BORDER = 0.6
 ALIKE = 0.4  # log: reading the same words, none e ** 0.4 = 1.5 times as much or as little
 # Foreground has to stand out: its mean attention to the background must differ from the background's own by this many
@@ -30,12 +30,11 @@ SAMPLE = 20_000  # cells that K-means of kinds is fitted on
 @dataclass(frozen=True)
 class Foreground:
     """mask: bool [F, h, w]. score: float32 [F, h, w], how little a cell looks at the background: minus the log of how
-    many times more than by chance; mask is score > level. ground: bool [F, h, w], the sure background it is from."""
+    many times more than by chance; mask is score > level."""
 
     mask: np.ndarray
     score: np.ndarray
     level: float
-    ground: np.ndarray
 
 
 def find_foreground(features: Features, labels: np.ndarray) -> Foreground:
@@ -48,13 +47,13 @@ def find_foreground(features: Features, labels: np.ndarray) -> Foreground:
     level = otsu(score)
     mask = score > level
     if not mask.any() or mask.all() or not ground.any():
-        return Foreground(np.zeros_like(ground), score, level, ground)
+        return Foreground(np.zeros_like(ground), score, level)
     above, below = score[mask], score[~mask]
     within = np.sqrt((above.var() * len(above) + below.var() * len(below)) / score.size)
     difference = above.mean() - below.mean()
     if difference < max(GAP, DISTINCT * within):
         mask = np.zeros_like(mask)
-    return Foreground(mask, score, level, ground)
+    return Foreground(mask, score, level)
 
 
 def sure_background(labels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # The guided filter's window reaches one cell to each side: a border found on the grid is off by less than that. On the
-# embedded world two rounds at 1e-3 were best of those tried (pixel IoU .95 against .80 without, benchmarks/layout.md).
+# embedded world two rounds at 1e-3 were best of those tried (pixel IoU at the full level .96, .79 without the filter:
+# benchmarks/layout.md).
 EPSILON, ROUNDS = 1e-3, 2
 # The filter leaves faint shares far from any border, and an edit takes every pixel above 0 for one that may change. So
 # shares are told apart by a power, and what is left of them within FAINT of 0 or 1 is cut (half stays half).
