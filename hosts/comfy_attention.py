@@ -64,9 +64,9 @@ class Occupant:
         host: the host's attention.
         node: names us in messages.
         previous: who stood here before (never one of ours, see `chained`).
-        observers: are shown the first conditional chunk of every call; in a run with prompts of edits, of the last edit
-            that has one, and no other. Not of a prompt that is sampled on a part of the latent, and not what an
-            IPAdapter adds.
+        observers: are shown one prompt of a run, always the same (`Run.shown`): the first one of the last edit that
+            has any, else the first positive. Nothing where it is not sampled (another range of timesteps) or only on a
+            part of the latent, and not what an IPAdapter adds.
     """
 
     kind: str
@@ -183,13 +183,14 @@ class Occupant:
             observer.add(seen)
 
     def _shown(self, call: Call) -> int | None:
-        """The chunk that observers see: always of the same prompt, also where a run's prompts come in several calls."""
-        prompts = [mark.edit for mark in call.run.tags.values()]
-        wanted = next((edit.id for edit in reversed(self.edits) if edit.id in prompts), None)
-        for number, (role, mark) in enumerate(zip(call.roles, call.tags)):
-            if role == "cond" and (wanted is None or (mark is not None and mark.edit == wanted)):
-                return number
-        return None
+        """The chunk that observers see: of the same prompt in every call, in whatever order and company it comes."""
+        run = call.run
+        wanted = run.shown(self.edits)
+        if any(one in run.roles for one in call.ids):
+            return next((number for number, one in enumerate(call.ids) if one == wanted), None)
+        # Nobody says which prompts these are. The host puts the first one last.
+        conditional = [number for number, role in enumerate(call.roles) if role == "cond"]
+        return conditional[-1] if conditional and wanted not in run.tags else None
 
     def _marks(self, call: Call, number: int, keys: int, t: float) -> tuple[Any, SpaceTime | None]:
         """Of one chunk: labels and strengths if it is modulated (`Modulation.self_marks`), and its arrangement."""

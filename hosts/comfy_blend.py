@@ -95,9 +95,7 @@ def blended_model(
     seed it was given.
     """
     with naming(node):
-        family = check_model(model, node)
-        if trajectory.family and family != trajectory.family:
-            raise ValueError(_other_family(trajectory, family))
+        check_family(trajectory, model, node)
         check_range(start, end, node)
         weights = blend_mask(trajectory, mask, feather, preserved, node)
 
@@ -161,22 +159,39 @@ def check_run(trajectory: Trajectory, guider: Any, x: Tensor, extra_args: dict, 
         )
     patcher = getattr(guider, "model_patcher", None)
     if patcher is not None:
-        family = check_model(patcher, node)
-        if trajectory.family and family != trajectory.family:
-            raise ValueError(_other_family(trajectory, family))
-        if trajectory.extra.get("host") == HOST and trajectory.model:
-            now = weights_fingerprint(patcher)
-            if now and now != trajectory.model:
-                logger.warning(
-                    f"{node}: the inversion was made with another checkpoint (weights {trajectory.model}, now {now}); "
-                    "it will not be undone exactly inside the mask. Invert with the checkpoint that edits."
-                )
+        apart = "it will not be undone exactly inside the mask. Invert with the checkpoint that edits"
+        check_checkpoint(trajectory, patcher, node, apart)
     if extra_args.get("denoise_mask") is not None:
         logger.warning(
             f"{node}: the latent has a noise mask, which puts the clean source outside of it at every noise level and "
             "works against the blend; remove it (the blend has its own mask)."
         )
     compare_attention(trajectory, extra_args.get("model_options", {}).get("transformer_options", {}), node)
+
+
+def check_family(trajectory: Trajectory, model: Any, node: str) -> None:
+    """ValueError for a model of another family than the inversion's."""
+    family = check_model(model, node)
+    if trajectory.family and family != trajectory.family:
+        raise ValueError(
+            f"the inversion was made with a model of family {trajectory.family}, this one is {family}; their latents "
+            "are not the same thing. Use the model that was used for the inversion."
+        )
+
+
+def check_checkpoint(trajectory: Trajectory, model: Any, node: str, apart: str) -> None:
+    """ValueError for a model of another family than the inversion's; a warning for another checkpoint.
+
+    apart: what follows from that, and what to do.
+    """
+    check_family(trajectory, model, node)
+    if trajectory.extra.get("host") == HOST and trajectory.model:
+        now = weights_fingerprint(model)
+        if now and now != trajectory.model:
+            logger.warning(
+                f"{node}: the inversion was made with another checkpoint (weights {trajectory.model}, now {now}); "
+                f"{apart}."
+            )
 
 
 def compare_attention(trajectory: Trajectory, options: dict, node: str) -> None:
@@ -212,13 +227,6 @@ def check_levels(trajectory: Trajectory, sigmas: Tensor, active: Callable[[float
 def _t_of(guider: Any) -> Callable[[float], float]:
     # Asked of the run's own model: a node after ours may have changed its noise levels. Called only for partial ranges.
     return lambda sigma: noise_levels(guider.inner_model).t(sigma)
-
-
-def _other_family(trajectory: Trajectory, family: str) -> str:
-    return (
-        f"the inversion was made with a model of family {trajectory.family}, this one is {family}; their latents are "
-        "not the same thing. Edit with the model that was used for the inversion."
-    )
 
 
 def _phrase(notes: dict[str, str]) -> str:

@@ -6,6 +6,7 @@ Nothing here imports comfy. Every error names the node and what to do; nothing i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -22,6 +23,7 @@ class Call:
         frames: of this call (a context window's).
         indices: which of the run's frames they are; None = all, in order.
         roles, edits, tags: per chunk.
+        ids: per chunk the uuid of its conditioning; None where the host does not say.
         grid: (h, w) of the tokens.
         cropped: the latent is not the run's (Conditioning (Set Area), tiling): the masks do not apply.
         t: the noise level in [0, 1); 0 where nothing is modulated.
@@ -33,6 +35,7 @@ class Call:
     roles: tuple[str, ...]
     edits: tuple[Edit, ...]
     tags: tuple[Tag | None, ...]
+    ids: tuple[Any, ...]
     grid: tuple[int, int]
     cropped: bool
     t: float
@@ -81,7 +84,7 @@ def read_call(q: Tensor, extra: dict, edits: tuple[Edit, ...], node: str) -> Cal
         )
     indices = frame_indices(extra, frames, run, node) if modulated and not cropped else None
     t = run.t(extra["sigmas"]) if modulated else 0.0
-    return Call(run, frames, indices, tuple(roles), tuple(rules), tuple(tags), tuple(grid), cropped, t)
+    return Call(run, frames, indices, tuple(roles), tuple(rules), tuple(tags), tuple(ids), tuple(grid), cropped, t)
 
 
 def frame_indices(extra: dict, frames: int, run: Run, node: str) -> tuple[int, ...] | None:

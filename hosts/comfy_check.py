@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..editing import Trajectory
-from .comfy_blend import check_run
+from .comfy_blend import check_checkpoint
 from .comfy_errors import EDITING_ERRORS, naming
 from .comfy_images import rgb_bytes
 from .comfy_inversion import SourceGuider, check_schedule, latent_scale, noise_latent
@@ -37,7 +37,7 @@ def sample_back(model: Any, positive: list, inversion: Trajectory, *, node: str)
         mode, anchors = inversion.extra.get("attention", "full"), int(inversion.extra.get("anchors", 2))
         guider = SourceGuider(patch_space_time(model, mode, anchors, node=node))
         guider.set_conds(positive)
-        check_run(inversion, guider, start, {"model_options": guider.model_options}, node)
+        check_checkpoint(inversion, model, node, "it cannot lead back to its frames. Check it with its own checkpoint")
     with naming(node, EDITING_ERRORS):
         return guider.sample(
             torch.zeros_like(start),

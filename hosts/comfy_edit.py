@@ -84,7 +84,7 @@ class Edit:
         if made is None:
             with naming(node):
                 made = Modulation(
-                    Layout(self._masks(frames)),
+                    self.layout(frames),
                     self.text_labels,
                     self.self_schedule,
                     self.cross_schedule,
@@ -97,6 +97,10 @@ class Edit:
             self._made.clear()
             self._made[frames] = made
         return made
+
+    def layout(self, frames: int) -> Layout:
+        """The regions, of which there must be some, laid out for a clip; errors as in `modulation`."""
+        return Layout(self._masks(frames))
 
     def _masks(self, frames: int) -> list[Tensor]:
         return [
@@ -274,6 +278,15 @@ class Run:
         if key not in self._kept:
             self._kept[key] = whole.select(indices)
         return self._kept[key]
+
+    def shown(self, edits: Sequence[Edit]) -> Any:
+        """uuid of the one prompt that observers see: the first of the last of these edits that has prompts; where none
+        has, the first positive; None if there is none."""
+        for edit in reversed(edits):
+            for key, mark in self.tags.items():
+                if mark.edit == edit.id:
+                    return key
+        return next((key for key, role in self.roles.items() if role == "cond"), None)
 
     def warn_once(self, what: str, message: str) -> None:
         """Log a warning the first time in this run."""

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from ..layout.features import Features
-from ..layout.names import Words, noun_phrases, place_phrases
+from ..layout.names import Words, words_of
 from .comfy_text import word_positions
 
 log = logging.getLogger(__name__)
@@ -33,18 +33,15 @@ def source_words(clip: Any, prompt: str, names: str, features: Features, *, node
             "this inversion's features are from before version 0.3 and know nothing of words; run DDIM Video Inversion "
             "again with collect_features on, or disconnect clip to do without names."
         )
-    phrases = wanted or noun_phrases(prompt)
-    spans, length = word_positions(clip, prompt, phrases)
+    words, length = words_of(prompt, wanted, lambda phrases: word_positions(clip, prompt, phrases))
     if length != features.cross.shape[-1]:
         raise ValueError(
             f"source_prompt has {length} tokens with this clip, the prompt of the inversion had "
             f"{features.cross.shape[-1]}; give the same prompt and the same text encoder."
         )
-    absent = [phrase for phrase, places in zip(phrases, spans) if not places]
-    if wanted and absent:
+    if wanted and words.absent:
         raise ValueError(
-            f"names: {', '.join(map(repr, absent))} does not occur in the source prompt {prompt!r}; write words as "
-            "they stand there, divided by commas."
+            f"names: {', '.join(map(repr, words.absent))} does not occur in the source prompt {prompt!r}; write words "
+            "as they stand there, divided by commas."
         )
-    scenery = () if wanted else tuple(place_phrases(prompt))
-    return Words(tuple(phrases), tuple(tuple(places) for places in spans), scenery)
+    return words

@@ -14,14 +14,13 @@ import comfy.utils
 import latent_preview
 import numpy as np
 import torch
-from comfy.ldm.modules.attention import SpatialTransformer
-from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample
 from torch import Tensor
 
 from ..attention import Layout
-from ..inspection.maps import LEVELS, AttentionProbe, InspectionError, Phrase, Place
+from ..inspection.maps import LEVELS, AttentionProbe, Phrase, Place
+from ..inspection.phrases import chosen_phrases
 from .comfy_edit import KEY, Edit, Tag
-from .comfy_patch import edits_of, noise_levels, observe
+from .comfy_patch import check_level, edits_of, noise_levels, observe
 from .comfy_text import word_positions
 
 log = logging.getLogger(__name__)
@@ -41,9 +40,10 @@ def frames_of(latent: dict[str, Any]) -> Tensor:
 
 
 def edit_in(model: Any, positive: list) -> tuple[Edit | None, Tensor | None, int]:
-    """(the last edit that has a prompt in this conditioning, region 1..R or -1 of each of its tokens, their number L).
+    """Of the prompt that observers see (`Run.shown`): (its edit, region 1..R or -1 of each token, their number L).
 
-    Edit and labels are None where the conditioning comes from no patch of this model with regions.
+    That is the first prompt of the last edit that has one in this conditioning, else the first of all; edit and labels
+    are None where the conditioning comes from no patch of this model with regions.
     """
     if not positive:
         raise ValueError("the positive conditioning is empty; connect ST-Layout Attn Patch, or CLIP Text Encode.")
@@ -61,8 +61,7 @@ def phrases_to_look_at(
 ) -> list[Phrase]:
     """The phrases of a run with their tokens: the regions' prompts, or what `words` names.
 
-    words: phrases, each all its occurrences together; a region's prompt, or a part of one occurrence of it, is that
-    region's. None at all = every region's prompt. clip, prompt: needed for words that are no region's whole prompt.
+    words: as in `inspection.phrases`. clip, prompt: needed for words that are no region's whole prompt.
 
     Raises:
         ValueError: words that need clip and prompt, do not stand in the prompt, or a prompt that is not the sampled
@@ -74,16 +73,15 @@ def phrases_to_look_at(
             Phrase(region.phrase, tuple((labels == number).nonzero().flatten().tolist()), number)
             for number, region in enumerate(edit.regions, 1)
         ]
-    if not words:
-        return spans
-    regional = [[span for span in spans if _plain(span.text) == _plain(word)] for word in words]
-    others = [word for word, own in zip(words, regional) if not own]
-    found = iter(_find(others, spans, length, clip, prompt) if others else ())
-    return [phrase for own in regional for phrase in (own or [next(found)])]
+    return chosen_phrases(
+        words, spans, lambda others: _find(others, spans, length, clip, prompt), prompt, key="words: "
+    )
 
 
-def _find(words: Sequence[str], spans: Sequence[Phrase], length: int, clip: Any, prompt: str) -> list[Phrase]:
-    """The words in the prompt, which must be the one that the regions stand in."""
+def _find(
+    words: Sequence[str], spans: Sequence[Phrase], length: int, clip: Any, prompt: str
+) -> list[list[tuple[int, ...]]]:
+    """Where the words occur in the prompt, which must be the one that the regions stand in."""
     if clip is None or not prompt.strip():
         has = f"the regions' prompts are {', '.join(repr(span.text) for span in spans)}" if spans else "there are none"
         raise ValueError(
@@ -102,35 +100,14 @@ def _find(words: Sequence[str], spans: Sequence[Phrase], length: int, clip: Any,
             f"prompt: it has {counted} tokens, the positive conditioning {length}, so it is not the prompt that is "
             "sampled. Connect the same text to both."
         )
-    phrases = []
-    for word, places in zip(words, found):
-        positions = tuple(sorted({position for place in places for position in place}))
-        if not positions:
-            raise ValueError(
-                f"words: {word!r} does not occur in the prompt {prompt!r}. Name words that stand in it, word for word."
-            )
-        own = next((span.region for span in spans if set(positions) <= set(span.positions)), 0)
-        phrases.append(Phrase(word, positions, own))
-    return phrases
+    return found[: len(words)]
 
 
 def check_look(model: Any, sigmas: Tensor, probe: AttentionProbe) -> None:
-    """InspectionError where a run would show nothing: better before it than after."""
+    """ValueError where a run would show nothing: better before it than after."""
     levels = noise_levels(model)
-    done = [1 - levels.t(float(sigma)) for sigma in sigmas[:-1]]
-    if not any(probe.active(1 - part) for part in done):
-        raise InspectionError(
-            f"none of the {len(done)} steps lies between start_percent {probe.start:g} and end_percent "
-            f"{probe.end:g}; they begin at {', '.join(f'{part:.2f}' for part in done[:4])}"
-            f"{', ...' if len(done) > 4 else ''}. Widen the range."
-        )
-    has = _halvings(model)
-    wanted = {1: 0, 2: 1}.get(LEVELS[probe.level])
-    if wanted is not None and wanted not in has:
-        names = [name for name, part in LEVELS.items() if {1: 0, 2: 1}.get(part) in has] + ["all"]
-        raise InspectionError(
-            f"level: this model has no attention at {probe.level} the latent's side; choose {' or '.join(names)}."
-        )
+    probe.check_steps([levels.t(float(sigma)) for sigma in sigmas[:-1]], "start_percent", "end_percent")
+    check_level(model, probe.level, LEVELS, "level")
 
 
 def sample_looking(
@@ -186,18 +163,3 @@ def outlines(layout: Layout | None) -> list[np.ndarray]:
     if layout is None:
         return []
     return [layout.union([number], visible=True).numpy() for number in range(1, layout.regions + 1)]
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split())
-
-
-def _halvings(model: Any) -> set[int]:
-    """How often the latent's side is halved where the UNet has attention."""
-    halvings, found = 0, set()
-    for part in model.model.diffusion_model.input_blocks:
-        for module in part:
-            if isinstance(module, SpatialTransformer):
-                found.add(halvings)
-            halvings += isinstance(module, Downsample)
-    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,8 +21,8 @@ from .comfy_memory import LOOKING, Level, attention_bytes, enlarged
 
 __all__ = [
     "blocks",
+    "check_level",
     "check_model",
-    "edit_of",
     "edits_of",
     "noise_levels",
     "observe",
@@ -90,9 +90,9 @@ def patch_edit(model: ModelPatcher, edit: Edit, *, node: str) -> ModelPatcher:
 def observe(model: ModelPatcher, observer: Observer, *, node: str) -> ModelPatcher:
     """A clone that computes the same and shows the observer its self- and cross-attention (`Seen`).
 
-    Shown is the first conditional prompt of every call, one that belongs to an edit if there is one. What was patched
-    before is seen as it is computed; a model without our patches stays the image model it is. Apply it after ST-Layout
-    Attn Patch, and after other nodes that take attention slots: who takes one afterwards may hide it.
+    Shown is one prompt of a run: the first that belongs to an edit, else the first positive (`Run.shown`). What was
+    patched before is seen as it is computed; a model without our patches stays the image model it is. Apply it after
+    ST-Layout Attn Patch, and after other nodes that take attention slots: who takes one afterwards may hide it.
 
     Args:
         node: names us in messages.
@@ -119,12 +119,6 @@ def observe(model: ModelPatcher, observer: Observer, *, node: str) -> ModelPatch
     return model
 
 
-def edit_of(model: ModelPatcher) -> Edit | None:
-    """The last of our patches on a model, also one without regions; None if there is none."""
-    edits = edits_of(model)
-    return edits[-1] if edits else None
-
-
 def edits_of(model: ModelPatcher) -> tuple[Edit, ...]:
     """Our patches on a model, in the order they were applied. Every slot of ours knows all of them."""
     replace = model.model_options["transformer_options"].get("patches_replace", {})
@@ -141,6 +135,23 @@ def blocks(model: ModelPatcher) -> Iterator[tuple[str, int, int]]:
             for module in part:
                 if isinstance(module, host_modules.SpatialTransformer):
                     yield name, number, len(module.transformer_blocks)
+
+
+def check_level(model: ModelPatcher, wanted: str, sides: Mapping[str, int], name: str) -> None:
+    """ValueError where the UNet has no attention at a level, as SDXL at its latent's full side.
+
+    sides: every level's name -> how many sides of it make the latent's, 0 = all levels. name: of the input, for the
+    message.
+    """
+    halvings, found = 0, {0}
+    for part in model.model.diffusion_model.input_blocks:
+        for module in part:
+            if isinstance(module, host_modules.SpatialTransformer):
+                found.add(2**halvings)
+            halvings += isinstance(module, Downsample)
+    if sides[wanted] not in found:
+        there = " or ".join(level for level, side in sides.items() if side in found)
+        raise ValueError(f"{name}: this model has no attention at {wanted} the latent's side; choose {there}.")
 
 
 def widest_level(model: ModelPatcher, size: tuple[int, int]) -> Level:

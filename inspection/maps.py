@@ -67,8 +67,7 @@ class AttentionMaps:
         place: the pixel, or None.
         look_before, look_after: float32 CPU [F, h, w], how much of the pixel's attention a place gets, in multiples of
             what it would get if all places of the clip got the same (their mean is 1); None without a pixel.
-        layers: cross- (without phrases: self-) attention layers averaged, all calls together, of the frame with the
-            fewest; modulated: how many of all layers seen were modulated. 0 = after is before.
+        modulated: how many of the layers seen, all calls together, were modulated. 0 = after is before.
     """
 
     phrases: tuple[Phrase, ...]
@@ -77,7 +76,6 @@ class AttentionMaps:
     place: Place | None = None
     look_before: Tensor | None = None
     look_after: Tensor | None = None
-    layers: int = 1
     modulated: int = 0
 
     @property
@@ -175,6 +173,20 @@ class AttentionProbe:
         done = 1 - t
         return self.start - _EDGE <= done and (done < self.end - _EDGE or self.end == 1)
 
+    def check_steps(self, levels: Sequence[float], start: str = "start", end: str = "end") -> None:
+        """InspectionError unless some step of a run is looked at: better before the run than after.
+
+        levels: the noise levels t of its steps. start, end: what the range is called where it was given.
+        """
+        if any(self.active(t) for t in levels):
+            return
+        first = ", ".join(f"{1 - t:.2f}" for t in levels[:4]) + (", ..." if len(levels) > 4 else "")
+        raise InspectionError(
+            f"none of the {len(levels)} steps lies between {start} {self.start:g} and {end} {self.end:g}, so nothing "
+            f"would be seen (the steps begin at {first}); expected a range with a step in it; widen it, or take more "
+            "steps."
+        )
+
     @torch.no_grad()
     def add(self, seen: Seen) -> None:
         """Add one layer of one call.
@@ -234,18 +246,17 @@ class AttentionProbe:
         Raises:
             InspectionError: some frame was never seen.
         """
-        before, after, layers = self._averages(self._words, "cross-attention") if self.phrases else (None, None, 0)
+        before, after = self._averages(self._words, "cross-attention") if self.phrases else (None, None)
         look_before = look_after = None
         if self.place is not None:
-            look_before, look_after, looks = self._averages(self._looks, "self-attention")
+            look_before, look_after = self._averages(self._looks, "self-attention")
             look_before, look_after = look_before[0], look_after[0]
-            layers = layers or looks
         if before is None:
             before = after = torch.zeros(0, *look_before.shape)
-        return AttentionMaps(self.phrases, before, after, self.place, look_before, look_after, layers, self._modulated)
+        return AttentionMaps(self.phrases, before, after, self.place, look_before, look_after, self._modulated)
 
-    def _averages(self, kept: dict[Grid, _Sums], kind: str) -> tuple[Tensor, Tensor, int]:
-        """(before, after) as [channels, F, h, w] at the finest grid, and the layers of the frame with the fewest."""
+    def _averages(self, kept: dict[Grid, _Sums], kind: str) -> tuple[Tensor, Tensor]:
+        """(before, after) as [channels, F, h, w] at the finest grid."""
         calls = sum((sums.calls for sums in kept.values()), torch.zeros(self.frames))
         if (calls == 0).any():
             raise InspectionError(self._unseen(kind, (calls == 0).nonzero().flatten().tolist()))
@@ -257,7 +268,7 @@ class AttentionProbe:
                 maps = interpolate(maps.flatten(0, 1), finest, mode="bilinear").unflatten(0, maps.shape[:2])
             whole = whole + maps
         before, after = whole / calls[:, None, None]
-        return before, after, int(calls.min())
+        return before, after
 
     def _unseen(self, kind: str, frames: list[int]) -> str:
         if self._odd_keys:

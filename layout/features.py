@@ -7,13 +7,16 @@ alike. Its row of cross-attention over the source prompt's tokens, averaged like
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..attention import Seen
+
+log = logging.getLogger(__name__)
 
 Grid = tuple[int, int]
 LEVELS = {"half": 2, "full": 1}  # sides of the latent: sides of the level
@@ -100,6 +103,9 @@ class FeatureCollector:
     1024 + 19 MB at its full side. Sums beyond 8 GB are refused when the first layer comes. `result` holds half as much
     once more. On an accelerator a tile of 128 MB of probabilities and one of their logits at a time (32 MB in all on a
     CPU). One collector serves one inversion.
+
+    Where the number of text keys changes on the way (a host repeats prompts of unlike lengths only while they share a
+    call), nobody can say which key is which word: cross is dropped then, with a warning, and self goes on.
     """
 
     def __init__(self, frames: int, level: str = "half", start: float = 0.0, end: float = 1.0):
@@ -120,6 +126,7 @@ class FeatureCollector:
         self._sums: dict[str, Tensor] = {}
         self._calls = {kind: torch.zeros(frames, dtype=torch.int64) for kind in KINDS}
         self._skipped = False  # a layer of the level came, at a noise level outside start..end
+        self._nameless = False  # cross was dropped
 
     def __deepcopy__(self, memo) -> FeatureCollector:
         return self  # it is filled by the call that made it; hosts deep-copy their options on every clone
@@ -128,17 +135,29 @@ class FeatureCollector:
         """Whether a layer is of the collected level and noise range (`Observer`)."""
         if tuple(grid) != tuple(-(-side // LEVELS[self.level]) for side in size):
             return False
+        if kind == "cross" and self._nameless:
+            return False
         inside = self.start <= 1 - t <= self.end
         self._skipped |= not inside
         return inside
+
+    def check_steps(self, levels: Iterable[float]) -> None:
+        """FeaturesError if none of a run's noise levels t is looked at: to be asked before the run, not after it."""
+        done = [1 - t for t in levels]
+        if not any(self.start <= part <= self.end for part in done):
+            told = ", ".join(f"{part:.3f}" for part in sorted(done)[:4]) + (", ..." if len(done) > 4 else "")
+            raise FeaturesError(
+                f"none of the {len(done)} steps lies between feature_start {self.start:g} and feature_end {self.end:g} "
+                f"of the noise range; they lie at {told}. Widen the range."
+            )
 
     @torch.no_grad()
     def add(self, seen: Seen) -> None:
         """Add one layer of one call (`Observer`), in float32, a tile at a time.
 
         Raises:
-            FeaturesError: shapes that do not fit, frames that do not exist, another grid or number of text tokens than
-                before, or sums that would need more than 8 GB.
+            FeaturesError: shapes that do not fit, frames that do not exist, another grid than before, or sums that
+                would need more than 8 GB.
         """
         index = list(range(self.frames)) if seen.frames is None else [int(f) for f in seen.frames]
         q, k, heads, tokens = seen.q, seen.k, seen.heads, seen.grid[0] * seen.grid[1]
@@ -156,6 +175,8 @@ class FeatureCollector:
             )
         if any(not 0 <= f < self.frames for f in index):
             raise FeaturesError(f"FeatureCollector: expected frames from 0 to {self.frames - 1}, got {index}.")
+        if seen.kind == "cross" and self._without_names(keys):
+            return
         total = self._sum(seen.kind, seen.grid, keys)
         tile = _TILE_CPU if q.device.type == "cpu" else _TILE_ACCELERATOR
         rows = max(1, tile // (heads * keys))
@@ -166,6 +187,20 @@ class FeatureCollector:
                 seen_by = torch.softmax(queries[:, row : row + rows] @ others, -1).mean(0)
                 total[frame, row : row + rows] += seen_by.cpu()
             self._calls[seen.kind][frame] += 1
+
+    def _without_names(self, keys: int) -> bool:
+        """Whether cross is dropped, as it is with the first layer of another number of text keys."""
+        before = self._sums.get("cross")
+        if not self._nameless and before is not None and before.shape[2] != keys:
+            self._nameless = True
+            del self._sums["cross"]
+            log.warning(
+                "features: the prompt came with %d and then with %d text keys in one inversion, so that words "
+                "cannot be told apart: things will be found, but not named. Invert with one prompt alone.",
+                before.shape[2],
+                keys,
+            )
+        return self._nameless
 
     def _sum(self, kind: str, grid: Grid, keys: int) -> Tensor:
         """The running sum of a kind, made when its first layer comes."""
@@ -186,15 +221,10 @@ class FeatureCollector:
                 )
             self._grid = (int(grid[0]), int(grid[1]))
             total = self._sums[kind] = torch.zeros(shape)
-        elif total.shape[2] != keys:
-            raise FeaturesError(
-                f"FeatureCollector: {kind}-attention to {keys} tokens after {total.shape[2]}; one collector takes one "
-                "prompt."
-            )
         return total
 
     def result(self) -> Features:
-        """The average so far; without cross where no cross-attention came.
+        """The average so far; without cross where some frame got none, or it was dropped.
 
         Raises:
             FeaturesError: nothing was added for some frame (the model has no such level, was never called, or at no
@@ -215,7 +245,8 @@ class FeatureCollector:
                 )
             raise FeaturesError(f"no self-attention was collected for {what}: {why}")
         averages = {kind: _average(total, self._calls[kind]) for kind, total in self._sums.items()}
-        return Features(self._grid, averages["self"], int(calls.min()), averages.get("cross"), self.level)
+        cross = averages.get("cross") if (self._calls["cross"] > 0).all() else None
+        return Features(self._grid, averages["self"], int(calls.min()), cross, self.level)
 
 
 def _average(total: Tensor, calls: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .clusters import cluster, cluster_by_silhouette
@@ -81,7 +80,9 @@ def find_layout(
         masks = pixel_masks(soften(cells, ground.score, ground.level), size, frames)
     else:
         masks = pixel_masks(cells.astype(np.float32), size)
-        masks = F.one_hot(masks.argmax(0), len(cells)).movedim(-1, 0).float()
+        best = masks.argmax(0)
+        for number, mask in enumerate(masks):
+            mask[:] = best == number
     things = _things(torch.from_numpy(cells), masks, features, words)
     return ClipLayout(things, tuple(features.grid), size, labels, int(labels.max()), notes)
 

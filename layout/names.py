@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 # Where a noun phrase ends: articles, numerals, conjunctions, prepositions, pronouns, auxiliaries. English alone; give
-# the phrases yourself for anything this small list cuts wrongly (verbs: "a man riding a bike" gives "man riding").
+# the phrases yourself for anything these small lists cut wrongly ("two men play tennis" gives "men play tennis").
 _FUNCTION_WORDS = """
 a an the this that these those some any no each every both all another other
 one two three four five six seven eight nine ten many several few
@@ -21,6 +22,21 @@ his her its their my your our he she it they him them who which while where when
 is are was were be been being am has have had do does did not very
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
+# Verbs in -ing end a phrase too, where they tell what the thing before them does: "men playing badminton". They do not
+# where they begin a phrase or follow an adjective ("swimming pool", "cute sleeping cat"), nor are these words verbs;
+# without another vowel before it -ing is no ending at all ("ring", "king", "string").
+_NOUNS_IN_ING = """
+awning being building carving ceiling clearing clothing crossing darling drawing dressing dumpling duckling earring
+engraving etching evening gosling icing landing lightning lining living morning opening painting parking pudding railing
+sapling seedling setting sibling siding stocking swimming training viking wedding
+"""
+NOUNS_IN_ING = frozenset(_NOUNS_IN_ING.split())
+_ADJECTIVES = """
+red orange yellow green blue purple pink brown black white grey gray golden silver bright dark colourful colorful
+big large huge giant small little tiny tall short long fat thin old young new cute beautiful pretty lovely fluffy
+"""
+ADJECTIVES = frozenset(_ADJECTIVES.split())
+BEFORE_VERBS = frozenset(("is", "are", "was", "were", "been", "being", "am", "while", "when"))
 IRREGULAR_PLURALS = frozenset(("people", "men", "women", "children", "feet", "teeth", "mice", "geese", "police"))
 SINGULAR_S = ("ss", "us", "is", "as")  # bus, grass, canvas: no plurals
 # What often stands before the place of a scene.
@@ -47,10 +63,31 @@ class Words:
         if len(self.phrases) != len(self.spans):
             raise ValueError(f"Words: {len(self.phrases)} phrases but spans of {len(self.spans)}; give one each.")
 
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The phrases that do not occur."""
+        return tuple(phrase for phrase, places in zip(self.phrases, self.spans) if not places)
+
+
+Positions = Callable[[Sequence[str]], tuple[Sequence[Sequence[Sequence[int]]], int]]
+
+
+def words_of(prompt: str, names: Sequence[str], positions: Positions) -> tuple[Words, int]:
+    """The phrases of a source prompt that may name things, and in how many tokens it is encoded.
+
+    names: the phrases, which may be `absent`; empty = the prompt's nouns. positions: a host's look-up; phrases -> (the
+    occurrences of each in the encoded prompt, number of tokens).
+    """
+    phrases = list(names or noun_phrases(prompt))
+    spans, length = positions(phrases)
+    spans = tuple(tuple(map(tuple, places)) for places in spans)
+    return Words(tuple(phrases), spans, tuple(place_phrases(prompt))), length
+
 
 def noun_phrases(prompt: str) -> list[str]:
-    """The prompt cut at function words (FUNCTION_WORDS) and punctuation: "a red circle and a blue square on sand" gives
-    ["red circle", "blue square", "sand"]. Lower case, in order, each once; brackets and weights "(word:1.2)" drop out.
+    """The prompt cut at function words (FUNCTION_WORDS), verbs in -ing and punctuation: "a red circle and two men
+    playing tennis on sand" gives ["red circle", "men", "tennis", "sand"]. Lower case, in order, each once; brackets and
+    weights "(word:1.2)" drop out.
     """
     return list(dict.fromkeys(phrase for _, phrase in _cut(prompt)))
 
@@ -68,13 +105,13 @@ def place_phrases(prompt: str) -> list[str]:
 
 
 def _cut(prompt: str) -> list[tuple[str, str]]:
-    """(the last function word that is no article before it, phrase) of every noun phrase, in order."""
+    """(the last cutting word that is no article before it, phrase) of every noun phrase, in order."""
     text = re.sub(r":\s*-?[\d.]+\s*(?=\))", "", prompt.lower())
     found = []
-    for part in re.split(r"[^\w\s'-]+", text):
+    for part in re.split(r"[^\w\s'-]+|--+|(?<!\w)['-]+(?!\w)", text):
         before, phrase = "", []
         for word in [*part.split(), "and"]:
-            if word.strip("'-") not in FUNCTION_WORDS:
+            if word.strip("'-") not in FUNCTION_WORDS and not _is_verb(word, phrase, before):
                 phrase.append(word)
                 continue
             if phrase:
@@ -83,6 +120,14 @@ def _cut(prompt: str) -> list[tuple[str, str]]:
             if word not in ("a", "an", "the"):
                 before = word
     return found
+
+
+def _is_verb(word: str, phrase: Sequence[str], before: str) -> bool:
+    """Whether a word in -ing is what the thing before it does. phrase: the words of this phrase so far; before: as in
+    `_cut`."""
+    if not re.fullmatch(r"[a-z]*[aeiouy][a-z]*ing", word) or word in NOUNS_IN_ING:
+        return False
+    return phrase[-1] not in ADJECTIVES if phrase else before in BEFORE_VERBS
 
 
 def is_plural(phrase: str) -> bool:
@@ -127,7 +172,7 @@ def name_things(lift: np.ndarray, words: Words) -> list[tuple[str, float]]:
     least = np.full((things, 1), LEAST)
     least[-1] = LEAST_BACKGROUND
     gain = np.log(np.maximum(lift[:, column] / least, 1))
-    rest = np.array([words.phrases[p] in words.scenery for p in column], bool)
+    rest = np.array([words.phrases[p].lower() in words.scenery for p in column], bool)
     gain[:-1, rest] *= 1e-3  # an instance takes it only where nothing else is left for it
     gain = np.concatenate([gain, np.zeros((things, things))], 1)  # the last columns: no name
     named: list[tuple[str, float]] = [("", float("nan"))] * things

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,27 +71,37 @@ class ClipLayout:
 
         text: parts divided by commas, one mask each; within a part "+" joins things into one mask. "2" is thing 2, "red
         circle 2" the thing of that name, "red circle" all things named after that phrase together. Case and spaces do
-        not matter. "" = every thing but the background, one mask each.
+        not matter; what is both a number and a name is the number. "" = every thing but the background, one mask each.
 
         Raises:
             LayoutError: a number or name that is not in the layout; it lists what is.
         """
         if not text.strip():
             return [(thing.name, thing.mask) for thing in self.instances]
-        picked = []
-        for part in text.split(","):
-            chosen = list(dict.fromkeys(thing for item in part.split("+") for thing in self._find(item, text)))
-            mask = torch.stack([thing.mask for thing in chosen]).sum(0).clamp(max=1)
-            picked.append((" + ".join(thing.name for thing in chosen), mask))
-        return picked
+        return [self._together(part.split("+"), text) for part in text.split(",")]
+
+    def pick_together(self, text: str) -> tuple[str, Tensor]:
+        """All that `pick` finds as one (name, mask): "," says the same as "+" here, and text must not be "".
+
+        Masks add up rather than take the larger: where two things meet, each has a share of the border, and together
+        they cover it.
+
+        Raises:
+            LayoutError: as `pick`.
+        """
+        return self._together(re.split("[,+]", text), text)
+
+    def _together(self, items: Sequence[str], text: str) -> tuple[str, Tensor]:
+        chosen = list(dict.fromkeys(thing for item in items for thing in self._find(item, text)))
+        mask = torch.stack([thing.mask for thing in chosen]).sum(0).clamp(max=1)
+        return " + ".join(thing.name for thing in chosen), mask
 
     def _find(self, item: str, text: str) -> list[Thing]:
-        wanted = " ".join(item.lower().split())
+        wanted, found = " ".join(item.lower().split()), []
         if wanted.isascii() and wanted.isdigit() and len(wanted) < 5:
             found = [thing for thing in self.things if thing.number == int(wanted)]
-        else:
-            found = [thing for thing in self.things if thing.name.lower() == wanted]
-            found = found or [thing for thing in self.things if wanted and thing.phrase.lower() == wanted]
+        found = found or [thing for thing in self.things if thing.name.lower() == wanted]  # may be a number: "2049"
+        found = found or [thing for thing in self.things if wanted and thing.phrase.lower() == wanted]
         if not found:
             there = ", ".join(f"{thing.number} ({thing.name})" for thing in self.things)
             raise LayoutError(

@@ -19,7 +19,7 @@ from ..hosts.comfy_observe import (
     sample_looking,
 )
 from ..hosts.comfy_patch import check_model
-from ..inspection.maps import LEVELS, AttentionProbe
+from ..inspection.maps import LEVELS, AttentionProbe, InspectionError
 from ..inspection.shares import share_table
 from ..pictures.heat import heat_sheet, heat_video, heats
 from .types import CATEGORY
@@ -70,7 +70,7 @@ class AttentionMap(io.ComfyNode):
                     options=list(LEVELS),
                     default="half",
                     tooltip="Which layers to average: those at half the latent's side, where the layout is made; full "
-                    "side, finer; or all, brought to the finest.",
+                    "side, finer, better for small frames such as the embedded model's; or all, brought to the finest.",
                 ),
                 io.Float.Input(
                     "start_percent",
@@ -178,13 +178,17 @@ class AttentionMap(io.ComfyNode):
                 frames, phrases, length=length, level=level, start=start_percent, end=end_percent, place=place
             )
             check_look(model, sigmas, probe)
+            layout = None if edit is None else edit.layout(frames)
         latent = sample_looking(model, positive, negative, cfg, sampler, sigmas, latent_image, probe, node=NAME)
-        with naming(NAME):
+        try:
             maps = probe.result()
-            modulation = None if edit is None else edit.modulation(frames)
-            layout = None if modulation is None else modulation.layout
-            kept = [n for n, region in enumerate(edit.regions, 1) if region.preserve] if edit else []
-            table = share_table(maps, layout, kept)
+        except InspectionError as error:  # another node hides the layers: the latent is worth more than its maps
+            log.warning("%s: %s", NAME, error)
+            told = f"Nothing is shown: {error}"
+            sheet = _image(heat_sheet((), pictures, told)[None])
+            return cls._shown(latent, sheet.repeat(frames, 1, 1, 1), sheet, told)
+        kept = [n for n, region in enumerate(edit.regions, 1) if region.preserve] if edit else []
+        table = share_table(maps, layout, kept)
         if layout is not None and maps.modulated == 0:
             log.warning(
                 "%s: nothing was modulated in the steps that were looked at (%g to %g of the run), so before and after "
@@ -195,7 +199,10 @@ class AttentionMap(io.ComfyNode):
             )
         rows = heats(maps, outlines(layout), table)
         video, sheet = _image(heat_video(rows, pictures)), _image(heat_sheet(rows, pictures)[None])
-        told = table.text()
+        return cls._shown(latent, video, sheet, table.text())
+
+    @classmethod
+    def _shown(cls, latent: dict, video: torch.Tensor, sheet: torch.Tensor, told: str) -> io.NodeOutput:
         shown = {**ui.PreviewImage(sheet, cls=cls).as_dict(), "text": (told,)}
         return io.NodeOutput(latent, video, sheet, told, ui=shown)
 

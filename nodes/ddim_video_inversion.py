@@ -1,5 +1,6 @@
 """From the clip's latents up to the noise they come from: the start of every edit."""
 
+import logging
 from dataclasses import replace
 
 from comfy_api.latest import io
@@ -7,12 +8,14 @@ from comfy_api.latest import io
 from ..attention.spacetime import MODES
 from ..editing import METHODS
 from ..hosts.comfy_errors import naming
-from ..hosts.comfy_inversion import check_frames, invert_latent, leading_sigmas, noise_latent
-from ..hosts.comfy_patch import check_model
-from ..layout.features import LEVELS, FeatureCollector
+from ..hosts.comfy_inversion import check_frames, check_schedule, invert_latent, leading_sigmas, noise_latent
+from ..hosts.comfy_patch import check_level, check_model, noise_levels
+from ..layout.features import LEVELS, FeatureCollector, FeaturesError
 from .types import CATEGORY, Inversion
 
 NAME = "DDIM Video Inversion"
+
+log = logging.getLogger(__name__)
 
 
 class DDIMVideoInversion(io.ComfyNode):
@@ -95,7 +98,8 @@ class DDIMVideoInversion(io.ComfyNode):
                     default="half",
                     optional=True,
                     tooltip="Where collect_features looks: half the latent's side, as in the paper, or its full side, "
-                    "for small frames or small things (16 times the memory; SDXL has no attention there).",
+                    "for small frames or small things, best with feature_start 0.5 (16 times the memory; SDXL has no "
+                    "attention there).",
                 ),
                 io.Float.Input(
                     "feature_start",
@@ -105,7 +109,7 @@ class DDIMVideoInversion(io.ComfyNode):
                     step=0.01,
                     optional=True,
                     tooltip="Where on the way collect_features begins to look, as a share of the noise range: "
-                    "0 = pure noise, 1 = the clean frames.",
+                    "0 = pure noise, 1 = the clean frames. 0.5 where feature_level is full.",
                 ),
                 io.Float.Input(
                     "feature_end",
@@ -157,6 +161,9 @@ class DDIMVideoInversion(io.ComfyNode):
             collector = None
             if collect_features:
                 collector = FeatureCollector(frames, feature_level, feature_start, feature_end)
+                check_level(model, feature_level, LEVELS, "feature_level")
+                schedule, levels = check_schedule(model, schedule), noise_levels(model)
+                collector.check_steps(levels.t(float(sigma)) for sigma in schedule[:-1])
         inversion = invert_latent(
             model,
             positive,
@@ -170,6 +177,8 @@ class DDIMVideoInversion(io.ComfyNode):
             node=NAME,
         )
         if collector is not None:
-            with naming(NAME):
+            try:
                 inversion = replace(inversion, features=collector.result())
+            except FeaturesError as error:  # another node hides the layers: the inversion is worth more than them
+                log.warning("%s: %s The inversion goes on without features.", NAME, error)
         return io.NodeOutput(noise_latent(inversion, latent_image), inversion, inversion.sigmas.clone())

@@ -10,7 +10,7 @@ NAME = "Pick Layout Mask"
 
 
 class PickLayoutMask(io.ComfyNode):
-    """`ClipLayout.pick`, all that is picked as one mask."""
+    """`ClipLayout.pick_together`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -50,8 +50,5 @@ class PickLayoutMask(io.ComfyNode):
         with naming(NAME):
             if not pick.strip():
                 raise ValueError(f"pick is empty; expected one of {', '.join(layout.names)}, or a number.")
-            picked = layout.pick(pick)
-        mask = picked[0][1]
-        for _, other in picked[1:]:
-            mask = mask.maximum(other)
-        return io.NodeOutput(grow_mask(mask, grow), ", ".join(name for name, _ in picked))
+            name, mask = layout.pick_together(pick)
+        return io.NodeOutput(grow_mask(mask, grow), name)

@@ -72,7 +72,7 @@ class RegionsFromMasks(io.ComfyNode):
         regions: list[tuple] | None = None,
     ) -> io.NodeOutput:
         below = tuple(regions[0] or ()) if regions else ()
-        lines = "\n".join(prompts)  # a list, such as the names of a layout, is one line an item
+        lines = "\n".join(prompts)  # a list is one line an item
         made = regions_from_masks(
             masks, lines, arrangement[0], strength=strength[0], first=len(below) + 1, node="Regions from Masks"
         )

@@ -47,9 +47,9 @@ class SelfAttnLayoutCluster(io.ComfyNode):
                     default=0,
                     min=0,
                     max=16,
-                    tooltip="How many clusters to sort into before things are told apart. 0: the number that divides "
-                    "the clip most clearly is chosen. Where a thing is in pieces take fewer, where it is part of its "
-                    "surroundings more.",
+                    tooltip="How many clusters to sort into before things are told apart: 0, or 2 and more. 0: the "
+                    "largest number up to max_clusters that still divides the clip clearly enough. Where a thing is in "
+                    "pieces take fewer, where it is part of its surroundings more.",
                 ),
                 io.Combo.Input(
                     "scope",
@@ -142,7 +142,7 @@ class SelfAttnLayoutCluster(io.ComfyNode):
                     multiline=True,
                     optional=True,
                     tooltip="The same source prompt that the inversion was made with; only for names, together with "
-                    "clip.",
+                    "clip. Empty: the prompt stored in the inversion, if it came from a file that has one.",
                 ),
                 io.String.Input(
                     "names",
@@ -163,7 +163,7 @@ class SelfAttnLayoutCluster(io.ComfyNode):
                     display_name="preview",
                     tooltip="Every frame with its things in colour, their numbers, names and scores. Some frames are "
                     "shown on the node. A score says how many times more than by chance the name's attention falls "
-                    "on the thing.",
+                    "on the thing; below 1 x it is less than by chance, and the name is a guess.",
                 ),
                 io.String.Output(
                     display_name="names", is_output_list=True, tooltip="The names that belong to masks, in that order."

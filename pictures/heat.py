@@ -138,17 +138,16 @@ def heat_video(rows: Sequence[Heat], frames: np.ndarray) -> np.ndarray:
     return np.stack(films)
 
 
-def heat_sheet(rows: Sequence[Heat], frames: np.ndarray, *, title: str = "") -> np.ndarray:
-    """One picture, uint8 [H', W', 3]: the source, then each row before and after, at up to four frames of the clip."""
+def heat_sheet(rows: Sequence[Heat], frames: np.ndarray, note: str = "") -> np.ndarray:
+    """One picture, uint8 [H', W', 3], of up to four frames: the source, each row before and after, and the note.
+    There may be no rows."""
     picked = _columns(rows, len(frames))
     size = (CELL, _height(frames, CELL))
     text = font((COLUMNS * (CELL + GAP) + 90) // 28)
     left = max(round(text.getlength(name)) for name in ["source", *_names(rows)]) + 2 * GAP
     width = left + COLUMNS * (CELL + GAP) + GAP  # also with fewer frames: titles need the room
-    parts = [_line(title, width, text, INK)] if title else []
-    parts.append(
-        _strip([_sized(frames[f], size) for f in picked], [f"frame {f}" for f in picked], text, width, "source", left)
-    )
+    names = [f"frame {f}" for f in picked]
+    parts = [_strip([_sized(frames[f], size) for f in picked], names, text, width, "source", left)]
     for row in rows:
         parts.append(_heading(row, width, text))
         for name, values in zip(_names(rows), _values(row)):
@@ -156,7 +155,8 @@ def heat_sheet(rows: Sequence[Heat], frames: np.ndarray, *, title: str = "") -> 
             parts.append(_strip(panels, [], text, width, name, left))
         if row.note:
             parts += [_line(line, width, text) for line in wrap(row.note, text, width - 2 * GAP)]
-    return _even(np.concatenate([*parts, *_legend(rows, width, text)]))
+    said = [_line(line, width, text, INK) for line in wrap(note, text, width - 2 * GAP, 20)] if note else []
+    return _even(np.concatenate([*parts, *_legend(rows, width, text), *said]))
 
 
 def _columns(rows: Sequence[Heat], frames: int) -> list[int]:

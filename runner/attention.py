@@ -13,6 +13,7 @@ import torch
 
 from ..attention import Layout, normalise_mask
 from ..inspection.maps import AttentionProbe, InspectionError, Phrase, Place
+from ..inspection.phrases import chosen_phrases
 from ..inspection.shares import ShareTable, share_table
 from ..pictures import heat
 from .editfile import EditSpec
@@ -22,7 +23,6 @@ from .inputs import Inputs, check_level
 from .pipeline import Region
 from .preflight import at_line
 from .progress import Progress
-from .prompts import words
 from .settings import Pixel
 from .video import Clip, write_video
 
@@ -67,13 +67,7 @@ def open_probe(spec: EditSpec, inputs: Inputs, model: Any) -> AttentionProbe | N
             end=maps.end,
             place=_place(maps.pixel, inputs.clip.geometry),
         )
-        done = [1 - model.levels.t(float(sigma)) for sigma in model.sigmas(spec.sampling.steps)[:-1]]
-        if not any(probe.active(1 - share) for share in done):
-            raise InspectionError(
-                f"none of the {len(done)} steps lies between start {maps.start:g} and end {maps.end:g}, so nothing "
-                f"would be seen (the steps begin at {', '.join(f'{share:.2f}' for share in done[:4])}, ...); expected "
-                "a range with a step in it; widen it, or take more steps"
-            )
+        probe.check_steps([model.levels.t(float(sigma)) for sigma in model.sigmas(spec.sampling.steps)[:-1]])
     return probe
 
 
@@ -82,23 +76,9 @@ def _phrases(spec: EditSpec, prompt: str, model: Any) -> tuple[list[Phrase], int
     names = [region.phrase for region in spec.regions]
     _, spans, labels = model.encode_regions(prompt, names, splice=spec.attention.splice)
     regional = [Phrase(name, tuple(span), n) for n, (name, span) in enumerate(zip(names, spans), 1)]
-    wanted = spec.attention_maps.words
-    if wanted is None:
-        return regional, len(labels)
-    phrases = []
-    for word, places in zip(wanted, model.word_positions(prompt, wanted)[0]):
-        own = [phrase for phrase in regional if words(phrase.text) == words(word)]
-        if own:  # two regions may have the same words
-            phrases += own
-            continue
-        positions = tuple(sorted({position for place in places for position in place}))
-        if not positions:
-            raise InspectionError(
-                f"{word!r} does not occur in the prompt {prompt!r}; expected words that stand in it; correct them"
-            )
-        region = next((phrase.region for phrase in regional if set(positions) <= set(phrase.positions)), 0)
-        phrases.append(Phrase(word, positions, region))
-    return phrases, len(labels)
+    wanted = spec.attention_maps.words or ()
+    chosen = chosen_phrases(wanted, regional, lambda others: model.word_positions(prompt, others)[0], prompt)
+    return chosen, len(labels)
 
 
 def _place(pixel: Pixel | None, geometry: Geometry) -> Place | None:
@@ -121,12 +101,13 @@ def write_maps(
         note = f"attention_maps: {error}"
         log.warning(note)
         return Looked({}, notes=(note,))
-    masks = [normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)]
+    layout = Layout([normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)])
+    outlines = [layout.union([n], visible=True).numpy() for n in range(1, layout.regions + 1)]
     kept = [n for n, region in enumerate(regions, 1) if region.preserve]
-    table = share_table(maps, Layout(masks), kept)
+    table = share_table(maps, layout, kept)
     files = {name: spec.output / file for name, file in ATTENTION.items()}
     with progress.stage("write attention", 2) as tick, torch.no_grad():
-        rows = heat.heats(maps, [mask.numpy() for mask in masks], table)
+        rows = heat.heats(maps, outlines, table)
         write_video(files["attention"], heat.heat_video(rows, clip.frames), clip.fps)
         tick()
         save_png(files["attention_sheet"], heat.heat_sheet(rows, clip.frames))

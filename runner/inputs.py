@@ -185,10 +185,13 @@ def _check_features(spec: EditSpec, trajectory: Trajectory) -> tuple[str, ...]:
             "edit file that has a `layout:` section or a region with `masks: {layout: ...}`; add `layout: {}` and run "
             f"`videograin invert {spec.path}` again, or remove inversion.load"
         )
-    made, wanted = trajectory.features.level, spec.layout.level
+    notes, made, wanted = [], trajectory.features.level, spec.layout.level
     if made and made != wanted and "layout" in spec.lines:
-        return (f"layout.level {wanted} is not used: the inversion was saved with features of level {made}",)
-    return ()
+        notes.append(f"layout.level {wanted} is not used: the inversion was saved with features of level {made}")
+    unused = " and ".join(key for key in ("layout.start", "layout.end") if key in spec.lines)
+    if unused:
+        notes.append(f"{unused} not used: the inversion was saved with features of the range it was made with")
+    return tuple(notes)
 
 
 def _load(spec: EditSpec, clip: Clip) -> tuple[Trajectory, tuple[str, ...]]:

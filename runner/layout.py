@@ -23,7 +23,7 @@ from torch import Tensor
 from ..editing import Trajectory
 from ..layout.find import find_layout
 from ..layout.grow import grow_mask
-from ..layout.names import Words, noun_phrases, place_phrases
+from ..layout.names import Words, words_of
 from ..layout.value import ClipLayout
 from ..pictures import layouts, sheets
 from .editfile import EditSpec
@@ -74,23 +74,21 @@ def _words(model: Any, trajectory: Trajectory, names: Sequence[str] | None) -> W
     """The phrases that may name things, with their places; None where the inversion kept no cross-attention."""
     if trajectory.features.cross is None:
         return None
-    phrases = list(names or noun_phrases(trajectory.prompt))
-    spans, _ = model.word_positions(trajectory.prompt, phrases)
-    missing = [phrase for phrase, places in zip(phrases, spans) if not places]
-    if missing and names:
+    prompt = trajectory.prompt
+    words, _ = words_of(prompt, names or (), lambda phrases: model.word_positions(prompt, phrases))
+    if words.absent and names:
         raise PipelineError(
-            f"{', '.join(map(repr, missing))} does not occur in the prompt of the inversion {trajectory.prompt!r}; "
-            "expected names that stand in it; correct layout.names"
+            f"{', '.join(map(repr, words.absent))} does not occur in the prompt of the inversion {prompt!r}; expected "
+            "names that stand in it; correct layout.names"
         )
-    scenery = () if names else tuple(place_phrases(trajectory.prompt))
-    return Words(tuple(phrases), tuple(tuple(map(tuple, places)) for places in spans), scenery)
+    return words
 
 
 def picked_mask(layout: ClipLayout, text: str, grow: int = 0) -> Tensor:
-    """Everything that ``text`` picks (ClipLayout.pick) as one mask, grown by ``grow`` pixels and rounded to 8 bits:
-    float32 [F, H, W] in [0, 1]. Raises LayoutError, which lists what is there."""
-    masks = [mask for _, mask in layout.pick(text)]
-    return torch.from_numpy(_eight_bits(torch.stack(masks).amax(0), grow).astype(np.float32) / 255)
+    """Everything that ``text`` picks (ClipLayout.pick_together) as one mask, grown by ``grow`` pixels and rounded to 8
+    bits: float32 [F, H, W] in [0, 1]. Raises LayoutError, which lists what is there."""
+    _, mask = layout.pick_together(text)
+    return torch.from_numpy(_eight_bits(mask, grow).astype(np.float32) / 255)
 
 
 def _eight_bits(mask: Tensor, grow: int) -> np.ndarray:

@@ -34,6 +34,7 @@ from ..editing import (
 from ..editing import blend as blended
 from ..editing import composite as composited
 from ..editing import space_time_notes as trajectory_notes
+from ..inspection.round_trip import frame_psnr
 from ..layout.features import FeatureCollector
 from .figures import psnr
 from .regions import build_modulation, modulated_steps, region_notes
@@ -104,7 +105,7 @@ class RoundTrip:
     @property
     def psnr_per_frame(self) -> tuple[float, ...]:
         """dB of every frame by itself, inf when equal."""
-        return tuple(psnr(back[None], vae[None]) for back, vae in zip(self.frames, self.vae))
+        return tuple(frame_psnr(self.frames, self.vae))
 
 
 @contextmanager
@@ -195,14 +196,17 @@ def invert_clip(
     None. features: also collect what a layout is made from, at "half" or "full" of the latent's side (method.md 9);
     feature_range: from where to where of the noise range, 0 = pure noise, 1 = clean (FeatureCollector).
     Returns the whole trajectory, on the CPU, which remembers what it belongs to. FeaturesError for features that cannot
-    be had.
+    be had, before the first step where a step of the range is missing.
     """
     inversion, attention = inversion or Inversion(), attention or Attention()
     if latents is None:
         latents = encode_clip(model, frames, progress=progress)
     sigmas = model.sigmas(inversion_steps(inversion, steps))
     prompt = model.encode_prompt(source_prompt)
-    collector = None if features is None else FeatureCollector(len(latents), features, *feature_range)
+    collector = None
+    if features is not None:
+        collector = FeatureCollector(len(latents), features, *feature_range)
+        collector.check_steps(model.levels.t(float(sigma)) for sigma in sigmas[:-1])
     denoiser = model.denoiser(
         prompt, frames=len(latents), spacetime=attention.mode, anchors=attention.anchors, observer=collector
     )

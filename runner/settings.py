@@ -206,7 +206,7 @@ class LayoutSettings(Settings):
     max_clusters: int = setting(8, number(2, 64, whole=True, example=8))
     scope: str = setting("joint", choice("joint", "per_frame"))
     seed: int = setting(0, number(0, 2**32 - 1, whole=True, example=0))
-    max_things: int = setting(8, number(1, 64, whole=True, example=8))
+    max_things: int = setting(8, number(1, 15, whole=True, example=8))  # as in the node: label pictures have 16 colours
     min_area: float = setting(0.01, number(0, 1, example=0.01))
     gap: int = setting(2, number(0, 1000, whole=True, example=2))
     smooth: bool = setting(True, flag)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -16,20 +15,17 @@ from ..pictures.layouts import cluster_preview, layout_preview, layout_sheet, pc
 from ..pictures.round_trips import round_trip_sheet
 from ..runner.pipeline import invert_clip, measure_round_trip
 from ..runner.settings import Inversion
-from ..world.tasks import make_task
-from .help_common import ATTENTION, FRAMES, SEED, SIZE, STEPS, grey, inversion, model, sheet, stack, task
+from .help_common import ATTENTION, SIZE, STEPS, grey, inversion, model, sheet, stack, task
 
 SHOWN = (0, 3, 7)  # frames
-OTHER = "a purple triangle and a white square on brick"
 
 
 @cache
 def featured() -> Any:
-    """The demo clip's trajectory with features at the latent's full side."""
-    clip = task().clip
-    return invert_clip(
-        model(), clip.frames, clip.caption, steps=STEPS, inversion=Inversion(), attention=ATTENTION, features="full"
-    )
+    """The demo clip's trajectory with features at the latent's full side, as is best for small frames."""
+    clip, looked = task().clip, {"features": "full", "feature_range": (0.5, 1.0)}
+    settings = {"steps": STEPS, "inversion": Inversion(), "attention": ATTENTION}
+    return invert_clip(model(), clip.frames, clip.caption, **settings, **looked)
 
 
 @cache
@@ -39,7 +35,8 @@ def layout() -> Any:
     phrases = noun_phrases(clip.caption)
     spans, _ = model().word_positions(clip.caption, phrases)
     words = Words(tuple(phrases), tuple(map(tuple, spans)), tuple(place_phrases(clip.caption)))
-    return find_layout(featured().features, clip.frames, words=words)
+    # Three clusters are enough to see that both things are in one.
+    return find_layout(featured().features, clip.frames, clusters=3, words=words)
 
 
 def self_attn_layout_cluster() -> np.ndarray:
@@ -79,13 +76,9 @@ def pick_layout_mask() -> np.ndarray:
 
 
 def inversion_check() -> np.ndarray:
-    clip = make_task(SEED, FRAMES, SIZE).clip
-    poor = invert_clip(
-        model(), clip.frames, clip.caption, steps=10, inversion=Inversion(method="ddim"), attention=ATTENTION
-    )
-    poor = replace(poor, prompt=OTHER)  # on the way back
     pages = []
-    for trajectory in (inversion(), poor):
+    for method in ("warm", "ddim"):
+        trajectory = inversion(method)
         trip = measure_round_trip(model(), trajectory, attention=ATTENTION)
         verdict = judge(frame_psnr(trip.vae, trip.frames), trajectory.noise_std)
         pages.append(round_trip_sheet(trip.vae, trip.frames, verdict))

@@ -90,10 +90,11 @@ every thing with number, name and score.
 4. Run. Another pick later is quick: inversion and layout are kept, only what follows is computed.
 
 **Two things?** Copy *Which thing* and *It becomes*, and chain the regions: the later one lies on top. \
-Two of a kind are called `man 1` and `man 2`; `man` takes both.
+Two that share their words (`men`) are called `men 1` and `men 2`; `men` takes both.
 
 **The layout is wrong?** A thing in pieces: fewer `clusters` (0 chooses by itself). A thing lost in its surroundings: \
-more. Small things: `feature_level` full in the inversion. Borders too tight for the new thing: raise `grow`.
+more. Small things: `feature_level` full and `feature_start` 0.5 in the inversion. Borders too tight for the new \
+thing: raise `grow`.
 {MODEL.rstrip()}
 - **Your clip**.
 {CHANGE}

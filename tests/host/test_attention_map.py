@@ -14,6 +14,7 @@ from comfy_extras import nodes_custom_sampler as core
 
 from videograin.attention import Schedule
 from videograin.editing.regions import Region
+from videograin.hosts.comfy_attention import Occupant
 from videograin.hosts.comfy_patch import patch_edit, patch_space_time, tag
 from videograin.hosts.comfy_world import embedded_model
 from videograin.nodes.attention_map import AttentionMap
@@ -279,6 +280,41 @@ def test_own_words_without_regions(world):
     table = run(model, encoded(clip, prompt), latent=world[4], span=(0.0, 0.3), **more).args[3]
     assert "nothing was modulated" in table
     assert [row.split("  ")[0] for row in table.splitlines()[1:3]] == ["red square", "sand"]
+
+
+def test_of_two_positives_the_first_is_looked_at(edited, monkeypatch):
+    """Its words are the ones that are named, whatever the host makes of the batch."""
+    model, clip, _ = embedded_model()
+    prompt, latent = "a red square on sand", {"samples": tiny.noise_of(FRAMES, (SIDE, SIDE))}
+    more = {"words": "sand", "clip": clip, "prompt": prompt, "negative": encoded(clip, ""), "latent": latent}
+    more = {**more, "sigmas": sigmas_of(model)[:2], "span": (0.0, 0.3)}  # one step, which begins alike
+    alone = run(model, encoded(clip, prompt), **more).args[3]
+    both = encoded(clip, prompt) + encoded(clip, "a blue circle")
+    assert run(model, both, **more).args[3] == alone != run(model, both[::-1], **more).args[3]
+    monkeypatch.setattr(type(model.model), "memory_required", lambda *args, **kwargs: 2**60)  # one prompt at a time
+    assert run(model, both, **more).args[3] == alone
+
+
+def test_where_nothing_could_be_seen_the_latent_is_kept(edited, monkeypatch, caplog, tmp_path):
+    """Another node hides the layers, which nobody knows before."""
+    monkeypatch.setattr(Occupant, "_show", lambda *_: None)
+    out = run(*edited, pixel=(1, 30, 60))
+    latent, maps, sheet, table = out.args
+    assert torch.equal(latent["samples"], plainly(*edited)["samples"])
+    assert f"{NAME}: no cross-attention was seen" in caplog.text
+    assert table.startswith("Nothing is shown: no cross-attention was seen at full the latent's side for any frame")
+    assert maps.shape == (FRAMES, *sheet.shape[1:])
+    assert out.ui["text"] == (table,)
+    assert len(os.listdir(tmp_path)) == 1
+
+
+def test_an_edit_of_strength_0_is_shown_with_its_regions(edited, caplog):
+    never = Schedule(0.0)
+    edit = edit_of(FRAMES, self_schedule=never, cross_schedule=never)
+    model, positive = patch_edit(tiny.tiny_model(), edit, node=NODE), tag(tiny.conditioning(1), edit)
+    table = run(model, positive).args[3]
+    assert "1 phrase 1" in table
+    assert "nothing was modulated" in table
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------

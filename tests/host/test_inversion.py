@@ -251,14 +251,6 @@ def test_the_trajectory_knows_what_it_belongs_to(world):
     assert inversion.features is None
 
 
-def test_layout_features_are_collected(world):
-    _, inversion, _ = run(world, steps=3, collect_features=True)
-    assert inversion.features.grid == (4, 4)
-    assert inversion.features.frames == FRAMES
-    plain = run(world, steps=3)[1]
-    assert torch.equal(plain.latents, inversion.latents)
-
-
 def test_the_fingerprint_is_of_the_weights_alone(world):
     model = world[0]
     same = weights_fingerprint(model)
@@ -383,24 +375,6 @@ def test_the_model_is_checked_before_the_frames(world, collect_features):
         run(world, model=other, collect_features=collect_features)
 
 
-@pytest.mark.parametrize(("level", "side"), [("half", 4), ("full", 8)])  # of a latent of 8 x 8
-def test_features_of_either_level(world, level, side):
-    features = run(world, steps=2, collect_features=True, feature_level=level)[1].features
-    assert (tuple(features.grid), features.level) == ((side, side), level)
-    assert features.cross.shape == (FRAMES, side * side, 77)
-
-
-def test_features_of_a_part_of_the_noise_range(world):
-    how = {"steps": 3, "method": "ddim", "collect_features": True}
-    whole, part = (run(world, **how, **more)[1].features for more in ({}, {"feature_end": 0.5}))
-    assert 0 < part.calls < whole.calls
-    assert not torch.equal(part.values, whole.values)
-    with pytest.raises(ValueError, match=f"^{NODE}: .*no step lies between feature_start 0.5 and feature_end 0.51"):
-        run(world, **how, feature_start=0.5, feature_end=0.51)
-    with pytest.raises(ValueError, match=f"^{NODE}: expected 0 <= feature_start < feature_end <= 1 .* got 0.6 and 0.4"):
-        run(world, **how, feature_start=0.6, feature_end=0.4)
-
-
 def test_context_windows(world):
     windows = windowed(world[0], "standard_static", "pyramid")
     how = {"steps": FRAMES - 1, "method": "fixed_point", "calls": 8}
@@ -409,14 +383,6 @@ def test_context_windows(world):
     model = patch_space_time(windows, "full", 2, node="test")
     result = back(model, world[1], world[2], noise, sigmas)
     assert (result - world[3]["samples"]).std() < 0.1 * world[3]["samples"].std()
-
-
-def test_features_from_context_windows_are_of_every_frame(world):
-    windows = windowed(world[0], "standard_static")
-    one = run(world, model=windows, steps=FRAMES - 1, spacetime="per_frame", collect_features=True)[1].features
-    all_at_once = run(world, steps=FRAMES - 1, spacetime="per_frame", collect_features=True)[1].features
-    torch.testing.assert_close(one.values, all_at_once.values, rtol=1e-3, atol=1e-4)  # float16
-    torch.testing.assert_close(one.cross, all_at_once.cross, rtol=1e-3, atol=1e-4)
 
 
 def test_invert_latent_alone_is_what_the_node_calls(world, caplog):

@@ -142,6 +142,15 @@ def test_the_model_stays_as_it_was(world):
     assert str(world[0].model_options) == before
 
 
+def test_another_checkpoint_is_said_without_a_word_of_masks_and_edits(world, caplog):
+    with caplog.at_level(logging.WARNING):
+        sample_back(world[0], text(world), replace(invert(world, 2), model="0" * 12), node=NODE)
+    assert f"{NODE}: the inversion was made with another checkpoint (weights {'0' * 12}, now" in caplog.text
+    assert "cannot lead back to its frames" in caplog.text
+    assert "mask" not in caplog.text
+    assert "edit" not in caplog.text
+
+
 def test_mistakes_name_the_node_and_the_remedy(world):
     inversion = invert(world, 2)
     with pytest.raises(ValueError, match=r"^Inversion Check: the conditioning is empty; connect CLIP Text Encode"):

@@ -6,8 +6,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 
 from videograin.attention import SpaceTime
 from videograin.hosts.comfy_inversion import invert_latent, leading_sigmas
-from videograin.hosts.comfy_patch import edit_of as edit_on
-from videograin.hosts.comfy_patch import observe, patch_edit, patch_space_time, tag
+from videograin.hosts.comfy_patch import edits_of, observe, patch_edit, patch_space_time, tag
 from videograin.hosts.comfy_world import embedded_model
 from videograin.hosts.diffusers import load_model
 from videograin.layout.features import FeatureCollector
@@ -151,13 +150,13 @@ def test_an_edit_applied_after_the_observer_is_seen(model):
     assert {seen.kind for seen in watcher.seen} == {"self", "cross"}
 
 
-def test_the_edit_on_a_model_is_the_last_one(any_model):
+def test_the_edits_on_a_model_are_known_in_their_order(any_model):
     first, last = edit_of(), edit_of(mode="per_frame")
-    assert edit_on(any_model) is None
+    assert edits_of(any_model) == ()
     one = patch_edit(any_model, first, node=NODE)
-    assert edit_on(one) is first
-    assert edit_on(observe(patch_edit(one, last, node=NODE), Watcher(), node=NODE)) is last
-    assert edit_on(patch_space_time(any_model, "key_frames", 3, node=NODE)).anchors == 3
+    assert edits_of(one) == (first,)
+    assert edits_of(observe(patch_edit(one, last, node=NODE), Watcher(), node=NODE)) == (first, last)
+    assert edits_of(patch_space_time(any_model, "key_frames", 3, node=NODE))[-1].anchors == 3
 
 
 def test_room_for_the_observer_is_reserved(model, monkeypatch):

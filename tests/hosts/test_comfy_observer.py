@@ -9,13 +9,14 @@ import torch
 
 from videograin.attention import Schedule, SpaceTime
 from videograin.hosts.comfy_attention import CrossOccupant, HostAttention, SelfOccupant
-from videograin.hosts.comfy_edit import Edit
+from videograin.hosts.comfy_edit import Edit, Run
 
 from .fake_comfy import (
     FRAMES,
     GRID,
     HEADS,
     HOST,
+    LEVELS,
     NODE,
     Block,
     T,
@@ -146,6 +147,44 @@ def test_of_several_positive_prompts_the_tagged_one_is_shown(kind):
     (seen,), _, (q, _, _) = look(kind, edit, options, chunks=3)
     assert torch.equal(seen.q, q.chunk(3)[2])
     assert_marked(seen, marks_of(kind, edit))
+
+
+def positives(edit=None):
+    """A run whose positive prompts are p and q, in this order: tagged, or without any edit of ours."""
+    guider = conds(edit or edit_of(), ("p", "q"))
+    if edit is None:
+        guider["positive"] = [{"cross_attn": torch.zeros(1, 7, 8), "uuid": name} for name in "pq"]
+        return Run.begin(guider, (FRAMES, 4, *GRID), LEVELS)
+    return run_of(edit, guider=guider)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("edit", [None, edit_of()])
+@pytest.mark.parametrize("order", ["nqp", "qpn", "pqn"])
+def test_of_several_positives_the_first_is_shown_whatever_the_order(kind, edit, order):
+    """The host turns its batch round, so that the first of the conditioning comes last."""
+    options = options_of(positives(edit), tuple(order), [int(one == "n") for one in order])
+    (seen,), _, (q, _, _) = look(kind, edit or Edit("per_frame"), options, chunks=3)
+    assert torch.equal(seen.q, q.chunk(3)[order.index("p")])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("edit", [None, edit_of()])
+def test_prompts_in_calls_of_their_own_are_not_mixed(kind, edit):
+    """As the host calls them where the memory does not suffice for all at once."""
+    run = positives(edit)
+    shown = {}
+    for name in "nqp":
+        options = options_of(run, (name,), (int(name == "n"),))
+        shown[name] = len(look(kind, edit or Edit("per_frame"), options, chunks=1)[0])
+    assert shown == {"n": 0, "q": 0, "p": 1}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("ids", [(), ("x", "y", "z")])
+def test_where_nobody_names_the_prompts_the_last_of_the_batch_is_the_first(kind, ids):
+    (seen,), _, (q, _, _) = look(kind, Edit("per_frame"), options_of(positives(), ids, (1, 0, 0)), chunks=3)
+    assert torch.equal(seen.q, q.chunk(3)[2])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -62,7 +62,7 @@ def test_it_is_the_mean_over_layers_and_steps():
         before, after = torch.stack([words_of(seen, positions) for seen in calls]).mean(0).unflatten(2, HALF)
         torch.testing.assert_close(maps.before[number], before)
         torch.testing.assert_close(maps.after[number], after)
-    assert (maps.layers, maps.modulated, maps.frames, maps.grid) == (3, 2, FRAMES, HALF)
+    assert (maps.modulated, maps.frames, maps.grid) == (2, FRAMES, HALF)
     assert maps.phrases == WORDS
 
 
@@ -74,7 +74,6 @@ def test_windows_are_averaged_frame_by_frame():
     cat = [words_of(seen, CAT)[1].unflatten(1, HALF) for seen in calls]
     expected = torch.stack([cat[0][1], cat[2][0], (cat[0][0] + cat[1][1]) / 2, cat[1][0]])
     torch.testing.assert_close(maps.after[0], expected)
-    assert maps.layers == 1
 
 
 def test_a_repeated_prompt_counts_in_every_copy():
@@ -107,7 +106,7 @@ def test_a_pixel_in_multiples_of_an_even_look(mode):
     torch.testing.assert_close(maps.look_before, rows.unflatten(1, HALF) * FRAMES * 6)
     assert abs(float(maps.look_before.mean()) - 1) < 1e-5
     assert maps.before.shape == (0, FRAMES, *HALF)
-    assert (maps.layers, maps.modulated) == (2, 0)
+    assert maps.modulated == 0
 
 
 def test_a_pixel_in_windows_is_that_of_the_windows_that_have_it():
@@ -217,3 +216,10 @@ def test_calls_that_do_not_fit():
         probe_of().add(Seen("cross", randn(4, 5, 8), randn(4, 6, 8), HEADS, HALF, SIZE, 0.9))
     with pytest.raises(InspectionError, match=r"for frames \[0, 9\]"):
         probe_of().add(cross(frames=(0, 9)))
+
+
+def test_a_range_without_a_step_is_known_before_the_run():
+    probe = probe_of(start=0.3, end=0.4)
+    probe.check_steps([0.99, 0.7, 0.5])
+    with pytest.raises(InspectionError, match=r"none of the 5 steps lies between from 0\.3 and to 0\.4,.*0\.01, 0\.29"):
+        probe.check_steps([0.99, 0.71, 0.6, 0.5, 0.1], "from", "to")

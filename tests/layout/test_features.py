@@ -193,6 +193,15 @@ def test_a_noise_range_without_a_step():
         collector.result()
 
 
+def test_a_noise_range_without_a_step_is_known_before_the_run():
+    collector, edge = FeatureCollector(2, start=0.3, end=0.31), FeatureCollector(2, start=0.25, end=0.5)
+    with pytest.raises(FeaturesError, match=r"none of the 3 steps .* 0\.3 and feature_end 0\.31 .* 0\.001, 0\.250"):
+        collector.check_steps([0.999, 0.75, 0.5])
+    collector.check_steps([0.999, 0.695])
+    edge.check_steps([0.5])
+    edge.check_steps(iter([0.75]))
+
+
 def test_memory_does_not_grow_with_the_calls():
     """Two float32 buffers, as the docstring says, and no tensor more."""
     import gc
@@ -266,11 +275,26 @@ def test_another_level_afterwards():
         collector.add(seen(*calls(keys=WORDS)[0], (5, 2), kind="cross"))
 
 
-def test_another_prompt_afterwards():
+def test_another_number_of_text_keys_drops_them_for_good_and_keeps_the_rest(caplog):
     collector = FeatureCollector(3)
-    collector.add(seen(*calls(keys=WORDS)[0], kind="cross"))
-    with pytest.raises(FeaturesError, match=r"cross-attention to 14 tokens after 7; one collector takes one prompt"):
-        collector.add(seen(*calls(keys=2 * WORDS)[0], kind="cross"))
+    for keys in (WORDS, 2 * WORDS, WORDS, 3 * WORDS):
+        collector.add(seen(*calls()[0]))
+        collector.add(seen(*calls(keys=keys)[0], kind="cross"))
+    got = collector.result()
+    assert (got.cross, got.calls) == (None, 4)
+    torch.testing.assert_close(got.values.double(), reference_features(calls()[:1]), **ROUNDING)
+    assert not collector.wants("cross", (2, 5), (4, 10), 0.5)
+    assert collector.wants("self", (2, 5), (4, 10), 0.5)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "7 and then with 14 text keys" in caplog.text
+
+
+def test_words_that_some_frame_never_saw_are_left_out():
+    collector = FeatureCollector(3)
+    collector.add(seen(*calls()[0]))
+    q, k, heads = calls(keys=WORDS)[0]
+    collector.add(seen(q[:2], k[:2], heads, kind="cross", frames=(0, 1)))
+    assert collector.result().cross is None
 
 
 def test_arguments_of_the_collector():

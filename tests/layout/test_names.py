@@ -16,7 +16,9 @@ from videograin.layout.names import (
     name_things,
     noun_phrases,
     place_phrases,
+    words_of,
 )
+from videograin.layout.value import unique_names
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,16 @@ from videograin.layout.names import (
         ("a man on a horse in a field", ["man", "horse", "field"], ["field"]),
         ("the dog's bowl next to a t-shirt", ["dog's bowl", "t-shirt"], []),
         ("in a garden", ["garden"], []),
+        ("two men playing badminton", ["men", "badminton"], []),
+        ("two men are playing badminton in a sports hall", ["men", "badminton", "sports hall"], ["sports hall"]),
+        ("a man riding a bike", ["man", "bike"], []),
+        ("two dogs running", ["dogs"], []),
+        ("a bird is singing, while a cat is sleeping", ["bird", "cat"], []),
+        ("a tall building and a diamond ring on a king", ["tall building", "diamond ring", "king"], ["king"]),
+        ("a white wedding dress in a swimming pool", ["white wedding dress", "swimming pool"], ["swimming pool"]),
+        ("running dogs and a cute sleeping cat", ["running dogs", "cute sleeping cat"], []),
+        ("a dog - a cat -- a bird", ["dog", "cat", "bird"], []),
+        ("- a '", [], []),
         ("a", [], []),
         ("", [], []),
     ],
@@ -109,6 +121,39 @@ def test_of_all_namings_the_one_with_the_largest_product_is_taken(data):
     assert all(math.isnan(s) if not n else s == lift[t, names.index(n)] for t, (n, s) in enumerate(named))
 
 
+def test_two_men_get_names_of_their_own():
+    """The prompt of runner/README.md: a plural names any number of things."""
+
+    def positions(phrases):
+        return [[(prompt.split().index(word),) for word in phrase.split()] for phrase in phrases], len(prompt.split())
+
+    prompt = "two men playing badminton on a court"
+    given, length = words_of(prompt, (), positions)
+    assert given == Words(("men", "badminton", "court"), (((1,),), ((3,),), ((6,),)), ("court",))
+    assert length == 7
+    named = name_things(np.array([[3.0, 1.0, 0.3], [2.5, 1.2, 0.4], [0.1, 0.8, 1.6]]), given)
+    assert [n for n, _ in named] == ["men", "men", "court"]
+    assert unique_names([n for n, _ in named[:-1]]) == ["men 1", "men 2"]
+
+
+def test_given_names_are_looked_up_as_they_are():
+    spans = {"two men": [[0, 1]], "ball": []}
+    given, _ = words_of("two men on sand", ["two men", "ball"], lambda phrases: ([spans[p] for p in phrases], 4))
+    assert given == Words(("two men", "ball"), (((0, 1),), ()), ("sand",))
+    assert given.absent == ("ball",)
+
+
 def test_words_have_spans_for_every_phrase():
     with pytest.raises(ValueError, match="2 phrases but spans of 1"):
         Words(("a", "b"), ((),))
+
+
+def test_names_that_are_given_do_not_make_a_thing_of_the_scenery():
+    """The words that say where the scene is stay what they are when the user writes them."""
+    at = {"Green cross": ((1, 2), (5, 6)), "Sand": ((8,),)}
+    given, length = words_of(
+        "a green cross and a green cross on sand", list(at), lambda phrases: ([at[phrase] for phrase in phrases], 10)
+    )
+    assert length == 10
+    lift = np.array([[2.0, 2.5], [1.9, 3.0], [0.5, 0.6]])  # "sand" looks back at the crosses
+    assert [phrase for phrase, _ in name_things(lift, given)] == ["Green cross", "Green cross", ""]

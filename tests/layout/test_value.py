@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -42,6 +43,28 @@ def test_pick(text, columns):
 
 def test_picked_masks_have_names():
     assert [name for name, _ in layout().pick("red circle, 2")] == ["red circle 1 + red circle 2", "blue square"]
+
+
+def test_a_number_that_is_no_thing_is_a_name():
+    """Number 2 is thing 2 even where thing 1 is called so; "2049" can only be a name."""
+    found = layout()
+    called = [replace(found.things[0], name="2", phrase="2049"), *found.things[1:]]
+    found = replace(found, things=tuple(called))
+    assert [name for name, _ in found.pick("2, 2049, 1")] == ["blue square", "2", "2"]
+
+
+def test_together_masks_that_share_a_border_leave_no_seam():
+    """0.5 and 0.5 are 1 where two things meet, and a comma says the same as a plus."""
+    found = layout()
+    halves = [replace(thing, mask=torch.full((2, 3, 4), 0.5)) for thing in found.things[:2]]
+    found = replace(found, things=(*halves, *found.things[2:]))
+    for text in ("1, 2", "1+2", "blue square,red circle 1", "1,2,1"):
+        name, mask = found.pick_together(text)
+        assert sorted(name.split(" + ")) == ["blue square", "red circle 1"]
+        assert torch.equal(mask, torch.ones(2, 3, 4))
+    assert torch.equal(found.pick("1+2")[0][1], mask)
+    with pytest.raises(LayoutError, match=r"no 'cat' \(in '1, cat'\)"):
+        found.pick_together("1, cat")
 
 
 @pytest.mark.parametrize("text", ["0", "5", "cat", "1,", "1 +", "+", "circle", "²", "9" * 3000])

@@ -75,7 +75,9 @@ def test_numbers_survive_translation(language):
 #: Widgets that texts of other inputs mention -> the path of their names.
 WIDGETS = {
     "collect_features": "VideoGrainDDIMVideoInversion.inputs.collect_features.name",
+    "feature_level": "VideoGrainDDIMVideoInversion.inputs.feature_level.name",
     "feature_start": "VideoGrainDDIMVideoInversion.inputs.feature_start.name",
+    "max_clusters": "VideoGrainSelfAttnLayoutCluster.inputs.max_clusters.name",
 }
 
 

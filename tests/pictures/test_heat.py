@@ -32,7 +32,7 @@ def maps_of(modulated=3, place=None):
     after = before.clone()
     after[0, :, 1, 1] = 0.37
     look = torch.ones(FRAMES, *GRID) if place else None
-    return AttentionMaps((CAT, SKY), before, after, place, look, look, 3, modulated)
+    return AttentionMaps((CAT, SKY), before, after, place, look, look, modulated)
 
 
 # --- colours ----------------------------------------------------------------------------------------------------------
@@ -131,10 +131,18 @@ def test_the_video(clip, modulated):
 def test_the_sheet(clip, frames):
     maps = maps_of()
     maps = AttentionMaps(maps.phrases, maps.before[:, :frames], maps.after[:, :frames], modulated=1)
-    sheet = heat_sheet(heats(maps), clip[:frames], title="what is looked at")
+    sheet = heat_sheet(heats(maps), clip[:frames])
     assert sheet.shape[2] == 3
     assert sheet.shape[0] % 2 == sheet.shape[1] % 2 == 0
     assert 384 < sheet.shape[1] < 1000
+
+
+def test_a_sheet_without_rows_says_why(clip):
+    plain, said = heat_sheet((), clip), heat_sheet((), clip, "nothing was seen " * 12)
+    assert said.shape[1] == plain.shape[1] > 384
+    assert said.shape[0] > plain.shape[0] + 30
+    assert np.array_equal(said[: len(plain) - 2], plain[:-2])
+    assert (said[len(plain) :] < 128).any()
 
 
 def test_what_changed_is_seen_in_after_alone(clip):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from videograin.inspection.maps import AttentionProbe, InspectionError
+from videograin.pictures import heat
 from videograin.runner import cli, job
 from videograin.runner.attention import open_probe
 from videograin.runner.editfile import EditFileError, load_edit
@@ -81,6 +82,21 @@ def test_a_pixel_is_one_of_the_source(edit_file, random_model, size, x, y):
     path = edit_file(attention_maps={"pixel": {"frame": 1, "x": 48, "y": 16}, "end": 1}, size=size)
     place = opened(path, random_model).place
     assert (place.frame, place.x, place.y) == (1, pytest.approx(x), pytest.approx(y))
+
+
+def test_outlines_are_what_is_visible_of_each_region(edit_file, random_model, monkeypatch):
+    """As in the node: where a later region lies on top, the lower one's outline stops."""
+    seen, drawn = [], heat.heats
+    monkeypatch.setattr(heat, "heats", lambda maps, masks, table: seen.append(masks) or drawn(maps, masks, table))
+    regions = [
+        {"phrase": "a green circle", "masks": {"boxes": [[8, 8, 40, 40]]}},
+        {"phrase": "a yellow cross", "masks": {"boxes": [[24, 8, 64, 40]]}},
+    ]
+    path = edit_file(attention_maps={"level": "full", "end": 1}, regions=regions, inversion={"check": False})
+    job.run_edit(load_edit(path), model=random_model)
+    below, above = (outline > 0.5 for outline in seen[0])
+    assert not (below & above).any()
+    assert [int(outline[0].any(0).sum()) for outline in (below, above)] == [16, 40]  # columns
 
 
 def test_a_range_without_a_step_is_refused_before_the_inversion(edit_file, random_model, monkeypatch):

@@ -139,6 +139,7 @@ def test_all_sections(folder):
         ("{boxes: [[8, 8, 24, 24]]}", "{layout: 0}", 8, ["regions[1].masks.layout: 0", "a name or number"]),
         ("{boxes: [[8, 8, 24, 24]]}", "{layout: 1, folder: b}", 8, ["folder and layout", "keep exactly one"]),
         ("steps: 4", "layout: {clusters: 1}", 12, ["layout.clusters: 1", "0 (chosen for you) or 2 to 64"]),
+        ("steps: 4", "layout: {max_things: 16}", 12, ["layout.max_things: 16", "1 to 15"]),
         ("steps: 4", "layout: {k: 3}", 12, ["unknown key layout.k", "clusters"]),
         ("steps: 4", "layout:\n  level: third", 13, ["layout.level: 'third'", "half, full"]),
         ("steps: 4", "layout: {start: 0.5, end: 0.5}", 12, ["layout: start 0.5 is not before end 0.5"]),

@@ -15,9 +15,11 @@ from videograin.layout.value import ClipLayout, Thing
 from videograin.pictures.painting import region_colour
 from videograin.runner import cli, job
 from videograin.runner.editfile import EditFileError, load_edit
+from videograin.runner.inputs import load_inversion, read_source
 from videograin.runner.layout import changed_masks, clip_layout, picked_mask
 from videograin.runner.masks import LabelVideo, MaskFrames, load_masks
 from videograin.runner.pipeline import PipelineError, check_frames, invert_clip
+from videograin.runner.progress import Progress
 from videograin.runner.settings import Attention, LayoutSettings
 from videograin.runner.video import probe, read_clip, write_video
 from videograin.world.tasks import FPS, make_task
@@ -205,6 +207,22 @@ def test_names_are_looked_for_in_the_prompt_of_the_inversion(found, folder, writ
         clip_layout(model, task.clip.frames, trajectory, LayoutSettings(names=names))
 
 
+@pytest.mark.parametrize(
+    ("changes", "noted"),
+    [
+        ({}, []),
+        ({"level": "half"}, ["layout.level half is not used: "]),
+        ({"end": 0.5}, ["layout.end not used: "]),
+        ({"start": 0.1, "end": 0.5, "level": "half"}, ["layout.level half", "layout.start and layout.end not used: "]),
+    ],
+)
+def test_what_a_saved_inversion_leaves_without_effect_is_noted(found, write, changes, noted):
+    path = write(inversion={"load": "inversion.safetensors"}, layout={"level": "full", **changes})
+    spec = load_edit(path, purpose="layout")
+    _, notes = load_inversion(spec, read_source(spec, Progress(quiet=True)), features=True)
+    assert [note[: len(start)] for note, start in zip(notes, noted, strict=True)] == noted
+
+
 def layout_of(*masks: torch.Tensor) -> ClipLayout:
     things = [
         Thing(n, f"red circle {n}", "red circle", 2.0, False, torch.zeros(1, 1, 1, dtype=torch.bool), mask)
@@ -220,6 +238,8 @@ def test_picked_masks_are_united_grown_and_of_8_bits():
     assert torch.equal(picked_mask(layout, "1"), one)
     both = picked_mask(layout, "red circle 1, red circle 2")
     assert torch.equal(both, picked_mask(layout, "red circle"))
+    meeting = layout_of(torch.full((1, 16, 16), 0.4), torch.full((1, 16, 16), 0.6))
+    assert picked_mask(meeting, "1, 2").min() == 1  # things share a border; the larger share alone would leave a seam
     levels = both * 255
     torch.testing.assert_close(levels, levels.round())
     assert both[0, 11, 11] == pytest.approx(0.3, abs=0.5 / 255)

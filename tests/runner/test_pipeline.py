@@ -76,8 +76,9 @@ def test_features_are_collected_where_they_are_asked_for(random_model, frames, t
     assert not torch.equal(some.values, features.values)
 
 
-def test_features_that_cannot_be_had_are_an_error(random_model, frames):
-    with pytest.raises(FeaturesError, match=r"no step lies between feature_start 0.4 and feature_end 0.41"):
+def test_features_that_cannot_be_had_are_an_error_before_the_first_step(random_model, frames, monkeypatch):
+    monkeypatch.setattr("videograin.runner.pipeline.invert", lambda *_, **__: pytest.fail("the inversion started"))
+    with pytest.raises(FeaturesError, match=r"none of the 3 steps lies between feature_start 0.4 and feature_end 0.41"):
         invert_clip(random_model, frames, SOURCE, steps=3, features="full", feature_range=(0.4, 0.41))
     with pytest.raises(FeaturesError, match="level must be one of half, full; got 'quarter'"):
         invert_clip(random_model, frames, SOURCE, steps=3, features="quarter")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.world.clips import pair_clip, part_clip
+from videograin.world.clips import pair_clip, part_clip, scene_clip
 from videograin.world.reader import read
 
 
@@ -91,3 +91,35 @@ def test_a_parts_edit_changes_the_part_alone():
     assert not changed[(clip.masks[1] == 0).numpy()].any()
     assert changed[(clip.masks[1] > 0.9).numpy()].all()
     assert third in {found.colour for found in read(edited.frames[0])}
+
+
+@pytest.mark.parametrize("motion", ["apart", "touching", "crossing"])
+@pytest.mark.parametrize("objects", [1, 2, 3])
+@pytest.mark.parametrize("same", [True, False])
+def test_scenes_are_what_they_are_asked_to_be(objects, same, motion):
+    if objects == 1 and motion != "apart":
+        with pytest.raises(ValueError, match="1 to 3 objects that move"):
+            scene_clip(0, objects=objects, motion=motion)
+        return
+    for seed in range(3):
+        clip = scene_clip(seed, 7, 64, objects=objects, same=same, motion=motion)
+        assert clip.frames.shape == (7, 64, 64, 3)
+        assert len(set(clip.phrases)) == (1 if same else objects)
+        scenes = clip.scenes
+        reach = scenes.radius[..., None] * 1.2
+        assert ((scenes.centre > reach) & (scenes.centre < 1 - reach)).all()
+        distance = torch.cdist(scenes.centre, scenes.centre) / (scenes.radius[:, :, None] + scenes.radius[:, None])
+        others = distance + 9 * torch.eye(objects)
+        if objects > 1:
+            meeting, rest = others[:, 0, 1], others.clone()
+            rest[:, 0, 1] = rest[:, 1, 0] = 9
+            assert motion == "apart" or float(rest.min()) > 1.2
+            assert motion != "apart" or float(others.min()) > 1.2
+            assert motion != "touching" or (float(meeting.min()) > 1 and float(meeting.max()) < 1.2)
+            assert motion != "crossing" or (float(meeting.min()) < 0.5 and float(meeting[[0, -1]].min()) > 1)
+
+
+def test_the_same_seed_gives_the_same_scene():
+    one, other, third = (scene_clip(seed, 4, 64, objects=2) for seed in (5, 5, 6))
+    assert np.array_equal(one.frames, other.frames)
+    assert not np.array_equal(one.frames, third.frames)
