@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .features import Features
@@ -78,7 +79,7 @@ def grown_background(features: Features, labels: np.ndarray, ground: np.ndarray)
 
     Without cross-attention: with the clusters that look at the background more than by chance.
     """
-    cross = getattr(features, "cross", None)
+    cross = features.cross
     if not ground.any() or ground.all():
         return ground
     if cross is None:
@@ -128,7 +129,7 @@ def find_kinds(features: Features, labels: np.ndarray, mask: np.ndarray, seed: i
     """
     if not mask.any():
         return np.zeros(mask.shape, int)
-    cross = getattr(features, "cross", None)
+    cross = features.cross
     parts = labels[mask] - 1 if cross is None else None
     if parts is None:
         tokens = _token_lifts(cross, mask)
@@ -149,9 +150,7 @@ def _token_lifts(cross: Tensor, mask: np.ndarray) -> np.ndarray:
     return lifts[:, np.argsort(-lifts.std(0), kind="stable")[:WORDS]]
 
 
-def _torch_mask(mask: np.ndarray):
-    import torch
-
+def _torch_mask(mask: np.ndarray) -> Tensor:
     return torch.from_numpy(mask.reshape(len(mask), -1))
 
 
