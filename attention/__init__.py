@@ -1,9 +1,12 @@
 """The method's mathematics: torch only, no host, no model. See each module's first lines for its part."""
 
+from .kernels import KERNELS
 from .labels import Layout, normalise_mask
+from .memory import within_memory
 from .modulation import modulated_attention, plain_attention
 from .modulator import Modulation, space_time_attention
 from .observer import Observer, Seen
+from .ranges import RANGES, RangeMemory, RangeRule
 from .reference import reference_attention
 from .row_range import row_range
 from .schedule import CROSS, MAX_XI, SELF, NoiseLevels, Schedule
@@ -12,13 +15,17 @@ from .text import PhraseNotFound, find_phrases, phrase_occurrences, splice, text
 
 __all__ = [
     "CROSS",
+    "KERNELS",
     "MAX_XI",
+    "RANGES",
     "SELF",
     "Layout",
     "Modulation",
     "NoiseLevels",
     "Observer",
     "PhraseNotFound",
+    "RangeMemory",
+    "RangeRule",
     "Schedule",
     "Seen",
     "SpaceTime",
@@ -32,4 +39,5 @@ __all__ = [
     "space_time_attention",
     "splice",
     "text_labels",
+    "within_memory",
 ]

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .kernels import attend
+from .one_pass import Plan, make_plan, one_pass_kernel
 from .reference import reference_attention
 from .row_range import row_range as measure_row_range
 
@@ -102,15 +104,31 @@ class Matched:
     Attributes:
         q, k: int64 [B, N] and [B, M], 0..count - 1; -1 for labels that stand on one side alone, or are none.
         count: how many labels stand on both sides.
+        base: the labels that these repeat, or None.
     """
 
     q: Tensor
     k: Tensor
     count: int
+    base: Matched | None = field(default=None, repr=False)
+    # Made once for the many calls of a level; two threads may both, and would store equal values.
+    _plans: dict[tuple, Plan] = field(default_factory=dict, init=False, repr=False)
 
     def repeat(self, times: int) -> Matched:
         """The same labels for `times` equal parts of a batch."""
-        return Matched(self.q.repeat(times, 1), self.k.repeat(times, 1), self.count)
+        if times == 1:
+            return self
+        return Matched(self.q.repeat(times, 1), self.k.repeat(times, 1), self.count, self.base or self)
+
+    def plan(self, rows: int, device: torch.device) -> Plan:
+        """In which order tokens are visited in blocks of `rows` queries (`make_plan`); of the labels that are repeated,
+        once."""
+        if self.base is not None:
+            return self.base.plan(rows, device)
+        key = (rows, device)
+        if key not in self._plans:
+            self._plans[key] = make_plan(self.q.cpu(), self.k.cpu(), self.count, rows).to(device)
+        return self._plans[key]
 
 
 def match_labels(q_labels: Tensor, k_labels: Tensor) -> Matched:
@@ -160,6 +178,7 @@ def attend_matched(
     method: str = "fused",
     *,
     row_range: Tensor | None = None,
+    kernel: str = "auto",
 ) -> Tensor:
     """`modulated_attention` for labels that are matched already (see there), without its scans of labels and strength.
 
@@ -170,10 +189,25 @@ def attend_matched(
     if method == "reference":
         device = q.device
         return reference_attention(q, k, v, labels.q.to(device), labels.k.to(device), strength.to(device))
-    return _fused(q, k, v, labels, strength, row_range)
+    if in_one_pass(q, kernel):
+        return attend_in_one_pass(one_pass_kernel(q.device, q.dtype, q.shape[3]), q, k, v, labels, strength)
+    return _fused(q, k, v, labels, strength, row_range, kernel)
 
 
-def _fused(q, k, v, labels, strength, spread):
+def in_one_pass(q: Tensor, kernel: str) -> bool:
+    """Whether a call with these queries [B, heads, N, d] needs no row range."""
+    return kernel == "triton" and one_pass_kernel(q.device, q.dtype, q.shape[3]) is not None
+
+
+def attend_in_one_pass(one_pass, q: Tensor, k: Tensor, v: Tensor, labels: Matched, strength: Tensor) -> Tensor:
+    """`attend_matched` by `triton_modulated_attention`: nothing is copied, and no row range is needed."""
+    from .triton_attention import block_rows
+
+    plan = labels.plan(block_rows(q.shape[3], q.element_size()), q.device)
+    return one_pass(q, k, v, plan, strength.to(q.device, torch.float32))
+
+
+def _fused(q, k, v, labels, strength, spread, kernel):
     """A part of the batch and heads at a time, so that the copies with wider channels stay within WORKSPACE."""
     # Laid out as hosts merge heads, so that merging them is a view.
     out = q.new_empty(q.shape[0], q.shape[2], q.shape[1], q.shape[3]).transpose(1, 2)
@@ -183,7 +217,7 @@ def _fused(q, k, v, labels, strength, spread):
         some = part[0]
         matched = Matched(labels.q[some], labels.k[some], labels.count)
         known = None if spread is None else spread[part].to(q.device)
-        out[part] = _fused_part(q[part], k[part], v[part], matched, c[some], known)
+        out[part] = _fused_part(q[part], k[part], v[part], matched, c[some], known, kernel)
     return out
 
 
@@ -206,14 +240,16 @@ def _channels(dtype: torch.dtype) -> int:
     return 2 if dtype in (torch.float16, torch.bfloat16) else 1
 
 
-def _fused_part(q, k, v, labels, c, spread):
+def _fused_part(q, k, v, labels, c, spread, kernel):
     dim, count = q.shape[-1], labels.count
     if count and spread is None:
         spread = measure_row_range(q, k)
+    width = _round_up(dim + _channels(q.dtype) * count)
+    wide_q = _room(q, width)
     # Rounded once, in q's dtype, after the product: (1 - c) rounded by itself would scale a whole row of logits.
-    scaled_q = (q * (1 - c)[..., None]).to(q.dtype)
+    wide_q[..., :dim] = q * (1 - c)[..., None]
     if count == 0:  # no pair is positive
-        return plain_attention(scaled_q, k, v)
+        return plain_attention(wide_q[..., :dim], k, v)
 
     # The kernel multiplies every product by 1 / sqrt(d), the bias's too. The sqrt(d) that takes it back is shared:
     # a power of two, exact in any dtype, on the keys; the rest, close to 1, on the queries.
@@ -223,8 +259,8 @@ def _fused_part(q, k, v, labels, c, spread):
     high = bias.to(q.dtype)
     parts = [high, (bias - high).to(q.dtype)][: _channels(q.dtype)]
 
-    width = _round_up(dim + len(parts) * count)
-    wide_q, wide_k, wide_v = _widen(scaled_q, width), _widen(k, width), _widen(v, width)
+    wide_k, wide_v = (_room(x, width) for x in (k, v))
+    wide_k[..., :dim], wide_v[..., :dim] = k, v
     q_onehot = _onehot(labels.q, count, q)
     k_onehot = _onehot(labels.k, count, k) * key_weight
     for n, part in enumerate(parts):
@@ -232,7 +268,7 @@ def _fused_part(q, k, v, labels, c, spread):
         wide_q[..., channels] = part[..., None] * q_onehot[:, None]
         wide_k[..., channels] = k_onehot[:, None]
     # q, k and v are equally wide: with unequal widths the CPU's fused kernel is not chosen.
-    return F.scaled_dot_product_attention(wide_q, wide_k, wide_v, scale=dim**-0.5)[..., :dim]
+    return attend(wide_q, wide_k, wide_v, dim**-0.5, kernel)[..., :dim]
 
 
 def _onehot(index: Tensor, count: int, like: Tensor) -> Tensor:
@@ -241,8 +277,11 @@ def _onehot(index: Tensor, count: int, like: Tensor) -> Tensor:
     return (index[..., None] == torch.arange(count, device=like.device)).to(like.dtype)
 
 
-def _widen(x: Tensor, width: int) -> Tensor:
-    return F.pad(x, (0, width - x.shape[-1]))
+def _room(x: Tensor, width: int) -> Tensor:
+    """Room for x [B, heads, N, d] with `width` channels, zeros beyond its own; its own are yet to be written."""
+    wide = x.new_empty(*x.shape[:-1], width)
+    wide[..., x.shape[-1] :] = 0
+    return wide
 
 
 def _round_up(width: int) -> int:

@@ -7,14 +7,16 @@ unconditional halves), arranges the frames, turns the layout and the schedule in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from .kernels import check_kernel
 from .labels import Grid, Layout
-from .modulation import METHODS, Matched, attend_matched, match_labels, plain_attention
+from .modulation import METHODS, Matched, attend_matched, in_one_pass, match_labels, plain_attention
+from .ranges import EXACT, RangeMemory, RangeRule
 from .schedule import CROSS, SELF, Schedule
 from .spacetime import SpaceTime
 
@@ -85,9 +87,12 @@ class Modulation:
             token: "paper" (as any other label: all keys negative) or "free" (not at all).
         region_strength: a factor in [0, 1] on c for the queries of each region; None = all 1.
         method: "fused" or "reference" (see `modulated_attention`).
+        range_rule: how the row range of self-attention is come by (ranges.py); for "fused".
+        kernel: which attention kernel computes the modulated calls (kernels.py); for "fused".
 
     Raises:
-        ValueError: text labels of regions that the layout does not have, or an unknown option.
+        ValueError: text labels of regions that the layout does not have, an unknown option, or a kernel that needs a
+            package which is not there.
     """
 
     layout: Layout
@@ -99,6 +104,8 @@ class Modulation:
     background: str = "paper"
     region_strength: tuple[float, ...] | None = None
     method: str = "fused"
+    range_rule: RangeRule = EXACT
+    kernel: str = "auto"
     # Levels by grid and keys. Two threads may both fill an entry; they write equal values, and one dict assignment is
     # atomic. `replace` and `select` start with an empty one.
     _levels: dict[tuple, _Level] = field(default_factory=dict, init=False, repr=False)
@@ -113,6 +120,10 @@ class Modulation:
         ):
             if value not in legal:
                 raise ValueError(f"Modulation: {name} must be one of {legal}; got {value!r}.")
+        try:
+            check_kernel(self.kernel)
+        except ValueError as error:
+            raise ValueError(f"Modulation: {error}") from error
         factors = self.region_strength
         if factors is not None and (len(factors) != self.layout.regions or not all(0 <= f <= 1 for f in factors)):
             raise ValueError(
@@ -139,6 +150,8 @@ class Modulation:
         t: float,
         spacetime: SpaceTime,
         plain: Plain | None = None,
+        ranges: RangeMemory | None = None,
+        place: Hashable = None,
     ) -> Tensor:
         """Space-time self-attention; every token, the background's too, attends more to tokens of its own label.
 
@@ -148,8 +161,10 @@ class Modulation:
             grid: (h, w) of this level, as the host knows it (never guessed from the number of tokens).
             roles: one "cond" or "uncond" per chunk, in the batch's order.
             t: noise level, timestep / 1000.
-            spacetime: which frames see which; its `frames` is F.
+            spacetime: which frames see which; its `frames` is F. Never "full_coarse" itself: its `at(finest)`.
             plain: the host's attention for what is not modulated; None = torch's.
+            ranges, place: what range_rule "reuse" keeps during a run, and where this call's range belongs in it
+                (`RangeMemory.find`). Without them "reuse" measures in every call.
 
         Returns:
             [chunk * F, h * w, heads * d]. Where nothing is modulated (t outside the schedule, strength 0, one label
@@ -169,11 +184,21 @@ class Modulation:
             return space_time_attention(q, k, v, heads=heads, spacetime=spacetime, plain=plain)
 
         def modulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            q, k, v = (_split_heads(x, heads) for x in (spacetime.queries(q), spacetime.keys(k), spacetime.keys(v)))
+            spread = None  # measured in the call
+            save = not self.range_rule.exact and self.method == "fused" and not in_one_pass(q, self.kernel)
+            if labels.count and save:
+                memory = ranges if ranges is not None and place is not None else RangeMemory()
+                spread = memory.find(self.range_rule, place, t, q, k)
             out = attend_matched(
-                *(_split_heads(x, heads) for x in (spacetime.queries(q), spacetime.keys(k), spacetime.keys(v))),
+                q,
+                k,
+                v,
                 labels.repeat(len(active)),
                 strength.repeat(len(active), 1),
                 self.method,
+                row_range=spread,
+                kernel=self.kernel,
             )
             return spacetime.restore(_merge_heads(out))
 
@@ -227,6 +252,7 @@ class Modulation:
                 labels.repeat(len(active)),
                 strength.repeat(len(active), 1),
                 self.method,
+                kernel=self.kernel,
             )
             return _merge_heads(out)
 
@@ -305,8 +331,10 @@ def _by_chunk(q, k, v, chunks, frames, active, strength, modulated, unmodulated)
     resting = [n for n in range(chunks) if n not in active]
     out = q.new_empty(chunks, frames, *q.shape[1:])
     for which, attend in ((active, modulated), (resting, unmodulated)):
+        if which == list(range(which[0], which[-1] + 1)):
+            which = slice(which[0], which[-1] + 1)  # neighbours: a view
         some = (x.unflatten(0, (chunks, frames))[which].flatten(0, 1) for x in (q, k, v))
-        out[which] = attend(*some).unflatten(0, (len(which), frames))
+        out[which] = attend(*some).unflatten(0, (-1, frames))
     return out.flatten(0, 1)
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import math
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from .trust import trusted
 
 # Logits held at once (all heads of the batch together): 2 MB in float32 stay in a CPU's cache (measured twice as
 # fast as 16 MB), an accelerator wants larger launches.
@@ -66,11 +67,15 @@ def _tiled(q: Tensor, k: Tensor, chunk: int | None) -> Tensor:
         chunk = max(_SMALLEST_SIDE, math.isqrt(tile // max(1, batch * heads)))
 
     spread = torch.empty(batch * heads, rows, dtype=dtype, device=q.device)
+    # One tile for all logits: to ask the system for memory again and again takes longer than to fill it.
+    side = min(chunk, rows) * min(chunk, k.shape[2])
+    tile = None if _differentiates(q, k) else torch.empty(batch * heads * side, dtype=dtype, device=q.device)
     for row in range(0, rows, chunk):
         queries = q[:, row : row + chunk].to(dtype) * dim**-0.5
         top = low = None
         for column in range(0, k.shape[2], chunk):
-            logits = torch.bmm(queries, k[:, :, column : column + chunk].to(dtype))
+            keys = k[:, :, column : column + chunk].to(dtype)
+            logits = torch.bmm(queries, keys, out=_room(tile, queries, keys))
             tile_top, tile_low = logits.amax(-1), logits.amin(-1)
             top = tile_top if top is None else torch.maximum(top, tile_top)
             low = tile_low if low is None else torch.minimum(low, tile_low)
@@ -78,24 +83,34 @@ def _tiled(q: Tensor, k: Tensor, chunk: int | None) -> Tensor:
     return spread.reshape(batch, heads, rows)
 
 
-@functools.cache  # a fact about the machine: found out, and complained about, once a process
+def _differentiates(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+
+
+def _room(tile: Tensor | None, queries: Tensor, keys: Tensor) -> Tensor | None:
+    """The place of [B, rows, d] @ [B, d, columns] in `tile`; None, a new one, without a tile."""
+    if tile is None:
+        return None
+    shape = (queries.shape[0], queries.shape[1], keys.shape[2])
+    return tile[: math.prod(shape)].view(shape)
+
+
+@functools.cache
 def _kernel(device: torch.device, dtype: torch.dtype, dim: int) -> Callable[[Tensor, Tensor], Tensor] | None:
     """The Triton kernel, if it runs on this device for this dtype and width and gives what the tiled pass gives."""
-    try:
+
+    def load() -> Callable[[Tensor, Tensor], Tensor]:
         from .triton_range import triton_row_range
 
+        return triton_row_range
+
+    def check(kernel: Callable[[Tensor, Tensor], Tensor]) -> None:
         g = torch.Generator().manual_seed(0)
         q, k = (torch.randn(1, 2, tokens, dim, generator=g).to(device, dtype) for tokens in (150, 100))
-        torch.testing.assert_close(triton_row_range(q, k), _tiled(q, k, None), rtol=1e-4, atol=1e-4)
-    except torch.OutOfMemoryError:
-        raise  # of the host's making, not the kernel's: let the host make room; nothing is remembered
-    except Exception as error:  # no triton, no compiler, a GPU it does not know: whatever it is, torch can do it
-        reason = str(error).strip().splitlines()
-        warnings.warn(
-            "the row range of modulated attention is found in torch, not by the Triton kernel, which is faster: "
-            f"{type(error).__name__}{': ' + reason[0] if reason else ''}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return None
-    return triton_row_range
+        torch.testing.assert_close(kernel(q, k), _tiled(q, k, None), rtol=1e-4, atol=1e-4)
+
+    return trusted(
+        load,
+        check,
+        "the row range of modulated attention is found in torch, not by the Triton kernel, which is faster",
+    )

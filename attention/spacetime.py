@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-MODES = ("full", "sparse_causal", "key_frames", "per_frame")
+MODES = ("full", "sparse_causal", "key_frames", "per_frame", "full_coarse")
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,14 @@ class SpaceTime:
 
     Attributes:
         mode: "full" (every frame sees all frames; the paper's), "sparse_causal" (the first and the previous frame),
-            "key_frames" (its own frame and `anchors` evenly spaced others) or "per_frame" (its own frame: the
-            unchanged image model).
+            "key_frames" (its own frame and `anchors` evenly spaced others), "per_frame" (its own frame: the
+            unchanged image model) or "full_coarse" ("key_frames" at the finest level of the model that has attention,
+            where "full" costs most, and "full" at the others: no arrangement itself, `at` gives a level's).
         frames: F >= 1, frames of the clip in one chunk.
-        anchors: k >= 1, for "key_frames" only; k >= F - 1 sees every frame.
+        anchors: k >= 1, for "key_frames" and "full_coarse" only; k >= F - 1 sees every frame.
 
     Raises:
-        ValueError: an unknown mode, frames < 1 or anchors < 1.
+        ValueError: an unknown mode, frames < 1 or anchors < 1; asking a "full_coarse" for an arrangement.
     """
 
     mode: str
@@ -43,6 +44,12 @@ class SpaceTime:
         if self.anchors < 1:
             raise ValueError(f"SpaceTime: anchors must be >= 1; got {self.anchors}. For none use mode 'per_frame'.")
 
+    def at(self, finest: bool) -> SpaceTime:
+        """The arrangement of one level. finest: whether no other level of the model with attention has more tokens."""
+        if self.mode != "full_coarse":
+            return self
+        return SpaceTime("key_frames" if finest else "full", self.frames, self.anchors)
+
     @cached_property
     def key_frames(self) -> Tensor:
         """int64 [F, K]: the frames whose keys the queries of frame f see.
@@ -50,6 +57,7 @@ class SpaceTime:
         Distinct in every row, but for the first two rows of "sparse_causal": there frame 0 stands twice, which
         softmax does not notice.
         """
+        self._check_resolved()
         own = torch.arange(self.frames)
         if self.mode == "full":
             return own.repeat(self.frames, 1)
@@ -86,6 +94,7 @@ class SpaceTime:
 
     def restore(self, x: Tensor) -> Tensor:
         """The inverse of `queries`: back to [chunk * F, T, ...]."""
+        self._check_resolved()
         if self.mode != "full":
             self._clips(x)
             return x
@@ -96,7 +105,15 @@ class SpaceTime:
             )
         return x.unflatten(1, (self.frames, -1)).flatten(0, 1)
 
+    def _check_resolved(self) -> None:
+        if self.mode == "full_coarse":
+            raise ValueError(
+                "SpaceTime: 'full_coarse' is 'full' at some levels and 'key_frames' at the finest, no arrangement of "
+                "its own; expected the one of a level. Call at(finest) first."
+            )
+
     def _clips(self, x: Tensor) -> Tensor:
+        self._check_resolved()
         if x.dim() < 2 or x.shape[0] % self.frames:
             raise ValueError(
                 f"SpaceTime: expected [chunk * frames, tokens, ...] with {self.frames} frames per chunk; "

@@ -20,15 +20,17 @@ from torch import Tensor
 def _range_kernel(
     q, k, out, rows, keys, heads, q_batch, q_head, q_token, k_batch, k_head, k_token,
     DIM: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDEN: tl.constexpr,
+    ALIGN: tl.constexpr,
 ):  # fmt: skip
-    """One block of rows of one head. WIDE: DIM rounded up to a power of two. WIDEN: multiply in float32."""
+    """One block of rows of one head. WIDE: DIM rounded up to a power of two. WIDEN: multiply in float32. ALIGN: divides
+    all strides."""
     place = tl.program_id(1).to(tl.int64)  # 64 bits: offsets of long clips go beyond 2^31
     batch, head = place // heads, place % heads
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, WIDE)
     column = tl.arange(0, COLUMNS)
-    q += batch * q_batch + head * q_head
-    k += batch * k_batch + head * k_head
+    q += tl.multiple_of(batch * q_batch + head * q_head, ALIGN)
+    k += tl.multiple_of(batch * k_batch + head * k_head, ALIGN)
     row_there, channel_there = row < rows, channel < DIM
     queries = tl.load(
         q + row.to(tl.int64)[:, None] * q_token + channel[None, :],
@@ -87,7 +89,7 @@ def triton_row_range(q: Tensor, k: Tensor) -> Tensor:
     with torch.cuda.device(q.device) if q.is_cuda else nullcontext():  # Triton launches on the current device
         _range_kernel[grid](
             q, k, out, rows, k.shape[2], heads, *q.stride()[:3], *k.stride()[:3],
-            DIM=dim, WIDE=wide, ROWS=block, COLUMNS=columns, WIDEN=widen, num_warps=8,
+            DIM=dim, WIDE=wide, ROWS=block, COLUMNS=columns, WIDEN=widen, ALIGN=alignment(q, k), num_warps=8,
         )  # fmt: skip
     return out.mul_(dim**-0.5)
 
@@ -96,3 +98,11 @@ def tile(wide: int, element: int) -> tuple[int, int]:
     """Queries of a program, and keys it looks at at once: what fits a chip's shared memory. wide: channels; element:
     bytes of one."""
     return (128 if wide * element <= 256 else 64), (64 if element == 2 else 32)
+
+
+def alignment(*tensors: Tensor) -> int:
+    """16 bytes' worth of elements where every token begins at a multiple of it, else 1. Triton finds out by itself only
+    where strides are multiples of 16 elements; SD 1.5's 40 channels are not, and would be read 2 bytes at a time."""
+    count = max(1, 16 // tensors[0].element_size())
+    fits = all(x.data_ptr() % 16 == 0 and not any(side % count for side in x.stride()[:3]) for x in tensors)
+    return count if fits else 1

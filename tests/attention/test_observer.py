@@ -32,7 +32,7 @@ def split(x):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_self_marks_make_the_literal_formula_equal_to_self_attention(mode):
-    edit, spacetime = modulation(region_strength=(0.5, 1.0)), SpaceTime(mode, F)
+    edit, spacetime = modulation(region_strength=(0.5, 1.0)), SpaceTime(mode, F).at(finest=True)
     q, k, v = qkv()
     labels, strength = edit.self_marks(("cond",), grid=GRID, t=T, spacetime=spacetime)
     arranged = (split(x) for x in (spacetime.queries(q), spacetime.keys(k), spacetime.keys(v)))

@@ -58,3 +58,9 @@ def test_where_the_kernel_does_not_run_it_says_so_and_leaves_the_work_to_torch()
     find = import_module("videograin.attention.row_range")._kernel.__wrapped__
     with pytest.warns(RuntimeWarning, match="found in torch, not by the Triton kernel, which is faster: [A-Z]"):
         assert find(torch.device("cpu"), torch.float32, 40) is None
+
+
+def test_gradients_pass_through_the_tiles():
+    q = torch.randn(1, 2, 7, 4, dtype=torch.float64, requires_grad=True)
+    k = torch.randn(1, 2, 9, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda q, k: row_range(q, k, chunk=4), (q, k))

@@ -105,9 +105,33 @@ def test_the_host_s_own_attention_is_called_once():
     assert calls == [((2, 12, 8), (2, 12, 8), 2)]
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("finest", [False, True])
+def test_other_modes_are_the_same_at_every_level(mode, finest):
+    spacetime = SpaceTime(mode, 4, 3)
+    assert spacetime.at(finest) is spacetime
+
+
+def test_full_coarse_is_full_at_the_coarser_levels_and_key_frames_at_the_finest():
+    spacetime = SpaceTime("full_coarse", 8, anchors=2)
+    q, k, v = (torch.randn(2 * 8, 5, 8) for _ in range(3))
+    anchored = [[0, 2, 6], [1, 2, 6], [2, 6, 1], [3, 2, 6], [4, 2, 6], [5, 2, 6], [6, 2, 5], [7, 2, 6]]
+    for finest, table in ((False, table_of("full", 8)), (True, anchored)):
+        out = space_time_attention(q, k, v, heads=2, spacetime=spacetime.at(finest))
+        torch.testing.assert_close(out, literal(q, k, v, 2, 2, 8, table), atol=1e-5, rtol=1e-5)
+
+
+def test_full_coarse_by_itself_arranges_nothing():
+    spacetime, x = SpaceTime("full_coarse", 4), torch.zeros(4, 5, 8)
+    for arrange in (spacetime.queries, spacetime.keys, spacetime.restore, lambda _: spacetime.key_frames):
+        with pytest.raises(ValueError, match=r"'full_coarse' is .* no arrangement of its own.*Call at\(finest\) first"):
+            arrange(x)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (("full_coarse", 4, 0), "anchors must be >= 1; got 0"),
         (("all", 4), "mode must be one of .*; got 'all'"),
         (("full", 0), "frames must be >= 1; got 0"),
         (("key_frames", 4, 0), "anchors must be >= 1; got 0"),

@@ -1,0 +1,48 @@
+"""What to do when an attention layer does not fit the memory: once more, in two halves of the heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Attend = Callable[[Tensor, Tensor, Tensor, int, "int | None"], Tensor]
+"""(q, k, v, heads, part) -> out, all [B, tokens, heads * d]; part: None = all heads, 0 and 1 = their halves."""
+
+
+def within_memory(
+    attend: Attend,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    heads: int,
+    *,
+    out_of_memory: tuple[type[BaseException], ...] = (torch.OutOfMemoryError,),
+    release: Callable[[], None] = torch.cuda.empty_cache,
+) -> Tensor:
+    """attend(q, k, v, heads, None), and if the memory does not suffice, once more in two halves of the heads.
+
+    Heads are independent of each other, so that the result is the same. What `attend` keeps between calls it must keep
+    apart by `part`: both halves may have the same shape.
+
+    Args:
+        q, k, v: [B, tokens, heads * d].
+        out_of_memory: exceptions that say so. release: gives cached memory back before the second try.
+
+    Raises:
+        what `attend` raised, where a half does not fit either, or there is one head alone.
+    """
+    try:
+        return attend(q, k, v, heads, None)
+    except out_of_memory:
+        if heads < 2:
+            raise
+    # Outside the except block, so that the failed call's tensors are let go.
+    release()
+    first = heads // 2
+    border = first * (q.shape[-1] // heads)
+    out = torch.empty_like(q)
+    for part, count, some in ((0, first, slice(border)), (1, heads - first, slice(border, None))):
+        out[..., some] = attend(q[..., some], k[..., some], v[..., some], count, part)
+    return out
