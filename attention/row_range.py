@@ -67,9 +67,21 @@ def _tiled(q: Tensor, k: Tensor, chunk: int | None) -> Tensor:
         chunk = max(_SMALLEST_SIDE, math.isqrt(tile // max(1, batch * heads)))
 
     spread = torch.empty(batch * heads, rows, dtype=dtype, device=q.device)
+
+    def new_tile() -> Tensor | None:
+        if _differentiates(q, k):
+            return None
+        side = min(chunk, rows) * min(chunk, k.shape[2])
+        return torch.empty(batch * heads * side, dtype=dtype, device=q.device)
+
     # One tile for all logits: to ask the system for memory again and again takes longer than to fill it.
-    side = min(chunk, rows) * min(chunk, k.shape[2])
-    tile = None if _differentiates(q, k) else torch.empty(batch * heads * side, dtype=dtype, device=q.device)
+    try:
+        tile = new_tile()
+    except torch.OutOfMemoryError:
+        if chunk <= _SMALLEST_SIDE:
+            raise
+        chunk //= 2  # a fourth of the memory; where that is not there either, let the host make room
+        tile = new_tile()
     for row in range(0, rows, chunk):
         queries = q[:, row : row + chunk].to(dtype) * dim**-0.5
         top = low = None

@@ -199,10 +199,10 @@ class Trajectory:
 def space_time_notes(mode: str, anchors: int) -> dict[str, str]:
     """What a trajectory records (in `extra`) about the self-attention it was made with; an edit should use the same.
 
-    mode: as attention.SpaceTime; anchors: its key frames, recorded only where the mode is "key_frames".
+    mode: as attention.SpaceTime; anchors: its key frames, recorded only where the mode has any.
     """
     notes = {"attention": mode}
-    if mode == "key_frames":
+    if mode in ("key_frames", "full_coarse"):
         notes["anchors"] = str(anchors)
     return notes
 

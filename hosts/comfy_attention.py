@@ -9,8 +9,8 @@ finds, so ours has that method and does with the callbacks what IPAdapter's own 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,36 +19,10 @@ from torch import Tensor
 from ..attention import Observer, Seen, SpaceTime, space_time_attention
 from .comfy_call import Call, check_batch, check_keys, check_tokens, frame_indices, read_call, unfit
 from .comfy_edit import Edit
+from .comfy_kernels import Attend, HostAttention
+from .comfy_parts import AttendPart, Part, by_kind
 
-Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]
-"""(q, k, v, heads) -> out, all [B, tokens, heads * d]."""
-
-
-@dataclass(frozen=True, eq=False)
-class HostAttention:
-    """What the slots need of the host.
-
-    Attributes:
-        attend: the host's own attention, (q, k, v, heads, **options) -> out.
-        passes_options: whether the host itself hands transformer_options on to it.
-        out_of_memory: exceptions that say so.
-        release: gives cached memory back before a second try.
-    """
-
-    attend: Callable[..., Tensor]
-    passes_options: bool = True
-    out_of_memory: tuple[type[BaseException], ...] = ()
-    release: Callable[[], None] = lambda: None
-
-    def __deepcopy__(self, memo) -> HostAttention:
-        return self
-
-    def plain(self, extra: dict) -> Attend:
-        """Attention with the arguments that the host would have passed in this call."""
-        options = {"attn_precision": extra.get("attn_precision")}
-        if self.passes_options:
-            options["transformer_options"] = extra
-        return lambda q, k, v, heads: self.attend(q, k, v, heads, **options)
+CELL = 8  # pixels of a latent cell
 
 
 class Occupant:
@@ -67,6 +41,7 @@ class Occupant:
         observers: are shown one prompt of a run, always the same (`Run.shown`): the first one of the last edit that
             has any, else the first positive. Nothing where it is not sampled (another range of timesteps) or only on a
             part of the latent, and not what an IPAdapter adds.
+        finest: how many sides of the model's finest level with attention make the latent's (SD1.x 1, SDXL 2).
     """
 
     kind: str
@@ -78,8 +53,10 @@ class Occupant:
         node: str,
         previous: Callable | None = None,
         observers: tuple[Observer, ...] = (),
+        finest: int = 1,
     ):
         self.edits, self.host, self.node, self.previous, self.observers = edits, host, node, previous, observers
+        self.finest = finest
         self._added: list[tuple[Callable, dict]] = []
 
     def chained(self, previous: Callable | None) -> Occupant:
@@ -166,7 +143,7 @@ class Occupant:
         if not wanting:
             return
         if doubt := unfit(self.kind, q, k, call, extra):
-            run.warn_once(f"unseen {self.kind}", f"{self.node}: {doubt}; such layers are not looked at.")
+            run.say_once(f"unseen {self.kind}", f"{self.node}: {doubt}; such layers are not looked at.")
             return
         number = self._shown(call)
         if number is None:
@@ -196,49 +173,27 @@ class Occupant:
         """Of one chunk: labels and strengths if it is modulated (`Modulation.self_marks`), and its arrangement."""
         raise NotImplementedError
 
-    def _by_group(self, call: Call, kinds: Sequence[Hashable], q, k, v, heads: int, attend: Callable) -> Tensor:
-        """Chunks of one kind go through one call, attend(kind, roles, q, k, v, heads)."""
-        groups: dict[Hashable, list[int]] = {}
-        for number, kind in enumerate(kinds):
-            groups.setdefault(kind, []).append(number)
+    def _by_kind(self, call: Call, kinds: Sequence[Hashable], q, k, v, heads: int, attend: AttendPart) -> Tensor:
+        """Chunks of one kind go through one call, within the memory there is (comfy_parts.py)."""
+        return by_kind(kinds, q, k, v, heads, attend, host=self.host, trouble=lambda said: self._trouble(call, said))
 
-        def of(kind: Hashable, which: list[int], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            roles = tuple(call.roles[number] for number in which)
-            return self._within_memory(call, lambda q, k, v, heads: attend(kind, roles, q, k, v, heads), q, k, v, heads)
-
-        if len(groups) == 1:
-            return of(kinds[0], list(range(len(kinds))), q, k, v)
-        out = torch.empty_like(q).unflatten(0, (len(kinds), call.frames))
-        for kind, which in groups.items():
-            some = (x.unflatten(0, (len(kinds), call.frames))[which].flatten(0, 1) for x in (q, k, v))
-            out[which] = of(kind, which, *some).unflatten(0, (len(which), call.frames)).to(out.dtype)
-        return out.flatten(0, 1)
-
-    def _within_memory(self, call: Call, attend: Attend, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-        """attend, and if the memory does not suffice, once more in two halves of the heads, which are independent."""
-        try:
-            return attend(q, k, v, heads)
-        except self.host.out_of_memory as error:
-            kind, said = type(error), str(error)
-        # Outside the except block, so that the failed call's tensors are let go.
-        self.host.release()
-        if heads > 1:
-            first = heads // 2
-            border = first * (q.shape[-1] // heads)
-            try:
-                out = torch.empty_like(q)
-                out[..., :border] = attend(q[..., :border], k[..., :border], v[..., :border], first)
-                out[..., border:] = attend(q[..., border:], k[..., border:], v[..., border:], heads - first)
-                return out
-            except self.host.out_of_memory as error:
-                kind, said = type(error), str(error)
-        out = None
-        self.host.release()
-        raise kind(
-            f"{self.node}: out of memory in attention over {call.frames} frames at {call.grid[0]} x "
-            f"{call.grid[1]} tokens, also in two halves ({said.splitlines()[0] if said else 'no details'}). Sample "
-            f"fewer frames at once (Context Windows, or a shorter clip), or a smaller picture."
+    def _trouble(self, call: Call, said: str) -> str:
+        """What to say of a call that the memory does not suffice for."""
+        return (
+            f"{self.node}: out of memory in attention over {call.frames} frames at {call.grid[0]} x {call.grid[1]} "
+            f"tokens ({call.latent[1] * CELL} x {call.latent[0] * CELL} pixels), also in two halves ({said}). Sample "
+            "fewer frames at once (Long Clip Windows or Context Windows, or a shorter clip), or a smaller picture"
         )
+
+    def _say_kernel(self, call: Call, edit: Edit, extra: dict) -> None:
+        """Say, once a run, that modulated calls do not go through an attention that would lose their bias."""
+        if name := self.host.quantised(extra):
+            call.run.say_once(
+                "quantised",
+                f"{self.node}: attention here is {name}, whose 8-bit queries and keys would lose what steers the "
+                f"regions; steered calls go through kernel {edit.kernel!r} instead, all others stay with it.",
+                logging.INFO,
+            )
 
 
 class SelfOccupant(Occupant):
@@ -247,8 +202,6 @@ class SelfOccupant(Occupant):
     kind = "self"
 
     def _attend(self, call, q, k, v, extra, plain):
-        heads = extra["n_heads"]
-
         def leaves(edit: Edit) -> bool:
             modulation = call.modulation(edit)
             calm = modulation is None or modulation.self_schedule.xi(call.t) == 0
@@ -261,20 +214,50 @@ class SelfOccupant(Occupant):
         if all(leaves(edit) for edit in call.edits):
             return None
 
-        def attend(edit: Edit, roles: tuple[str, ...], q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-            spacetime = SpaceTime(edit.mode, call.frames, edit.anchors)
-            modulation = call.modulation(edit)
+        def attend(edit: Edit, part: Part, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            spacetime, modulation = self._spacetime(call, edit), call.modulation(edit)
             if modulation is None:
-                return space_time_attention(q, k, v, heads=heads, spacetime=spacetime, plain=plain)
+                return space_time_attention(q, k, v, heads=part.heads, spacetime=spacetime, plain=plain)
+            if modulation.self_schedule.xi(call.t) > 0:
+                self._say_kernel(call, edit, extra)
             return modulation.self_attention(
-                q, k, v, heads=heads, grid=call.grid, roles=roles, t=call.t, spacetime=spacetime, plain=plain
+                q,
+                k,
+                v,
+                heads=part.heads,
+                grid=call.grid,
+                roles=tuple(call.roles[number] for number in part.chunks),
+                t=call.t,
+                spacetime=spacetime,
+                plain=plain,
+                ranges=call.run.ranges,
+                place=self._place(call, edit, part, q, extra),
             )
 
-        return self._by_group(call, call.edits, q, k, v, heads, attend)
+        return self._by_kind(call, call.edits, q, k, v, extra["n_heads"], attend)
+
+    def _spacetime(self, call: Call, edit: Edit) -> SpaceTime:
+        return SpaceTime(edit.mode, call.frames, edit.anchors).at(call.on_level(self.finest))
+
+    def _trouble(self, call, said):
+        modes, advice = {edit.mode for edit in call.edits}, ""
+        if "full" in modes:
+            advice = ", or set `spacetime` to full_coarse or sparse_causal"
+        elif "full_coarse" in modes:
+            advice = ", or set `spacetime` to sparse_causal"
+        return super()._trouble(call, said) + advice
+
+    def _place(self, call: Call, edit: Edit, part: Part, q: Tensor, extra: dict) -> Hashable:
+        """What a range measured here belongs to (`RangeMemory.find`); None where the host does not say it."""
+        prompts = tuple(call.ids[number] for number in part.chunks)
+        if None in prompts or extra.get("block") is None:
+            return None
+        layer = (*extra["block"], extra.get("block_index"), extra.get("transformer_index"))
+        return (edit.id, layer, prompts, call.indices, part.half, q.device)
 
     def _marks(self, call, number, keys, t):
         edit = call.edits[number]
-        modulation, spacetime = call.modulation(edit), SpaceTime(edit.mode, call.frames, edit.anchors)
+        modulation, spacetime = call.modulation(edit), self._spacetime(call, edit)
         if modulation is None:
             return None, spacetime
         return modulation.self_marks((call.roles[number],), grid=call.grid, t=t, spacetime=spacetime), spacetime
@@ -296,31 +279,31 @@ class CrossOccupant(Occupant):
         if not any(edit.modulates for edit in self.edits):
             return None
         check_keys(q, k, self.node)
-        heads = extra["n_heads"]
         kinds = [self._kind(call, number, k.shape[1]) for number in range(len(call.edits))]
         if all(kind is None for kind in kinds):
             return None
         check_batch(q, extra, self.node)
         check_tokens(q, None, call, self.node)
 
-        def attend(kind, roles: tuple[str, ...], q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+        def attend(kind, part: Part, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             if kind is None:
-                return plain(q, k, v, heads)
+                return plain(q, k, v, part.heads)
             edit, labels = kind
+            self._say_kernel(call, edit, extra)
             return call.modulation(edit).cross_attention(
                 q,
                 k,
                 v,
-                heads=heads,
+                heads=part.heads,
                 grid=call.grid,
-                roles=roles,
+                roles=tuple(call.roles[number] for number in part.chunks),
                 t=call.t,
                 frames=call.frames,
                 plain=plain,
                 text_labels=torch.tensor(labels),
             )
 
-        return self._by_group(call, kinds, q, k, v, heads, attend)
+        return self._by_kind(call, kinds, q, k, v, extra["n_heads"], attend)
 
     def _marks(self, call, number, keys, t):
         kind = self._kind(call, number, keys)
@@ -345,7 +328,7 @@ class CrossOccupant(Occupant):
         else:
             return None
         if keys % len(labels):
-            call.run.warn_once(
+            call.run.say_once(
                 f"keys {keys}",
                 f"{self.node}: cross-attention came with {keys} text keys, no multiple of the prompt's {len(labels)} "
                 "tokens: another node has put its own in their place. This prompt's cross-attention is not modulated.",

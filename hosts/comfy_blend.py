@@ -22,6 +22,7 @@ from .comfy_attention import SelfOccupant
 from .comfy_errors import EDITING_ERRORS, naming
 from .comfy_inversion import HOST, weights_fingerprint
 from .comfy_patch import check_model, noise_levels
+from .comfy_windows import compare_windows
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +167,9 @@ def check_run(trajectory: Trajectory, guider: Any, x: Tensor, extra_args: dict, 
             f"{node}: the latent has a noise mask, which puts the clean source outside of it at every noise level and "
             "works against the blend; remove it (the blend has its own mask)."
         )
-    compare_attention(trajectory, extra_args.get("model_options", {}).get("transformer_options", {}), node)
+    options = extra_args.get("model_options", {})
+    compare_attention(trajectory, options.get("transformer_options", {}), node)
+    compare_windows(trajectory, options, node)
 
 
 def check_family(trajectory: Trajectory, model: Any, node: str) -> None:

@@ -5,6 +5,7 @@ Nothing here imports comfy. Every error names the node and what to do; nothing i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ class Call:
         roles, edits, tags: per chunk.
         ids: per chunk the uuid of its conditioning; None where the host does not say.
         grid: (h, w) of the tokens.
+        latent: (h, w) of the latent of this call.
         cropped: the latent is not the run's (Conditioning (Set Area), tiling): the masks do not apply.
         t: the noise level in [0, 1); 0 where nothing is modulated.
     """
@@ -37,12 +39,17 @@ class Call:
     tags: tuple[Tag | None, ...]
     ids: tuple[Any, ...]
     grid: tuple[int, int]
+    latent: tuple[int, int]
     cropped: bool
     t: float
 
     def modulation(self, edit: Edit) -> Modulation | None:
         """The edit for this call's frames; None if it does not modulate here."""
         return None if self.run is None or self.cropped else self.run.modulation(edit, self.indices)
+
+    def on_level(self, sides: int) -> bool:
+        """Whether the tokens are those of the level of which so many sides make the latent's (halving rounds up)."""
+        return self.grid == tuple(math.ceil(side / sides) for side in self.latent)
 
 
 def read_call(q: Tensor, extra: dict, edits: tuple[Edit, ...], node: str) -> Call:
@@ -74,17 +81,19 @@ def read_call(q: Tensor, extra: dict, edits: tuple[Edit, ...], node: str) -> Cal
     ]
     by_id = {edit.id: edit for edit in edits}
     rules = [by_id.get(mark.edit, edits[-1]) if mark else edits[-1] for mark in tags]
-    cropped = run is not None and tuple(extra["original_shape"][-2:]) != run.size
+    latent = tuple(extra["original_shape"][-2:])
+    cropped = run is not None and latent != run.size
     modulated = run is not None and any(edit.id in run.modulations for edit in rules)
     if modulated and cropped:
-        run.warn_once(
+        run.say_once(
             "cropped",
-            f"{node}: a prompt is sampled on {tuple(extra['original_shape'][-2:])} of the latent's {run.size} "
+            f"{node}: a prompt is sampled on {latent} of the latent's {run.size} "
             "(Conditioning (Set Area), or tiling); the masks do not apply to it, so it is not modulated.",
         )
     indices = frame_indices(extra, frames, run, node) if modulated and not cropped else None
     t = run.t(extra["sigmas"]) if modulated else 0.0
-    return Call(run, frames, indices, tuple(roles), tuple(rules), tuple(tags), tuple(ids), tuple(grid), cropped, t)
+    chunks = (tuple(roles), tuple(rules), tuple(tags), tuple(ids))
+    return Call(run, frames, indices, *chunks, tuple(grid), latent, cropped, t)
 
 
 def frame_indices(extra: dict, frames: int, run: Run, node: str) -> tuple[int, ...] | None:

@@ -17,6 +17,7 @@ from .comfy_errors import EDITING_ERRORS, naming
 from .comfy_images import rgb_bytes
 from .comfy_inversion import SourceGuider, check_schedule, latent_scale, noise_latent
 from .comfy_patch import patch_space_time
+from .comfy_windows import compare_windows
 
 SAMPLER = "euler"  # deterministic DDIM, the way that the inversion went up
 
@@ -38,6 +39,7 @@ def sample_back(model: Any, positive: list, inversion: Trajectory, *, node: str)
         guider = SourceGuider(patch_space_time(model, mode, anchors, node=node))
         guider.set_conds(positive)
         check_checkpoint(inversion, model, node, "it cannot lead back to its frames. Check it with its own checkpoint")
+        compare_windows(inversion, model.model_options, node)
     with naming(node, EDITING_ERRORS):
         return guider.sample(
             torch.zeros_like(start),

@@ -19,8 +19,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..attention import CROSS, SELF, Layout, Modulation, NoiseLevels, Schedule, SpaceTime, normalise_mask
+from ..attention import (
+    CROSS,
+    SELF,
+    Layout,
+    Modulation,
+    NoiseLevels,
+    RangeMemory,
+    RangeRule,
+    Schedule,
+    SpaceTime,
+    normalise_mask,
+)
 from ..attention.coverage import is_present
+from ..attention.kernels import check_kernel
 from ..editing.regions import Region
 from .comfy_errors import naming
 
@@ -38,11 +50,12 @@ class Edit:
         mode, anchors: the arrangement of the frames (`SpaceTime`).
         regions: in layering order, later = on top. None at all = space-time attention alone, unmodulated.
         text_labels: int64 [L], region 1..R of each token of the prompt, -1 = none; only with regions.
-        self_schedule, cross_schedule, self_halves, cross_halves, background, method: as in `Modulation`.
+        self_schedule, cross_schedule, self_halves, cross_halves, background, method, range_rule, kernel: as in
+            `Modulation`.
         id: names this edit among others; every new value, also one made by `replace`, has its own.
 
     Raises:
-        ValueError: an unknown mode, regions without text labels.
+        ValueError: an unknown mode or kernel, a kernel that is not installed, regions without text labels.
     """
 
     mode: str = "full"
@@ -55,12 +68,15 @@ class Edit:
     cross_halves: str = "cond"
     background: str = "paper"
     method: str = "fused"
+    range_rule: RangeRule = field(default_factory=RangeRule)
+    kernel: str = "auto"
     id: str = field(init=False, default_factory=lambda: uuid.uuid4().hex)
     # The last modulation made: the next run of the same length need not lay out the masks again.
     _made: dict[int, Modulation] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self):
         SpaceTime(self.mode, 1, self.anchors)
+        check_kernel(self.kernel)
         if self.regions and self.text_labels is None:
             raise ValueError("Edit: expected text_labels with the regions; got none. encode_regions gives both.")
 
@@ -93,6 +109,8 @@ class Edit:
                     background=self.background,
                     region_strength=tuple(float(region.strength) for region in self.regions),
                     method=self.method,
+                    range_rule=self.range_rule,
+                    kernel=self.kernel,
                 )
             self._made.clear()
             self._made[frames] = made
@@ -204,6 +222,7 @@ class Run:
         roles: for every conditioning of the run, by its uuid, "cond" or "uncond".
         tags: for those that belong to an edit, by uuid, their tags at the conditioning's own length.
         modulations: by Edit.id, for F frames.
+        ranges: what "reuse" keeps of the row range, for all edits; goes with the run.
     """
 
     frames: int
@@ -212,7 +231,8 @@ class Run:
     roles: Mapping[Any, str] = field(default_factory=dict)
     tags: Mapping[Any, Tag] = field(default_factory=dict)
     modulations: Mapping[str, Modulation] = field(default_factory=dict)
-    # What follows from the fields and is asked for in every layer; and which warnings were given. Threads may both
+    ranges: RangeMemory = field(default_factory=RangeMemory)
+    # What follows from the fields and is asked for in every layer; and what was said. Threads may both
     # write: equal values, in one assignment each.
     _kept: dict[Any, Any] = field(init=False, default_factory=dict, repr=False)
 
@@ -288,8 +308,8 @@ class Run:
                     return key
         return next((key for key, role in self.roles.items() if role == "cond"), None)
 
-    def warn_once(self, what: str, message: str) -> None:
-        """Log a warning the first time in this run."""
+    def say_once(self, what: str, message: str, level: int = logging.WARNING) -> None:
+        """Log a message the first time in this run."""
         if what not in self._kept:
             self._kept[what] = True
-            log.warning("%s", message)
+            log.log(level, "%s", message)

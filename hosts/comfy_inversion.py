@@ -27,6 +27,7 @@ from ..editing import Trajectory, invert, space_time_notes
 from ..editing.checks import check_latents, check_sigmas
 from .comfy_errors import EDITING_ERRORS, naming
 from .comfy_patch import check_model, noise_levels, patch_space_time
+from .comfy_windows import windows_note
 from .fingerprint import LENGTH, add_weights
 
 logger = logging.getLogger(__name__)
@@ -119,6 +120,7 @@ def invert_latent(
                 model_id=fingerprint,
                 extra={
                     **space_time_notes(mode, anchors),
+                    **windows_note(model.model_options, len(samples)),
                     "dtype": str(model.model_dtype()).removeprefix("torch."),
                     "host": HOST,
                     "latent_scale": f"{model.get_model_object('latent_format').scale_factor:.6g}",
@@ -144,7 +146,7 @@ def invert_latent(
             # In the log: the exception itself must stay the host's, which frees its models when it sees it.
             logger.error(
                 f"{node}: not enough memory for {frames} frames of {w * 8} x {h * 8} pixels with spacetime {mode}; "
-                "take fewer or smaller frames, or sample them in context windows."
+                "take fewer or smaller frames at once (Long Clip Windows)."
             )
         raise
     return found[0]

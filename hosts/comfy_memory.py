@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..attention import SpaceTime
+from ..attention import RangeRule, SpaceTime
 from ..attention.modulation import WORKSPACE
 
 TILE = 2**26 * 4
@@ -24,15 +24,33 @@ LOOKING = 2**29
 
 @dataclass(frozen=True)
 class Level:
-    """The attention that needs most: tokens of a frame, channels (heads * d), heads."""
+    """One attention layer: tokens of a frame, channels (heads * d), heads, and whether no other layer has more tokens
+    (which "full_coarse" asks)."""
 
     tokens: int
     channels: int
     heads: int
+    finest: bool = False
+
+
+def peak_bytes(levels: Sequence[Level], *, frames: int, regions: int, rule: RangeRule | None = None, **call) -> int:
+    """Bytes that a network whose attention layers are `levels` holds on top, for one chunk: the hungriest layer's
+    `attention_bytes`, and the row ranges that "reuse" keeps of all of them (float32)."""
+    hungriest = max(attention_bytes(one, frames=frames, regions=regions, rule=rule, **call) for one in levels)
+    keeps = regions > 0 and rule is not None and rule.mode == "reuse" and not rule.exact
+    return hungriest + (sum(4 * frames * one.tokens * one.heads for one in levels) if keeps else 0)
 
 
 def attention_bytes(
-    level: Level, *, frames: int, mode: str, anchors: int, regions: int, element: int, tile: int = TILE
+    level: Level,
+    *,
+    frames: int,
+    mode: str,
+    anchors: int,
+    regions: int,
+    element: int,
+    rule: RangeRule | None = None,
+    tile: int = TILE,
 ) -> int:
     """Bytes that one self-attention call holds beside q, k, v and its output, at its peak, for one chunk.
 
@@ -40,10 +58,12 @@ def attention_bytes(
         frames: F of the chunk. mode, anchors: see `SpaceTime`.
         regions: R of a modulated call; 0 = not modulated.
         element: bytes of a number (2 in fp16 and bf16).
+        rule: how the row range is come by; None = exactly. What "reuse" keeps is not in it.
     """
     one = frames * level.tokens * level.channels * element  # q, or k, or v, or the output
-    seen = 1 if mode == "full" else SpaceTime(mode, frames, anchors).key_frames.shape[1]
-    gathered = 0 if mode in ("full", "per_frame") else 2 * seen * one
+    spacetime = SpaceTime(mode, frames, anchors).at(level.finest)
+    seen = 1 if spacetime.mode == "full" else spacetime.key_frames.shape[1]
+    gathered = 0 if spacetime.mode in ("full", "per_frame") else 2 * seen * one
     if regions == 0:
         return gathered
     dim = level.channels // level.heads
@@ -52,10 +72,12 @@ def attention_bytes(
     widened = 2 * (1 + seen) * width * one  # queries, keys, values and what the kernel makes of them
     # Of so many heads at a time as fit the workspace (attention/modulation.py).
     heads = min(level.heads, max(1, int(WORKSPACE // (widened / level.heads))))
-    ranging = (1 + seen) * one
     attending = one + widened  # the scaled queries as well
     share = heads / level.heads
-    return int(gathered + max(ranging * share + tile, attending * share))
+    exact = rule is None or rule.exact
+    # Copies of queries and keys: of the same heads, or beforehand of all.
+    ranging = (1 + seen) * one * (share if exact else 1)
+    return int(gathered + max(ranging + tile, attending * share))
 
 
 def enlarged(noise_shape: Sequence[int], required: float, extra: float) -> list[int]:

@@ -10,14 +10,16 @@ from typing import Any
 import torch
 from comfy import model_management, supported_models
 from comfy.ldm.modules import attention as host_modules
-from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel
+from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel, Upsample
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 
 from ..attention import NoiseLevels, Observer
-from .comfy_attention import CrossOccupant, HostAttention, Occupant, SelfOccupant
+from .comfy_attention import CrossOccupant, Occupant, SelfOccupant
 from .comfy_edit import KEY, Edit, Run, tag
-from .comfy_memory import LOOKING, Level, attention_bytes, enlarged
+from .comfy_frames import call_shape
+from .comfy_kernels import HostAttention
+from .comfy_memory import LOOKING, Level, enlarged, peak_bytes
 
 __all__ = [
     "blocks",
@@ -107,11 +109,11 @@ def observe(model: ModelPatcher, observer: Observer, *, node: str) -> ModelPatch
     else:
         edits = (Edit("per_frame"),)
         model = _patched(model, edits[0], node)
-    host, places = _host_attention(), list(blocks(model))
+    host, places, finest = _host_attention(), list(blocks(model)), finest_level(model)
     for slot, kind in SLOTS.items():
 
         def watched(previous: Any, kind: type[Occupant] = kind) -> Occupant:
-            ours = previous if isinstance(previous, Occupant) else kind(edits, host, node, previous)
+            ours = previous if isinstance(previous, Occupant) else kind(edits, host, node, previous, finest=finest)
             return ours.observed(observer)
 
         _occupy(model, slot, watched, places, deep=slot == "attn2" and family == "sdxl")
@@ -143,36 +145,44 @@ def check_level(model: ModelPatcher, wanted: str, sides: Mapping[str, int], name
     sides: every level's name -> how many sides of it make the latent's, 0 = all levels. name: of the input, for the
     message.
     """
-    halvings, found = 0, {0}
-    for part in model.model.diffusion_model.input_blocks:
-        for module in part:
-            if isinstance(module, host_modules.SpatialTransformer):
-                found.add(2**halvings)
-            halvings += isinstance(module, Downsample)
+    found = {0} | {side for side, _ in _transformers(model)}
     if sides[wanted] not in found:
         there = " or ".join(level for level, side in sides.items() if side in found)
         raise ValueError(f"{name}: this model has no attention at {wanted} the latent's side; choose {there}.")
 
 
-def widest_level(model: ModelPatcher, size: tuple[int, int]) -> Level:
-    """The transformer of the UNet's way down whose q is largest, for a latent of `size` (h, w)."""
-    halvings, levels = 0, []
-    for part in model.model.diffusion_model.input_blocks:
+def finest_level(model: ModelPatcher) -> int:
+    """How many sides of the UNet's finest level with attention make the latent's: 1 in SD1.x and SD2.x, 2 in SDXL."""
+    return min(side for side, _ in _transformers(model))
+
+
+def levels(model: ModelPatcher, size: tuple[int, int]) -> list[Level]:
+    """The self-attention layers of the UNet in the order they run, for a latent of `size` (h, w)."""
+    finest, found = finest_level(model), []
+    for sides, module in _transformers(model):
+        tokens = math.prod(math.ceil(side / sides) for side in size)
+        for block in module.transformer_blocks:
+            heads = block.attn1.heads
+            found.append(Level(tokens, block.attn1.dim_head * heads, heads, sides == finest))
+    return found
+
+
+def _transformers(model: ModelPatcher) -> Iterator[tuple[int, torch.nn.Module]]:
+    """The UNet's transformers in the order they run, each with how many sides of its tokens make the latent's."""
+    unet, halvings = model.model.diffusion_model, 0
+    for part in (*unet.input_blocks, unet.middle_block or (), *unet.output_blocks):
         for module in part:
             if isinstance(module, host_modules.SpatialTransformer):
-                heads = module.transformer_blocks[0].attn1.heads
-                tokens = math.prod(math.ceil(side / 2**halvings) for side in size)
-                levels.append(Level(tokens, module.transformer_blocks[0].attn1.dim_head * heads, heads))
-            halvings += isinstance(module, Downsample)
-    return max(levels, key=lambda level: level.tokens * level.channels)
+                yield 2**halvings, module
+            halvings += isinstance(module, Downsample) - isinstance(module, Upsample)
 
 
 def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
     family = check_model(model, node)
-    host = _host_attention()
+    host, finest = _host_attention(), finest_level(model)
     model = model.clone()
     places = list(blocks(model))
-    _occupy(model, "attn1", SelfOccupant((edit,), host, node).chained, places, deep=False)
+    _occupy(model, "attn1", SelfOccupant((edit,), host, node, finest=finest).chained, places, deep=False)
     # A slot left alone is a slot that others can have; but where we are already, the last patch must be known.
     taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
     known = any(isinstance(one, Occupant) for one in taken.values())
@@ -197,12 +207,13 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
                 del options[KEY]
 
     def extra(patcher: Any, noise_shape: Any) -> int:
-        return attention_bytes(
-            widest_level(patcher, tuple(noise_shape[-2:])),
+        return peak_bytes(
+            levels(patcher, tuple(noise_shape[-2:])),
             frames=noise_shape[0],
             mode=edit.mode,
             anchors=edit.anchors,
             regions=len(edit.regions) if edit.modulates else 0,
+            rule=edit.range_rule,
             element=model_management.dtype_size(patcher.model.manual_cast_dtype or patcher.model_dtype()),
         )
 
@@ -214,11 +225,16 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
 
 
 def _reserve(model: ModelPatcher, extra: Callable[[Any, Any], int]) -> None:
-    """Let the host free what our work takes on top of what it reckons with: extra(patcher, noise_shape) bytes."""
+    """Let the host free what our work takes on top of what it reckons with: extra(patcher, noise_shape) bytes.
+
+    Both are reckoned for one call: with context windows that is a window, to which their wrapper, before or after this
+    one, cuts the host's own estimate.
+    """
 
     def reserve(executor: Any, patcher: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
-        required = patcher.model.memory_required(list(noise_shape))
-        return executor(patcher, enlarged(noise_shape, required, extra(patcher, noise_shape)), *args, **kwargs)
+        call = call_shape(noise_shape, kwargs.get("model_options") or patcher.model_options)
+        required = patcher.model.memory_required(call)
+        return executor(patcher, enlarged(noise_shape, required, extra(patcher, call)), *args, **kwargs)
 
     model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, reserve)
 
@@ -274,4 +290,5 @@ def _host_attention() -> HostAttention:
         passes_options="transformer_options" in inspect.signature(host_modules.CrossAttention.forward).parameters,
         out_of_memory=() if oom is Exception else (oom,),
         release=model_management.soft_empty_cache,
+        current=lambda: host_modules.optimized_attention,
     )

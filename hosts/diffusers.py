@@ -18,10 +18,12 @@ from torch import Tensor
 
 from ..attention import Modulation, NoiseLevels, Observer, SpaceTime
 from ..editing.prompts import PromptError, clean_prompt, parse_weights
+from ..editing.windows import Windows
 from .diffusers_control import Control, load_control
 from .diffusers_denoiser import Denoiser
 from .diffusers_load import EMBEDDED, ModelError, Parts, load_folder, load_single_file
 from .diffusers_text import Prompt, TextEncoders
+from .diffusers_windows import WindowedDenoiser
 from .fingerprint import LENGTH, add_weights
 
 __all__ = [
@@ -181,15 +183,19 @@ class DiffusersModel:
         controlnet: Control | None = None,
         batched: bool = True,
         observer: Observer | None = None,
-    ) -> Denoiser:
+        indices: tuple[int, ...] | None = None,
+        windows: Windows | None = None,
+    ) -> Denoiser | WindowedDenoiser:
         """The model as `denoise(x, sigma) -> x0` for `frames` frames; use it in a `with` block.
 
         guidance: 1 runs the prompt alone; otherwise `negative` is needed and the UNet sees [uncond, cond] in one batch
         (`batched=False`: one after the other, half the memory). spacetime, anchors: as SpaceTime. modulation: regions
         (None = plain attention). controlnet: from `load_control`. observer: is shown every self- and cross-attention
-        layer of the conditional half. Raises ValueError for what does not fit together.
+        layer of the conditional half. indices: which frames of a clip these are (a window), None = all. windows: how a
+        clip that is longer than they are is cut, to be denoised a window at a time (None = all frames at once). Raises
+        ValueError for what does not fit together.
         """
-        return Denoiser(
+        whole = Denoiser(
             self,
             prompt,
             frames=frames,
@@ -201,4 +207,6 @@ class DiffusersModel:
             controlnet=controlnet,
             batched=batched,
             observer=observer,
+            indices=indices,
         )
+        return WindowedDenoiser(whole, windows) if windows is not None and frames > windows.frames else whole

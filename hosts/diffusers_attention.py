@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..attention import Modulation, Observer, Seen, SpaceTime, space_time_attention
+from ..attention import Modulation, Observer, RangeMemory, Seen, SpaceTime, space_time_attention, within_memory
 
 # Processors that compute plain attention from to_q, to_k, to_v, to_out alone, so that ours may stand in for them.
 PLAIN_PROCESSORS = frozenset({"AttnProcessor", "AttnProcessor2_0", "SlicedAttnProcessor", "XFormersAttnProcessor"})
@@ -30,6 +31,8 @@ class Call:
     """What the processors need to know about one UNet call. `grid` (h, w) is set by each transformer as it starts.
 
     size: (h, w) of the latent. observer: who is shown the queries and keys of the conditional half, if anybody.
+    indices: which frames of the clip the rows of a chunk are, None = all. ranges: what is kept of the row ranges during
+    the run. finest: how often the latent's side is halved at the finest level with attention.
     """
 
     t: float
@@ -38,15 +41,18 @@ class Call:
     modulation: Modulation | None
     size: tuple[int, int] | None = None
     observer: Observer | None = None
+    indices: tuple[int, ...] | None = None
+    ranges: RangeMemory | None = None
+    finest: int = 0
     grid: tuple[int, int] | None = None
 
-    def show(self, kind: str, q: Tensor, k: Tensor, heads: int) -> None:
-        """Show the observer one layer; q [chunk*F, T, heads*d], k [chunk*F, M, heads*d]."""
+    def show(self, kind: str, q: Tensor, k: Tensor, heads: int, spacetime: SpaceTime | None = None) -> None:
+        """Show the observer one layer; q [chunk*F, T, heads*d], k [chunk*F, M, heads*d]; spacetime: the layer's."""
         if self.observer is None or "cond" not in self.roles:
             return
         if not self.observer.wants(kind, self.grid, self.size, self.t):
             return
-        frames, marks, spacetime = self.spacetime.frames, None, self.spacetime if kind == "self" else None
+        frames, marks = self.spacetime.frames, None
         if self.modulation is not None and kind == "self":
             marks = self.modulation.self_marks(("cond",), grid=self.grid, t=self.t, spacetime=spacetime)
         elif self.modulation is not None:
@@ -55,16 +61,24 @@ class Call:
         if spacetime is not None and strength is not None:
             strength = spacetime.restore(strength)
         rows = slice(self.roles.index("cond") * frames, (self.roles.index("cond") + 1) * frames)
-        seen = Seen(kind, q[rows], k[rows], heads, self.grid, self.size, self.t, None, spacetime, labels, strength)
-        self.observer.add(seen)
+        q, k = q[rows], k[rows]
+        self.observer.add(
+            Seen(kind, q, k, heads, self.grid, self.size, self.t, self.indices, spacetime, labels, strength)
+        )
 
 
 class RegionProcessor:
-    """Attention processor for every Attention module of the UNet's transformer blocks, self and cross alike."""
+    """Attention processor of one Attention module of the UNet's transformer blocks, self and cross alike.
 
-    def __init__(self, call: Call):
-        self.call = call
+    name: the module's. halvings: how often the latent's side is halved where it stands.
+    """
 
+    def __init__(self, call: Call, name: str = "", halvings: int = 0):
+        self.call, self.name = call, name
+        self.spacetime = call.spacetime.at(finest=halvings == call.finest)
+
+    # Graphs of torch.compile break here: the labels and their bookkeeping would be traced anew for every layer.
+    @torch.compiler.disable
     def __call__(
         self,
         attn: nn.Module,
@@ -93,22 +107,41 @@ class RegionProcessor:
         return out / attn.rescale_output_factor
 
     def _self(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-        call = self.call
-        call.show("self", q, k, heads)
-        if call.modulation is None:
-            return space_time_attention(q, k, v, heads=heads, spacetime=call.spacetime, plain=sdpa)
-        return call.modulation.self_attention(
-            q, k, v, heads=heads, grid=call.grid, roles=call.roles, t=call.t, spacetime=call.spacetime, plain=sdpa
-        )
+        call, spacetime = self.call, self.spacetime
+        call.show("self", q, k, heads, spacetime)
+
+        def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, part: int | None) -> Tensor:
+            if call.modulation is None:
+                return space_time_attention(q, k, v, heads=heads, spacetime=spacetime, plain=sdpa)
+            return call.modulation.self_attention(
+                q,
+                k,
+                v,
+                heads=heads,
+                grid=call.grid,
+                roles=call.roles,
+                t=call.t,
+                spacetime=spacetime,
+                plain=sdpa,
+                ranges=call.ranges,
+                place=(self.name, call.roles, call.indices, part),
+            )
+
+        return within_memory(attend, q, k, v, heads)
 
     def _cross(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         call = self.call
         call.show("cross", q, k, heads)
-        if call.modulation is None:
-            return sdpa(q, k, v, heads)
-        return call.modulation.cross_attention(
-            q, k, v, heads=heads, grid=call.grid, roles=call.roles, t=call.t, frames=call.spacetime.frames, plain=sdpa
-        )
+
+        def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, part: int | None) -> Tensor:
+            if call.modulation is None:
+                return sdpa(q, k, v, heads)
+            frames = call.spacetime.frames
+            return call.modulation.cross_attention(
+                q, k, v, heads=heads, grid=call.grid, roles=call.roles, t=call.t, frames=frames, plain=sdpa
+            )
+
+        return within_memory(attend, q, k, v, heads)
 
 
 @contextmanager
@@ -130,13 +163,21 @@ def installed(unet: nn.Module, transformers: type, call: Call) -> Iterator[None]
         for module in unet.modules():
             if isinstance(module, transformers):
                 hooks.append(module.register_forward_pre_hook(note_grid, with_kwargs=True))
-        processor = RegionProcessor(call)
-        unet.set_attn_processor(dict.fromkeys(previous, processor))
+        blocks = len(unet.down_blocks)
+        unet.set_attn_processor({name: RegionProcessor(call, name, _halvings(name, blocks)) for name in previous})
         yield
     finally:
         for hook in hooks:
             hook.remove()
         unet.set_attn_processor(previous)
+
+
+def _halvings(name: str, blocks: int) -> int:
+    """How often the latent's side is halved where a module of a UNet with so many down blocks stands, by its name."""
+    kind, number = name.split(".")[:2]
+    if kind == "down_blocks":
+        return int(number)
+    return blocks - 1 - int(number) if kind == "up_blocks" else blocks - 1
 
 
 def check_attention(unet: nn.Module) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ class Control:
     net: diffusers ControlNetModel. images: float32 [F, 3, H, W] in [0, 1]. scale: >= 0, 1 = as trained.
     start, end: the part of the run in which it acts, as fractions (0 = noise, 1 = clean); by Schedule's rule, half
     open and with its tolerance at the edges, so that modulation and control of one range act in the same steps.
+    indices: the images of the frames that are controlled (a window), None = all.
     """
 
     net: Any
@@ -26,6 +28,7 @@ class Control:
     scale: float = 1.0
     start: float = 0.0
     end: float = 1.0
+    indices: tuple[int, ...] | None = None
 
     def __post_init__(self):
         if not self.scale >= 0:
@@ -35,9 +38,27 @@ class Control:
                 f"ControlNet: expected 0 <= start <= end <= 1 (fractions of the run); got {self.start} and {self.end}."
             )
 
+    @property
+    def frames(self) -> int:
+        """How many frames are controlled."""
+        return len(self.images) if self.indices is None else len(self.indices)
+
+    def select(self, frame_indices: Iterable[int]) -> Control:
+        """The control of some frames in the given order (windows); shares the images.
+
+        Raises ValueError for no index, or one outside 0..frames - 1.
+        """
+        wanted, there = [int(index) for index in frame_indices], self.indices or range(len(self.images))
+        if not wanted or min(wanted) < 0 or max(wanted) >= len(there):
+            raise ValueError(
+                f"Control.select: expected frame indices in 0 to {len(there) - 1}; got {wanted}. The control video "
+                "must cover every frame of the clip."
+            )
+        return replace(self, indices=tuple(there[index] for index in wanted))
+
     def check(self, frames: int, size: tuple[int, int]) -> None:
         """Raise ValueError unless there is one control image of `size` (H, W) per frame."""
-        got = tuple(self.images.shape)
+        got = (self.frames, *self.images.shape[1:])
         if got != (frames, 3, *size):
             raise ValueError(
                 f"ControlNet: the control video has {got[0]} frames of {got[3]}x{got[2]}; expected {frames} frames of "
@@ -50,12 +71,13 @@ class Control:
         """Arguments for the UNet call with batch z [chunk*F, C, h, w]; {} where the control is off."""
         if self.scale == 0 or not Schedule(1.0, start=self.start, end=self.end).active(t):
             return {}
-        chunks = z.shape[0] // self.images.shape[0]
+        images = self.images if self.indices is None else self.images[list(self.indices)]
+        chunks = z.shape[0] // len(images)
         down, mid = self.net(
             z,
             timestep,
             encoder_hidden_states=context,
-            controlnet_cond=self.images.to(z).repeat(chunks, 1, 1, 1),
+            controlnet_cond=images.to(z).repeat(chunks, 1, 1, 1),
             conditioning_scale=self.scale,
             added_cond_kwargs=added,
             return_dict=False,

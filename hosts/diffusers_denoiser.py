@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..attention import Modulation, Observer, Seen, SpaceTime
+from ..attention import Modulation, Observer, RangeMemory, Seen, SpaceTime
 from .diffusers_attention import Call, check_attention, installed
 from .diffusers_control import Control
 from .diffusers_text import Prompt
@@ -67,6 +69,7 @@ class Denoiser:
         controlnet: Control | None = None,
         batched: bool = True,
         observer: Observer | None = None,
+        indices: tuple[int, ...] | None = None,
     ):
         if not math.isfinite(guidance):
             raise ValueError(f"guidance must be a finite number; got {guidance}.")
@@ -79,6 +82,10 @@ class Denoiser:
         if self.spacetime.frames != frames:
             raise ValueError(
                 f"spacetime is for {self.spacetime.frames} frames, the denoiser for {frames}; make them equal."
+            )
+        if indices is not None and len(indices) != frames:
+            raise ValueError(
+                f"the indices name {len(indices)} frames of a clip, the denoiser is for {frames}; make them equal."
             )
         if modulation is not None:
             if modulation.layout.frames != frames:
@@ -94,6 +101,7 @@ class Denoiser:
         check_attention(model.unet)
         self.frames, self.guidance, self.batched = frames, float(guidance), batched
         self._model, self._control = model, controlnet
+        self._indices, self._ranges = None if indices is None else tuple(indices), RangeMemory()
         self._observer = None if observer is None else _Once(observer)
         chunks = {"cond": prompt} if guidance == 1 else {"uncond": negative, "cond": prompt}
         # Prompts of unequal length: repeating a context evenly leaves softmax as it was, padding would not.
@@ -108,11 +116,24 @@ class Denoiser:
             modulation = replace(modulation, text_labels=modulation.text_labels.repeat(times))
         self._modulation = modulation
 
+    def select(self, indices: Sequence[int]) -> Denoiser:
+        """The denoiser of some of the frames (a window), in the given order; shares the prompts with this one.
+
+        Where anchors are key frames they are those of the window.
+        """
+        part = copy.copy(self)
+        part.frames = len(indices)
+        part._indices = tuple(indices) if self._indices is None else tuple(self._indices[n] for n in indices)
+        part.spacetime = replace(self.spacetime, frames=part.frames)
+        part._modulation = None if self._modulation is None else self._modulation.select(indices)
+        part._control = None if self._control is None else self._control.select(indices)
+        return part
+
     def __enter__(self) -> Denoiser:
         return self
 
     def __exit__(self, *exception) -> None:
-        self._model = self._control = self._modulation = self._observer = None
+        self._model = self._control = self._modulation = self._observer = self._ranges = None
         self._context, self._pooled = {}, {}
 
     @torch.no_grad()
@@ -139,7 +160,11 @@ class Denoiser:
         return x32 / (sigma**2 + 1) - out * (sigma / math.sqrt(sigma**2 + 1))  # v = (eps - sigma x0) / sqrt(..)
 
     def _predict(self, z: Tensor, timestep: float) -> Tensor:
-        """The UNet's output with guidance, float32; in two halves where one batch does not fit the memory."""
+        """The UNet's output with guidance, float32.
+
+        Where the memory does not suffice: an attention layer is tried again in two halves of its heads (`installed`),
+        then a guided batch in its two halves, for the rest of the run.
+        """
         if self._observer is not None:
             self._observer.begin()
         try:
@@ -158,8 +183,10 @@ class Denoiser:
         if chunks is None:
             size = [side * self._model.scale_factor for side in z.shape[:1:-1]]
             raise MemoryError(
-                f"out of memory with {self.frames} frames of {size[0]}x{size[1]} ({message.splitlines()[0]}). Use "
-                "fewer frames, a smaller size, or spacetime 'key_frames' instead of 'full'."
+                f"out of memory with {self.frames} frames of {size[0]}x{size[1]} "
+                f"({message.splitlines()[0] if message else 'no details'}), also in halves. Use fewer frames at once "
+                "(windows), a smaller size, or spacetime (attention.mode) 'key_frames' or 'full_coarse' instead of "
+                "'full'."
             )
         if len(chunks) == 1:
             return chunks[0]
@@ -186,7 +213,17 @@ class Denoiser:
         if self._control is not None:
             self._control.check(self.frames, tuple(side * model.scale_factor for side in z.shape[-2:]))
             residuals = self._control.residuals(batch, time, context, added, t)
-        call = Call(t, roles, self.spacetime, self._modulation, tuple(z.shape[-2:]), self._observer)
+        call = Call(
+            t,
+            roles,
+            self.spacetime,
+            self._modulation,
+            tuple(z.shape[-2:]),
+            self._observer,
+            self._indices,
+            self._ranges,
+            min(model.attention_halvings),
+        )
         with installed(model.unet, Transformer2DModel, call):
             out = model.unet(
                 batch, time, encoder_hidden_states=context, added_cond_kwargs=added, return_dict=False, **residuals

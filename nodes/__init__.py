@@ -13,6 +13,7 @@ from .inversion_check import InversionCheck
 from .latent_blend import LatentBlend
 from .latent_blend_model import LatentBlendModel
 from .load_inversion import LoadInversion
+from .long_clip_windows import LongClipWindows
 from .pick_layout_mask import PickLayoutMask
 from .pixel_composite import PixelComposite
 from .region_preview import RegionPreview
@@ -31,6 +32,7 @@ NODES: list[type[io.ComfyNode]] = [
     PickLayoutMask,
     RegionPrompt,
     RegionsFromMasks,
+    LongClipWindows,
     STLayoutAttnPatch,
     AttentionMap,
     LatentBlend,

@@ -70,15 +70,16 @@ class DDIMVideoInversion(io.ComfyNode):
                     options=list(MODES),
                     default="full",
                     tooltip="Which frames a frame looks at: full = all (the paper's), sparse_causal = the first and "
-                    "the one before, key_frames = itself and some anchors, per_frame = itself alone. Use the same in "
-                    "ST-Layout Attn Patch. full takes the most time, per_frame the least.",
+                    "the one before, key_frames = itself and some anchors, per_frame = itself alone, full_coarse = "
+                    "key_frames at the finest level of the model, full elsewhere. Use the same in ST-Layout Attn "
+                    "Patch. full takes the most time, per_frame the least.",
                 ),
                 io.Int.Input(
                     "key_frames",
                     default=2,
                     min=1,
                     max=64,
-                    tooltip="Number of anchors of spacetime key_frames, evenly spaced over the clip.",
+                    tooltip="Number of anchors of spacetime key_frames and full_coarse, evenly spaced over the clip.",
                 ),
                 io.Boolean.Input(
                     "collect_features",

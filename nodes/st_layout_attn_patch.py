@@ -7,14 +7,15 @@ import logging
 import torch
 from comfy_api.latest import io
 
-from ..attention import Schedule
+from ..attention import KERNELS, RANGES, RangeRule, Schedule
 from ..attention.modulator import BACKGROUNDS, HALVES
 from ..attention.spacetime import MODES
 from ..editing.regions import edited_area, kept_area
 from ..hosts.comfy_edit import Edit
+from ..hosts.comfy_errors import naming
 from ..hosts.comfy_patch import check_model, patch_edit, patch_space_time, tag
 from ..hosts.comfy_text import encode_regions
-from .types import CATEGORY, Regions
+from .types import CATEGORY, Regions, advanced
 
 NODE = "ST-Layout Attn Patch"
 
@@ -24,6 +25,57 @@ log = logging.getLogger(__name__)
 def first(options: tuple[str, ...], default: str) -> list[str]:
     """The options of a combo, the default first."""
     return sorted(options, key=lambda option: option != default)
+
+
+def _economies() -> list[io.Input]:
+    """Inputs that trade exactness, or nothing, for time: the last ones, so that saved workflows keep their places."""
+    return [
+        advanced(
+            io.Combo.Input(
+                "row_range",
+                options=list(RANGES),
+                default="exact",
+                optional=True,
+                tooltip="Steering needs the largest and the smallest logit of every query. exact: found anew in every "
+                "call, over all keys, at the price of a second pass over them. reuse: kept for range_steps noise "
+                "levels, for some memory. sampled: over every range_every-th key. Both save time where clips are long "
+                "and frames large, and change the edit a little.",
+            )
+        ),
+        advanced(
+            io.Int.Input(
+                "range_steps",
+                default=3,
+                min=1,
+                max=50,
+                optional=True,
+                tooltip="For how many noise levels row_range reuse keeps what it found: 1 keeps nothing and is exact. "
+                "More saves more and fits less well.",
+            )
+        ),
+        advanced(
+            io.Int.Input(
+                "range_every",
+                default=8,
+                min=1,
+                max=64,
+                optional=True,
+                tooltip="Of how many keys row_range sampled looks at one: 1 looks at all and is exact. More saves more "
+                "and finds a smaller range, so that regions are held less firmly.",
+            )
+        ),
+        advanced(
+            io.Combo.Input(
+                "kernel",
+                options=list(KERNELS),
+                default="auto",
+                optional=True,
+                tooltip="What computes the steered calls: auto is right nearly always. sdpa: torch's attention. "
+                "xformers: if that package is installed. triton: one pass for everything, without row_range; for "
+                "NVIDIA and AMD GPUs, but not run on one yet. They differ in time, and by rounding alone.",
+            )
+        ),
+    ]
 
 
 class STLayoutAttnPatch(io.ComfyNode):
@@ -108,15 +160,17 @@ class STLayoutAttnPatch(io.ComfyNode):
                     options=list(MODES),
                     default="full",
                     tooltip="Which frames each frame attends to: full = all (the paper's), sparse_causal = the first "
-                    "and the previous, key_frames = itself and some others, per_frame = itself alone. full takes the "
-                    "most time, per_frame the least. Use the same for the inversion.",
+                    "and the previous, key_frames = itself and some others, per_frame = itself alone, full_coarse = "
+                    "key_frames at the finest level of the model, where all frames cost most, full elsewhere. full "
+                    "takes the most time, per_frame the least. Use the same for the inversion.",
                 ),
                 io.Int.Input(
                     "key_frames",
                     default=2,
                     min=1,
                     max=64,
-                    tooltip="How many other frames each frame attends to where `spacetime` is key_frames.",
+                    tooltip="How many other frames each frame attends to where `spacetime` is key_frames or "
+                    "full_coarse.",
                 ),
                 io.Combo.Input(
                     "background",
@@ -147,6 +201,7 @@ class STLayoutAttnPatch(io.ComfyNode):
                     tooltip="How fast the strength falls with the noise: strength * t ^ power, t = 1 at pure noise. 5 "
                     "is the paper's, 0 keeps it constant.",
                 ),
+                *_economies(),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The patched model, for the sampler."),
@@ -186,6 +241,10 @@ class STLayoutAttnPatch(io.ComfyNode):
         splice,
         power,
         regions=None,
+        row_range="exact",
+        range_steps=3,
+        range_every=8,
+        kernel="auto",
     ) -> io.NodeOutput:
         check_model(model, NODE)
         regions = tuple(regions or ())
@@ -206,17 +265,20 @@ class STLayoutAttnPatch(io.ComfyNode):
             return io.NodeOutput(patched, positive, everywhere, torch.zeros_like(everywhere))
         # A range that is empty or reversed is active nowhere; a schedule must not end before it starts.
         span = (start_percent, end_percent) if start_percent < end_percent else (0.0, 0.0)
-        edit = Edit(
-            mode=spacetime,
-            anchors=key_frames,
-            regions=regions,
-            text_labels=labels,
-            self_schedule=Schedule(self_strength, power, *span),
-            cross_schedule=Schedule(cross_strength, power, *span),
-            self_halves=self_halves,
-            cross_halves=cross_halves,
-            background=background,
-        )
+        with naming(NODE):
+            edit = Edit(
+                mode=spacetime,
+                anchors=key_frames,
+                regions=regions,
+                text_labels=labels,
+                self_schedule=Schedule(self_strength, power, *span),
+                cross_schedule=Schedule(cross_strength, power, *span),
+                self_halves=self_halves,
+                cross_halves=cross_halves,
+                background=background,
+                range_rule=RangeRule(row_range, range_steps, range_every),
+                kernel=kernel,
+            )
         frames, size = edit.extent()
         for doubt in edit.doubts(frames, NODE):
             log.warning("%s: %s", NODE, doubt)

@@ -5,6 +5,8 @@ VIDEOGRAIN_INVERSION: `editing.Trajectory`, one inverted clip.
 VIDEOGRAIN_LAYOUT: `layout.value.ClipLayout`, the things of a clip with their numbers, names and masks.
 """
 
+from __future__ import annotations
+
 from comfy_api.latest import io
 
 CATEGORY = "VideoGrain"
@@ -12,3 +14,13 @@ CATEGORY = "VideoGrain"
 Regions = io.Custom("VIDEOGRAIN_REGIONS")
 Inversion = io.Custom("VIDEOGRAIN_INVERSION")
 ClipLayout = io.Custom("VIDEOGRAIN_LAYOUT")
+
+
+def advanced(widget: io.Input) -> io.Input:
+    """The same input, shown only after "Show Advanced" in the node's menu.
+
+    As an argument of the inputs `advanced` is newer than the oldest ComfyUI that we run in; its frontend has known the
+    flag for long.
+    """
+    widget.extra_dict = {**widget.extra_dict, "advanced": True}
+    return widget

@@ -43,10 +43,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--attention",
-        choices=("full", "sparse_causal", "key_frames", "per_frame"),
+        choices=("full", "sparse_causal", "key_frames", "per_frame", "full_coarse"),
         default="per_frame",
         help="space-time attention; the embedded model, which learnt from single pictures, does best per frame (the "
         "default here; elsewhere the default is full)",
+    )
+    demo.add_argument(
+        "--windows",
+        type=_at_least(7),
+        metavar="FRAMES",
+        help="denoise longer clips in windows of so many frames, overlap 4, anchors 2 (default: all frames at once)",
     )
 
     edit = commands.add_parser("edit", parents=[common], help="carry out an edit file")
@@ -95,7 +101,7 @@ def _demo(args: argparse.Namespace) -> int:
     from . import demo
     from .preflight import memory_errors
 
-    with memory_errors("lower --frames or --size"):
+    with memory_errors("lower --frames or --size, or give --windows"):
         return demo.main(args) or 0
 
 

@@ -24,7 +24,7 @@ from .files import save_png, whole_file
 from .pipeline import EditResult, Region, RoundTrip, edit_clip, invert_clip, measure_round_trip
 from .progress import Progress
 from .report import build_report, write_report
-from .settings import Attention, Composite, Sampling
+from .settings import Attention, Composite, Sampling, WindowSettings
 from .video import read_clip, write_video
 
 MARGIN = 16
@@ -84,11 +84,17 @@ def pooled(scores: Sequence[Score]) -> Score:
 
 
 def run_clip(
-    model: Any, task: Task, source: np.ndarray, steps: int, attention: Attention, progress: Progress
+    model: Any,
+    task: Task,
+    source: np.ndarray,
+    steps: int,
+    attention: Attention,
+    progress: Progress,
+    windows: WindowSettings | None = None,
 ) -> Outcome:
     """Invert once, edit twice, judge."""
     sampling = Sampling(steps=steps, guidance=GUIDANCE)
-    same = {"attention": attention, "progress": progress}
+    same = {"attention": attention, "windows": windows and windows.cut(), "progress": progress}
     trajectory = invert_clip(model, source, task.clip.caption, steps=steps, **same)
     trip = measure_round_trip(model, trajectory, **same)
     common = {"sampling": sampling, **same}
@@ -138,7 +144,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def edit_file(task: Task, steps: int, mode: str) -> str:
+def edit_file(task: Task, steps: int, mode: str, windows: WindowSettings | None = None) -> str:
     """The same edit as a file for `videograin edit`."""
     lines = [
         "# The demo's edit, for `videograin edit`. Boxes are [x0, y0, x1, y1] in pixels of the source, one per frame.",
@@ -150,8 +156,10 @@ def edit_file(task: Task, steps: int, mode: str) -> str:
     for text, boxes in zip(task.phrases, task.clip.boxes().tolist()):
         lines += [f"  - phrase: {text}", "    masks:", "      boxes:"]
         lines += [f"        - [{', '.join(f'{v:.1f}' for v in box)}]" for box in boxes]
-    lines += [f"steps: {steps}", f"guidance: {GUIDANCE}", f"attention: {{mode: {mode}}}", "output: replayed", ""]
-    return "\n".join(lines)
+    lines += [f"steps: {steps}", f"guidance: {GUIDANCE}", f"attention: {{mode: {mode}}}"]
+    if windows is not None:
+        lines.append(f"windows: {{frames: {windows.frames}, overlap: {windows.overlap}, anchors: {windows.anchors}}}")
+    return "\n".join([*lines, "output: replayed", ""])
 
 
 def moving_picture(path: Path, columns: Sequence[tuple[str, np.ndarray]], side: int = 224) -> None:
@@ -175,7 +183,7 @@ def moving_picture(path: Path, columns: Sequence[tuple[str, np.ndarray]], side: 
 
 
 def main(args: argparse.Namespace) -> int:
-    """The command. args: out, frames, size, seed, steps, clips, motion, attention, quiet."""
+    """The command. args: out, frames, size, seed, steps, clips, motion, attention, windows, quiet."""
     from ..hosts.diffusers import load_model
 
     if args.size % 8:
@@ -186,6 +194,7 @@ def main(args: argparse.Namespace) -> int:
     with progress.stage("load model"):
         model = load_model()
     attention = Attention(mode=args.attention)
+    windows = None if args.windows is None else WindowSettings(frames=args.windows)
     outcomes = []
     for seed in range(args.seed, args.seed + args.clips):
         task = make_task(seed, args.frames, args.size, args.motion)
@@ -193,14 +202,19 @@ def main(args: argparse.Namespace) -> int:
         write_video(path, task.clip.frames, FPS)
         clip = read_clip(path)
         progress.say(f"{task.clip.caption}  ->  {task.prompt}")
-        outcomes.append(run_clip(model, task, clip.frames, args.steps, attention, progress))
-    files = _write(out, outcomes[0], args.steps, attention.mode, progress)
+        outcomes.append(run_clip(model, task, clip.frames, args.steps, attention, progress, windows))
+    files = _write(out, outcomes[0], edit_file(outcomes[0].task, args.steps, attention.mode, windows), progress)
     shown = table(outcomes)
     whole = [pooled([s for o in outcomes for s in getattr(o, n)]) for n in ("score_baseline", "score_regions")]
     report = build_report(
         command=f"videograin demo --seed {args.seed} --frames {args.frames} --size {args.size} --steps {args.steps} "
-        f"--clips {args.clips} --motion {args.motion} --attention {args.attention}",
-        settings={"sampling": Sampling(steps=args.steps, guidance=GUIDANCE), "attention": attention},
+        f"--clips {args.clips} --motion {args.motion} --attention {args.attention}"
+        + ("" if windows is None else f" --windows {args.windows}"),
+        settings={
+            "sampling": Sampling(steps=args.steps, guidance=GUIDANCE),
+            "attention": attention,
+            "windows": windows,
+        },
         seed=args.seed,
         table=shown.split("\n"),
         model={"family": model.family, "fingerprint": model.fingerprint},
@@ -235,7 +249,7 @@ def _facts(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _write(out: Path, first: Outcome, steps: int, mode: str, progress: Progress) -> list[Path]:
+def _write(out: Path, first: Outcome, edit_text: str, progress: Progress) -> list[Path]:
     source, baseline, edited = first.source, first.baseline.frames, first.regions.frames
     files = [out / name for name in ("edit.mp4", "baseline.mp4", "side_by_side.mp4", "sheet.png", "demo.gif")]
     with progress.stage("write"):
@@ -249,5 +263,5 @@ def _write(out: Path, first: Outcome, steps: int, mode: str, progress: Progress)
         moving_picture(files[4], [("source", source), ("global prompt alone", baseline), ("with regions", edited)])
         edit = out / "edit.yaml"
         with whole_file(edit) as temporary:
-            temporary.write_text(edit_file(first.task, steps, mode), encoding="utf-8")
+            temporary.write_text(edit_text, encoding="utf-8")
     return [*files, edit]

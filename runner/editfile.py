@@ -26,6 +26,7 @@ from .settings import (
     Pixel,
     Sampling,
     SettingError,
+    WindowSettings,
     choice,
     flag,
     maybe,
@@ -57,7 +58,8 @@ class EditSpec:
     diffusers folder with its configs. load, save: inversion files. output: the folder for the results (None only where
     the file is used for an inversion alone). lines: line of each top-level key, and of the keys of some groups
     (``inversion.load``). append_phrases: phrases that the prompt has no place for are appended to it. layout: how
-    regions are found without masks, None = none are; attention_maps: which attention is shown, None = none."""
+    regions are found without masks, None = none are; attention_maps: which attention is shown, None = none; windows:
+    how a long clip is cut, None = all frames at once."""
 
     path: Path
     video: Path
@@ -87,6 +89,7 @@ class EditSpec:
     append_phrases: bool = False
     layout: LayoutSettings | None = None
     attention_maps: MapSettings | None = None
+    windows: WindowSettings | None = None
 
 
 def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | None = None) -> EditSpec:
@@ -154,6 +157,7 @@ def _read(top: Section, path: Path, purpose: str, output: Path | None) -> EditSp
         append_phrases=top.take("append_phrases", flag, False),
         layout=_layout(top, regions, purpose),
         attention_maps=_maps(top),
+        windows=_windows(top),
     )
     for section in (frames, inversion, top):
         section.finish()
@@ -187,6 +191,11 @@ def _maps(top: Section) -> MapSettings | None:
     settings = section.settings(MapSettings, pixel=pixel)
     section.finish()
     return settings if top.has("attention_maps") else None
+
+
+def _windows(top: Section) -> WindowSettings | None:
+    settings = _settings(top, "windows", WindowSettings)
+    return settings if top.has("windows") else None
 
 
 def _control(top: Section, file: Callable) -> ControlSpec | None:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from ..editing import Trajectory, TrajectoryError
+from ..editing.windows import NOTE as WINDOWS
+from ..editing.windows import Windows
 from .editfile import EditSpec
 from .geometry import GeometryError
 from .masks import FoundMask, MaskError, MaskFrames, load_masks, matched_pictures, repeated
@@ -77,6 +79,11 @@ def read_inputs(spec: EditSpec, progress: Progress) -> Inputs:
         notes = (*notes, f"append_phrases: {phrases} had no place in the prompt and was appended: {prompt!r}")
         log.warning(notes[-1])
     return Inputs(clip, prompt, tuple(masks), control, trajectory, notes)
+
+
+def cut_of(spec: EditSpec) -> Windows | None:
+    """How the edit's clip is cut; None = all frames at once."""
+    return None if spec.windows is None else spec.windows.cut()
 
 
 def needs_layout(spec: EditSpec) -> bool:
@@ -156,9 +163,7 @@ def read_source(spec: EditSpec, progress: Progress) -> Clip:
             raise EditFileError(spec.path, [(spec.lines["video"], f"video: {error}")]) from None
 
 
-def load_inversion(
-    spec: EditSpec, clip: Clip, *, features: bool = False
-) -> tuple[Trajectory | None, tuple[str, ...]]:
+def load_inversion(spec: EditSpec, clip: Clip, *, features: bool = False) -> tuple[Trajectory | None, tuple[str, ...]]:
     """The saved inversion and remarks about it; None where the file names none. EditFileError where it is not one of
     these frames with this attention (the model is compared later). features: it must hold those of the layout."""
     if spec.load is None:
@@ -198,13 +203,13 @@ def _load(spec: EditSpec, clip: Clip) -> tuple[Trajectory, tuple[str, ...]]:
     trajectory = Trajectory.load(spec.load)
     height, width = clip.frames.shape[1:3]
     trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // 8, width // 8))
-    wanted = space_time_notes(spec.attention)
-    made = {key: trajectory.extra.get(key, "") for key in ("attention", "anchors")}
+    wanted = space_time_notes(spec.attention, cut_of(spec), len(clip.frames))
+    made = {key: trajectory.extra.get(key, "") for key in ("attention", "anchors", WINDOWS)}
     made = {key: value for key, value in made.items() if value}
     if made and made != wanted:
         raise TrajectoryError(
             f"this inversion was made with {_phrase(made)}, the edit uses {_phrase(wanted)}; expected the same "
-            "space-time attention in both; invert again, or set attention.mode (and anchors) to match"
+            "space-time attention in both; invert again, or set attention.mode (and anchors) and windows to match"
         )
     notes = ()
     if spec.source_prompt and spec.source_prompt != trajectory.prompt:
@@ -214,5 +219,3 @@ def _load(spec: EditSpec, clip: Clip) -> tuple[Trajectory, tuple[str, ...]]:
 
 def _phrase(facts: dict[str, str]) -> str:
     return ", ".join(f"{key} {value}" for key, value in facts.items())
-
-

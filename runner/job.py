@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ..editing import Trajectory
+from ..editing.windows import NOTE as WINDOWS
 from ..inspection.round_trip import Verdict
 from ..layout.value import ClipLayout, LayoutError
 from ..pictures import sheets
@@ -31,6 +32,7 @@ from .inputs import (
     Inputs,
     check_inversion,
     check_prompts,
+    cut_of,
     load_inversion,
     needs_layout,
     open_control,
@@ -115,6 +117,7 @@ def run_edit(spec: EditSpec, *, progress: Progress | None = None, model: Any = N
         negative=spec.negative_prompt,
         sampling=spec.sampling,
         attention=spec.attention,
+        windows=cut_of(spec),
         blend=spec.blend,
         composite=spec.composite,
         controlnet=control,
@@ -266,9 +269,7 @@ def _regions(spec: EditSpec, masks: Sequence[Tensor | None], layout: ClipLayout 
     return regions
 
 
-def _inverted(
-    spec: EditSpec, clip: Clip, model: Any, loaded: Trajectory | None, progress: Progress
-) -> Inverted:
+def _inverted(spec: EditSpec, clip: Clip, model: Any, loaded: Trajectory | None, progress: Progress) -> Inverted:
     """The loaded inversion, or a new one, saved where the file says so."""
     if loaded is not None:
         return _judged(loaded, None)
@@ -287,12 +288,13 @@ def _invert(spec: EditSpec, clip: Clip, model: Any, progress: Progress) -> Inver
         steps=spec.sampling.steps,
         inversion=spec.inversion,
         attention=spec.attention,
+        windows=cut_of(spec),
         **({} if layout is None else {"features": layout.level, "feature_range": (layout.start, layout.end)}),
         progress=progress,
     )
     if not spec.inversion.check:
         return _judged(trajectory, None)
-    trip = measure_round_trip(model, trajectory, attention=spec.attention, progress=progress)
+    trip = measure_round_trip(model, trajectory, attention=spec.attention, windows=cut_of(spec), progress=progress)
     return _judged(with_round_trip(trajectory, trip), trip)
 
 
@@ -310,6 +312,7 @@ def _inversion_facts(inverted: Inverted) -> dict[str, Any]:
         "prompt": trajectory.prompt,
         "method": trajectory.method,
         "steps": trajectory.steps,
+        "windows": trajectory.extra.get(WINDOWS, "all frames at once"),
         "round_trip": round_trip_facts(inverted.verdict),
     }
 

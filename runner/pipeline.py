@@ -24,7 +24,6 @@ from ..editing import (
     SAMPLERS,
     Region,
     Trajectory,
-    TrajectoryError,
     edited_area,
     invert,
     kept_area,
@@ -33,10 +32,11 @@ from ..editing import (
 )
 from ..editing import blend as blended
 from ..editing import composite as composited
-from ..editing import space_time_notes as trajectory_notes
+from ..editing.windows import Windows
 from ..inspection.round_trip import frame_psnr
 from ..layout.features import FeatureCollector
 from .figures import psnr
+from .notes import check_model, dtype_name, space_time_notes
 from .regions import build_modulation, modulated_steps, region_notes
 from .settings import Attention, Blend, Composite, Inversion, Sampling
 from .video import frames_digest
@@ -185,6 +185,7 @@ def invert_clip(
     steps: int = 50,
     inversion: Inversion | None = None,
     attention: Attention | None = None,
+    windows: Windows | None = None,
     latents: Tensor | None = None,
     features: str | None = None,
     feature_range: tuple[float, float] = (0.0, 1.0),
@@ -193,8 +194,9 @@ def invert_clip(
     """Invert a clip: unguided, unmodulated, with the same space-time attention as the edit (method.md 8).
 
     frames: uint8 [F, H, W, 3]; latents: their encoding, if it is at hand; steps: used where ``inversion.steps`` is
-    None. features: also collect what a layout is made from, at "half" or "full" of the latent's side (method.md 9);
-    feature_range: from where to where of the noise range, 0 = pure noise, 1 = clean (FeatureCollector).
+    None. windows: how a clip longer than they are is cut, None = all frames at once. features: also collect what a
+    layout is made from, at "half" or "full" of the latent's side (method.md 9); feature_range: from where to where of
+    the noise range, 0 = pure noise, 1 = clean (FeatureCollector).
     Returns the whole trajectory, on the CPU, which remembers what it belongs to. FeaturesError for features that cannot
     be had, before the first step where a step of the range is missing.
     """
@@ -208,7 +210,12 @@ def invert_clip(
         collector = FeatureCollector(len(latents), features, *feature_range)
         collector.check_steps(model.levels.t(float(sigma)) for sigma in sigmas[:-1])
     denoiser = model.denoiser(
-        prompt, frames=len(latents), spacetime=attention.mode, anchors=attention.anchors, observer=collector
+        prompt,
+        frames=len(latents),
+        spacetime=attention.mode,
+        anchors=attention.anchors,
+        observer=collector,
+        windows=windows,
     )
     with _stage(progress, "invert", len(sigmas) - 1) as tick, denoiser as denoise:
         trajectory = invert(
@@ -223,38 +230,13 @@ def invert_clip(
             model_id=model.fingerprint,
             source=frames_digest(frames),
             extra={
-                **space_time_notes(attention),
+                **space_time_notes(attention, windows, len(latents)),
                 "dtype": dtype_name(model),
                 # ComfyUI's LATENT links hold latents without it.
                 "latent_scale": f"{model.vae.net.config['scaling_factor']:.6g}",
             },
         )
     return trajectory if collector is None else replace(trajectory, features=collector.result())
-
-
-def space_time_notes(attention: Attention) -> dict[str, str]:
-    """What a trajectory records about the attention it was made with; an edit must use the same."""
-    return trajectory_notes(attention.mode, attention.anchors)
-
-
-def dtype_name(model: Any) -> str:
-    """The dtype the UNet runs in, such as ``float32``."""
-    return str(model.unet.dtype).removeprefix("torch.")
-
-
-def check_model(model: Any, trajectory: Trajectory) -> None:
-    """Raise TrajectoryError unless ``trajectory`` was made with this model. The same weights rounded to another dtype
-    are another model to the fingerprint: where the dtype differs, the error says so and what to set."""
-    try:
-        trajectory.require(family=model.family, model=model.fingerprint)
-    except TrajectoryError as error:
-        made, now = trajectory.extra.get("dtype", ""), dtype_name(model)
-        if made in ("", now):
-            raise
-        raise TrajectoryError(
-            f"{error} The inversion was made in {made}, the edit runs in {now}: the same weights in another dtype "
-            f"count as another model; set dtype to {made}, or invert again in {now}."
-        ) from None
 
 
 def noise_std(trajectory: Trajectory) -> float:
@@ -264,7 +246,12 @@ def noise_std(trajectory: Trajectory) -> float:
 
 @torch.no_grad()
 def measure_round_trip(
-    model: Any, trajectory: Trajectory, *, attention: Attention | None = None, progress: Progress | None = None
+    model: Any,
+    trajectory: Trajectory,
+    *,
+    attention: Attention | None = None,
+    windows: Windows | None = None,
+    progress: Progress | None = None,
 ) -> RoundTrip:
     """Denoise the inverted latent with the source prompt, unguided, and compare with the VAE round trip."""
     attention = attention or Attention()
@@ -273,6 +260,7 @@ def measure_round_trip(
         frames=trajectory.frames,
         spacetime=attention.mode,
         anchors=attention.anchors,
+        windows=windows,
     )
     with _stage(progress, "round trip", len(trajectory.sigmas) - 1) as tick, denoiser as denoise:
         latents = sample_euler(denoise, trajectory.noise, trajectory.sigmas, callback=tick)
@@ -320,6 +308,7 @@ def edit_clip(
     negative: str = "",
     sampling: Sampling | None = None,
     attention: Attention | None = None,
+    windows: Windows | None = None,
     blend: Blend | None = None,
     composite: Composite | None = None,
     controlnet: Any = None,
@@ -329,8 +318,9 @@ def edit_clip(
     """One denoising pass from the inverted latent that edits every region to its own phrase.
 
     frames: the source, uint8 [F, H, W, 3]; trajectory: from ``invert_clip`` on the same frames and model (checked).
-    Without regions this is the global prompt alone: nothing is modulated, blended or composited. controlnet, observer:
-    what ``model.denoiser`` takes. Raises PipelineError, TrajectoryError or PhraseNotFound before any network call.
+    Without regions this is the global prompt alone: nothing is modulated, blended or composited. windows: as in
+    ``invert_clip``, and the same. controlnet, observer: what ``model.denoiser`` takes. Raises PipelineError,
+    TrajectoryError or PhraseNotFound before any network call.
     """
     sampling, attention = sampling or Sampling(), attention or Attention()
     blend, composite = blend or Blend(), composite or Composite()
@@ -374,6 +364,7 @@ def edit_clip(
         modulation=modulation,
         controlnet=controlnet,
         observer=observer,
+        windows=windows,
     )
     with _stage(progress, "edit", len(sigmas) - 1) as tick, denoiser as denoise:
         latents = sampler(denoise, noise, sigmas, callback=tick)

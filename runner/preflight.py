@@ -41,8 +41,8 @@ def at_line(
 
 @contextmanager
 def memory_errors(
-    remedy: str = "lower frames.count or size, set dtype to float16 or bfloat16 on a GPU, or attention.mode to "
-    "key_frames or sparse_causal",
+    remedy: str = "add `windows: {}` where the clip is long, lower frames.count or size, set dtype to float16 or "
+    "bfloat16 on a GPU, or attention.mode to key_frames or sparse_causal",
 ) -> Iterator[None]:
     """Turn torch's out-of-memory errors of the block (any device) into a MemoryError that says what to do."""
     import torch
@@ -100,9 +100,15 @@ def unwritable(folder: Path) -> str | None:
 def check_start(spec: EditSpec, *, device: bool = True, places: bool = True) -> None:
     """EditFileError with all that would fail later. device: the file's device will be used; places: its ``output`` and
     ``inversion.save`` too."""
+    from ..attention.kernels import check_kernel
+
     problems = []
     if device and (wrong := device_problem(spec.device)):
         problems.append((line_of(spec, "device"), f"device: {wrong}"))
+    try:
+        check_kernel(spec.attention.kernel)
+    except ValueError as error:
+        problems.append((line_of(spec, "attention"), f"attention.kernel: {error}"))
     if places:
         if spec.output is not None and (wrong := unwritable(spec.output)):
             text = f"output: {spec.output} cannot be written ({wrong}); expected a folder for the results"

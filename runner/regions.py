@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..attention import Layout, Modulation, Schedule
+from ..attention import Layout, Modulation, RangeRule, Schedule
 from ..editing import Region
 from .settings import Attention
 
@@ -29,6 +29,8 @@ def build_modulation(
         cross_halves=attention.cross_halves,
         background=attention.background,
         region_strength=tuple(strengths),
+        range_rule=RangeRule(attention.range, attention.range_steps, attention.range_every),
+        kernel=attention.kernel,
     )
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..editing.windows import Windows
 
 Rule = Callable[[Any], Any]
 
@@ -133,13 +136,16 @@ class Sampling(Settings):
 class Attention(Settings):
     """Space-time attention and its modulation (method.md 3, 5).
 
-    mode: which frames a query sees; anchors: number of key frames of ``key_frames``. self_strength, cross_strength:
-    xi at t = 1 (paper .3 and 1), falling with t ** power, active from ``start`` to ``end`` (fractions of the run).
-    self_halves, cross_halves: which half of a guided batch is modulated. background: ``paper`` or ``free``
-    (method.md 4). splice: write separately encoded phrases into the global embedding (method.md 7).
+    mode: which frames a query sees; anchors: number of key frames of ``key_frames`` and of ``full_coarse``, which is
+    ``full`` but for the finest level, where it is ``key_frames``. self_strength, cross_strength: xi at t = 1 (paper .3
+    and 1), falling with t ** power, active from ``start`` to ``end`` (fractions of the run). self_halves, cross_halves:
+    which half of a guided batch is modulated. background: ``paper`` or ``free`` (method.md 4). splice: write separately
+    encoded phrases into the global embedding (method.md 7). range: how the row range of self-attention is come by,
+    ``exact``, ``reuse`` (measured once for ``range_steps`` noise levels) or ``sampled`` (from every ``range_every``-th
+    key). kernel: what computes modulated attention (attention/kernels.py).
     """
 
-    mode: str = setting("full", choice("full", "sparse_causal", "key_frames", "per_frame"))
+    mode: str = setting("full", choice("full", "sparse_causal", "key_frames", "per_frame", "full_coarse"))
     anchors: int = setting(2, number(1, 64, whole=True, example=2))
     self_strength: float = setting(0.3, number(0, 1, example=0.3))
     cross_strength: float = setting(1.0, number(0, 1, example=1))
@@ -150,10 +156,38 @@ class Attention(Settings):
     cross_halves: str = setting("cond", choice("both", "cond", "uncond"))
     background: str = setting("paper", choice("paper", "free"))
     splice: bool = setting(True, flag)
+    range: str = setting("exact", choice("exact", "reuse", "sampled"))
+    range_steps: int = setting(3, number(1, 1000, whole=True, example=3))
+    range_every: int = setting(8, number(1, 1024, whole=True, example=8))
+    kernel: str = setting("auto", choice("auto", "sdpa", "xformers", "triton"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self)
+
+
+@dataclass(frozen=True)
+class WindowSettings(Settings):
+    """How a clip is cut that is longer than the memory holds at once (editing/windows.py): frames: most frames of one
+    call; overlap: frames that neighbours share at least; anchors: frames, evenly spread, that all windows see."""
+
+    frames: int = setting(16, number(2, whole=True, example=16))
+    overlap: int = setting(4, number(0, whole=True, example=4))
+    anchors: int = setting(2, number(0, whole=True, example=2))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.overlap + self.anchors >= self.frames:
+            raise SettingError(
+                f"overlap {self.overlap} and anchors {self.anchors} leave none of {self.frames} frames; expected "
+                "overlap + anchors < frames; raise frames, or lower one of the others"
+            )
+
+    def cut(self) -> Windows:
+        """The same for the pipeline."""
+        from ..editing.windows import Windows
+
+        return Windows(self.frames, self.overlap, self.anchors)
 
 
 @dataclass(frozen=True)

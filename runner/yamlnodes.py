@@ -154,7 +154,7 @@ class Section:
         try:
             return kind(**values)
         except SettingError as error:  # a rule about two fields together
-            self.problems.add(self.line_at("start", "end"), f"{self.name}: {error}")
+            self.problems.add(self.line_at("start", "end", "overlap", "anchors", "frames"), f"{self.name}: {error}")
             return kind()
 
     def finish(self) -> None:

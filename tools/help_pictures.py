@@ -44,6 +44,7 @@ from .help_common import (
     task,
 )
 from .help_layouts import inversion_check, pick_layout_mask, self_attn_layout_cluster
+from .help_windows import long_clip_windows
 
 LIMIT = 120_000  # bytes of one file
 
@@ -247,6 +248,7 @@ PICTURES: dict[str, Callable[[], np.ndarray]] = {
     "VideoGrainPickLayoutMask": pick_layout_mask,
     "VideoGrainRegionPrompt": region_prompt,
     "VideoGrainRegionsFromMasks": regions_from_masks,
+    "VideoGrainLongClipWindows": long_clip_windows,
     "VideoGrainSTLayoutAttnPatch": st_layout_attn_patch,
     "VideoGrainSTLayoutAttnPatch_schedule": st_layout_attn_patch_schedule,
     "VideoGrainAttentionMap": attention_map,

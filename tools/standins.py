@@ -48,7 +48,8 @@ def stand_in(name: str, *, frames: int = 4, size: int = 64, steps: int = 8, swap
     if swap:
         _swap_loaders(prompt)
         _swap_sam(prompt, frames, size)
-        _suit(prompt)
+        if name != "long_clip":  # it is made for the embedded model, and shows what frames of a window see
+            _suit(prompt)
         _speak(prompt, world.words)
     return StandIn(prompt, world.films, world.source, world.edited, world.kept)
 
@@ -72,7 +73,7 @@ def _world(name: str, frames: int, size: int) -> _World:
     words: dict[str, str] = {"blurry, low quality, distorted": "", "": ""}
     nothing = np.zeros_like(first)
     edited, kept = first | second, nothing
-    if name in ("quickstart", "attention_map"):
+    if name in ("quickstart", "attention_map", "long_clip"):
         films = {}
     elif name in ("instance_edit", "instance_edit_sam", "controlnet_depth"):
         films = {"two_men.mp4": clip.frames, "mask_left.mp4": _grey(first), "mask_right.mp4": _grey(second)}
@@ -158,6 +159,11 @@ def _shrink(prompt: dict[str, Any], frames: int, size: int, steps: int) -> None:
         "ImageFromBatch": {"length": frames},
         "ImageScale": {"width": size, "height": size},
         "VideoGrainDDIMVideoInversion": {"steps": steps},
+        "VideoGrainLongClipWindows": {
+            "frames": max(3, frames // 2),
+            "overlap": max(1, frames // 6),
+            "anchors": 1 if frames < 8 else 2,
+        },
         "KSampler": {"steps": steps},
     }
     _change(prompt, changes)

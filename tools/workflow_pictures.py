@@ -19,12 +19,14 @@ from ..pictures.sheets import font
 from ..runner.video import read_clip
 from .client import Client
 from .definitions import WORKFLOWS
+from .long_clip import FRAMES, STEPS
 from .standins import stand_in
 from .workflows import BUILDERS
 
 TITLES = {
     "quickstart": "Quickstart: two objects, two prompts",
     "attention_map": "Attention map: where the words look",
+    "long_clip": "A long clip, in windows",
     "instance_edit": "Instance edit: masks from files",
     "instance_edit_sam": "Instance edit: masks by SAM 2",
     "part_level_edit": "Part-level edit: a part on a whole",
@@ -40,16 +42,18 @@ REPLACED = {
 }
 #: Workflows whose edits are beyond the embedded model: their pictures stop at the regions, and say why.
 BEYOND = {"part_level_edit": "The embedded model has not learnt parts, so this shows source and regions, and no edit."}
-OWN = ("quickstart", "attention_map")  # made for the embedded model
+OWN = ("quickstart", "attention_map", "long_clip")  # made for the embedded model
+#: What is run at other numbers than 8 frames and 50 steps.
+AS_COMMITTED = {"long_clip": {"frames": FRAMES, "steps": STEPS}}
 MAPS = "_attention"  # how the name of a video of maps ends, which stands as a sheet in the picture
 SIDE, GAP, TITLE, FOOT, LABEL = 232, 6, 44, 30, 92
-SHOWN = (0, 3, 7)  # which of the 8 frames
+SHOWN = (0, 3, 7)  # which of 8 frames; of more, those at the same places
 BACK, INK, FAINT = (32, 32, 36), (235, 235, 235), (160, 160, 166)
 
 
 def run(client: Client, name: str) -> list[tuple[str, np.ndarray]]:
     """Run one workflow; returns the rows of its picture: (label, uint8 [F, H, W, 3])."""
-    made = stand_in(name, frames=8, size=128, steps=50)
+    made = stand_in(name, **{"frames": 8, "size": 128, "steps": 50, **AS_COMMITTED.get(name, {})})
     made.write(client.base / "input")
     done = client.run(made.prompt, timeout=3600)
     rows = [("source", made.source)]
@@ -87,7 +91,7 @@ def picture(name: str, rows: list[tuple[str, np.ndarray]]) -> Image.Image:
             whole = Image.fromarray(frames[0]).resize((across, heights[row]), Image.Resampling.LANCZOS)
             sheet.paste(whole, (LABEL, y))
             continue
-        for column, frame in enumerate(frames[i] for i in SHOWN):
+        for column, frame in enumerate(frames[round(i * (len(frames) - 1) / SHOWN[-1])] for i in SHOWN):
             # A preview carries its legend below a square picture.
             square = Image.fromarray(frame[: frame.shape[1]])
             sheet.paste(square.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (LABEL + column * (SIDE + GAP), y))

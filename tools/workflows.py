@@ -18,12 +18,14 @@ from .attention import attention_map
 from .checker import Definitions, check_ui
 from .definitions import ROOT, WORKFLOWS, load
 from .graph import Graph
+from .long_clip import long_clip
 from .quickstart import quickstart
 
 PROMPTS = ROOT / "tests" / "workflows"
 BUILDERS: dict[str, Callable[[Definitions], Graph]] = {
     "quickstart": quickstart,
     "attention_map": attention_map,
+    "long_clip": long_clip,
     **sd15.BUILDERS,
 }
 

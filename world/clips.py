@@ -122,15 +122,19 @@ def pair_clip(
     background: int | None = None,
     motion: str = "apart",
     pan: float = 0.15,
+    span: float = 1.0,
 ) -> WorldClip:
     """Two objects of one class and colour, the first on the left; all else random by `seed`.
 
     motion: "apart" (each moves in its own half), "touching" (they nearly touch all the time) or "crossing" (they swap
-    sides at different heights, the second passing in front). pan: how far the background moves over the clip, in
-    sides of the frame.
+    sides at different heights, the second passing in front). pan: how far the background moves in a clip of span 1,
+    in sides of the frame. span: > 0, how long the clip lasts: with span 8 and 8 times the frames everything moves on
+    at its speed, and objects turn back where a clip of span 1 ends.
     """
     if motion not in MOTIONS:
         raise ValueError(f"pair_clip: motion must be apart, touching or crossing; got {motion!r}")
+    if not (math.isfinite(span) and span > 0):
+        raise ValueError(f"pair_clip: span must be a number above 0; got {span!r}")
     generator = torch.Generator().manual_seed(seed)
 
     def draw_one(count: int) -> int:
@@ -141,14 +145,15 @@ def pair_clip(
 
     random_colour, random_shape, random_background = draw_one(6), draw_one(4), draw_one(4)
     radius = torch.tensor([between(0.16, 0.19), between(0.16, 0.19)])
-    time = torch.linspace(0, 1, frames)
+    time = torch.linspace(0, span, frames)
+    way = _to_and_fro(time)
     if motion == "apart":
         starts = [(between(0.22, 0.25), between(0.3, 0.7)), (between(0.75, 0.78), between(0.3, 0.7))]
         paths = []
         for x, y in starts:
             drift, phase, swing = between(-0.02, 0.02), between(0, 2 * math.pi), between(0.12, 0.2)
             level = 0.5 + (y - 0.5) * 0.4
-            paths.append(torch.stack([x + drift * time, level + swing * torch.sin(phase + 2.5 * time)], -1))
+            paths.append(torch.stack([x + drift * way, level + swing * torch.sin(phase + 2.5 * time)], -1))
     elif motion == "touching":
         middle, phase = between(0.44, 0.56), between(0, 2 * math.pi)
         gap = float(radius.sum()) * 1.12
@@ -161,8 +166,8 @@ def pair_clip(
     else:
         top = between(0.45, 0.48)
         paths = [
-            torch.stack([0.25 + 0.5 * time, torch.full_like(time, top)], -1),
-            torch.stack([0.75 - 0.5 * time, torch.full_like(time, 1 - top)], -1),
+            torch.stack([0.25 + 0.5 * way, torch.full_like(time, top)], -1),
+            torch.stack([0.75 - 0.5 * way, torch.full_like(time, 1 - top)], -1),
         ]
     direction = between(0, 2 * math.pi)
     start = torch.tensor([between(0, 4), between(0, 4)])
@@ -176,6 +181,11 @@ def pair_clip(
         radius=radius.expand(frames, 2),
     )
     return draw(scenes, size)
+
+
+def _to_and_fro(time: Tensor) -> Tensor:
+    """From 0 to 1 and back again and again; the time itself up to 1."""
+    return torch.where(time <= 1, time, 1 - (1 - time % 2).abs())
 
 
 def scene_clip(

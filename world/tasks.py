@@ -31,9 +31,12 @@ class Task:
         return caption(self.phrases, int(self.clip.scenes.background[0]))
 
 
-def make_task(seed: int, frames: int, size: int, motion: str = "apart") -> Task:
-    """A clip of two objects of one class and colour, and two other objects to turn them into."""
-    clip = pair_clip(seed, frames, size, motion=motion)
+def make_task(seed: int, frames: int, size: int, motion: str = "apart", span: float = 1.0) -> Task:
+    """A clip of two objects of one class and colour, and two other objects to turn them into.
+
+    span: how long the clip lasts (pair_clip); more for one of many frames.
+    """
+    clip = pair_clip(seed, frames, size, motion=motion, span=span)
     old = (int(clip.scenes.colour[0, 0]), int(clip.scenes.shape[0, 0]))
     generator = torch.Generator().manual_seed(seed + 1)
     colours = [c for c in torch.randperm(len(COLOURS), generator=generator).tolist() if c != old[0]]

@@ -64,3 +64,23 @@ def test_gradients_pass_through_the_tiles():
     q = torch.randn(1, 2, 7, 4, dtype=torch.float64, requires_grad=True)
     k = torch.randn(1, 2, 9, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda q, k: row_range(q, k, chunk=4), (q, k))
+
+
+def test_where_the_tile_does_not_fit_the_memory_a_smaller_one_does(monkeypatch):
+    g = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(1, 2, 700, 8, generator=g) for _ in range(2))
+    exact = row_range(q, k, chunk=700)
+    empty, asked = torch.empty, []
+
+    def little_memory(*size, **options):
+        asked.append(size[0])
+        if size[0] > 300_000:
+            raise torch.OutOfMemoryError("pretended")
+        return empty(*size, **options)
+
+    monkeypatch.setattr(torch, "empty", little_memory)
+    found = row_range(q, k)
+    assert asked[1:] == [2 * 512**2, 2 * 256**2]  # the first is the result
+    torch.testing.assert_close(found, exact)
+    with pytest.raises(torch.OutOfMemoryError):
+        row_range(q.repeat(1, 40, 1, 1), k.repeat(1, 40, 1, 1))  # 128 a side is the least

@@ -87,6 +87,39 @@ def run_prompt(server):
     return server.run
 
 
+@pytest.fixture
+def as_the_host_runs(tmp_path):
+    """No autograd, and previews go to a folder of the test's own."""
+    import folder_paths
+    import torch
+
+    before = folder_paths.get_temp_directory()
+    folder_paths.set_temp_directory(str(tmp_path))
+    with torch.inference_mode():
+        yield
+    folder_paths.set_temp_directory(before)
+
+
+@pytest.fixture(scope="session")
+def embedded_clip():
+    """embedded_clip(seed, frames) -> (model, CLIP, clip, images, positive, LATENT): the embedded model, and a small
+    clip of two alike things at the size that it was trained at, encoded."""
+    import torch
+
+    from videograin.hosts.comfy_world import embedded_model
+    from videograin.world.clips import pair_clip
+
+    def make(seed: int, frames: int) -> tuple:
+        with torch.inference_mode():
+            model, text, vae = embedded_model()
+            clip = pair_clip(seed, frames, 128)
+            images = torch.from_numpy(clip.frames).float() / 255
+            positive = text.encode_from_tokens_scheduled(text.tokenize(clip.caption))
+            return model, text, clip, images, positive, {"samples": vae.encode(images)}
+
+    return make
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """A failed test that used the server shows the end of the server's log."""

@@ -3,52 +3,45 @@
 import os
 from dataclasses import replace
 
-import folder_paths
 import pytest
 import torch
 
 from videograin.editing import Trajectory
-from videograin.hosts.comfy_world import embedded_model
 from videograin.hosts.diffusers import load_model
 from videograin.layout.features import FeatureCollector
 from videograin.nodes.ddim_video_inversion import DDIMVideoInversion
 from videograin.nodes.self_attn_layout_cluster import SelfAttnLayoutCluster
 from videograin.runner.pipeline import encode_clip
-from videograin.world.clips import pair_clip
 
 STEPS = 4
 
 
-@pytest.fixture(autouse=True)
-def _as_the_host_runs(tmp_path):
-    """No autograd, and previews go to a folder of the test's own."""
-    before = folder_paths.get_temp_directory()
-    folder_paths.set_temp_directory(str(tmp_path))
+pytestmark = pytest.mark.usefixtures("as_the_host_runs")
+
+
+@pytest.fixture(scope="module")
+def encoded(embedded_clip):
+    return embedded_clip(5, 4)
+
+
+@pytest.fixture(scope="module")
+def clip(encoded):
+    return encoded[2]
+
+
+@pytest.fixture(scope="module")
+def images(encoded):
+    return encoded[3]
+
+
+@pytest.fixture(scope="module")
+def inversion(encoded):
+    return invert(encoded, collect_features=True)
+
+
+def invert(encoded, collect_features):
+    model, _, _, _, positive, latent = encoded
     with torch.inference_mode():
-        yield
-    folder_paths.set_temp_directory(before)
-
-
-@pytest.fixture(scope="module")
-def clip():
-    return pair_clip(5, 4, 128)
-
-
-@pytest.fixture(scope="module")
-def images(clip):
-    return torch.from_numpy(clip.frames).float() / 255
-
-
-@pytest.fixture(scope="module")
-def inversion(clip, images):
-    return invert(clip, images, collect_features=True)
-
-
-def invert(clip, images, collect_features):
-    with torch.inference_mode():
-        model, text, vae = embedded_model()
-        positive = text.encode_from_tokens_scheduled(text.tokenize(clip.caption))
-        latent = {"samples": vae.encode(images)}
         out = DDIMVideoInversion.execute(model, positive, latent, STEPS, "warm", 3, "full", 2, collect_features)
     return out.args[1]
 
@@ -122,8 +115,8 @@ def test_features_are_those_of_the_other_host(inversion, clip):
     torch.testing.assert_close(encode_clip(model, clip.frames), inversion.clean, rtol=0, atol=1e-4)
 
 
-def test_collecting_changes_nothing_else(inversion, clip, images):
-    plain = invert(clip, images, collect_features=False)
+def test_collecting_changes_nothing_else(inversion, encoded):
+    plain = invert(encoded, collect_features=False)
     assert plain.features is None
     assert torch.equal(plain.latents, inversion.latents)
 

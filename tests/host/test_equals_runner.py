@@ -6,10 +6,12 @@ import torch
 from comfy_extras import nodes_custom_sampler as core
 
 import nodes as host
+from videograin.editing.windows import Windows
 from videograin.hosts.diffusers import load_model
 from videograin.nodes.ddim_video_inversion import DDIMVideoInversion
 from videograin.nodes.embedded_model import EmbeddedModel
 from videograin.nodes.latent_blend import LatentBlend
+from videograin.nodes.long_clip_windows import LongClipWindows
 from videograin.nodes.pixel_composite import PixelComposite
 from videograin.nodes.region_prompt import RegionPrompt
 from videograin.nodes.st_layout_attn_patch import STLayoutAttnPatch
@@ -30,22 +32,25 @@ def task():
     return make_task(1, FRAMES, SIZE)
 
 
-def by_runner(task, mode: str) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+def by_runner(task, mode: str, windows: Windows | None = None) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     """(inverted noise, decoded edit, finished edit) of the standalone runner."""
     model = load_model()
     attention = Attention(mode=mode)
-    trajectory = invert_clip(model, task.clip.frames, task.clip.caption, steps=STEPS, attention=attention)
+    how = {"attention": attention, "windows": windows}
+    trajectory = invert_clip(model, task.clip.frames, task.clip.caption, steps=STEPS, **how)
     regions = [Region(phrase, mask) for phrase, mask in zip(task.phrases, task.masks)]
     sampling = Sampling(steps=STEPS, guidance=GUIDANCE)
-    edit = edit_clip(model, task.clip.frames, trajectory, task.prompt, regions, sampling=sampling, attention=attention)
+    edit = edit_clip(model, task.clip.frames, trajectory, task.prompt, regions, sampling=sampling, **how)
     return trajectory.noise, edit.decoded, edit.frames
 
 
-def by_nodes(task, mode: str) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+def by_nodes(task, mode: str, windows: Windows | None = None) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     """The same three through the pack's nodes and ComfyUI's own."""
     images = torch.from_numpy(task.clip.frames).float() / 255
     with torch.inference_mode():
         model, clip, vae = EmbeddedModel.execute().result
+        if windows is not None:
+            (model,) = LongClipWindows.execute(model, windows.frames, windows.overlap, windows.anchors).result
         (latent,) = host.VAEEncode().encode(vae, images)
         (source,) = host.CLIPTextEncode().encode(clip, task.clip.caption)
         (negative,) = host.CLIPTextEncode().encode(clip, "")
@@ -85,9 +90,9 @@ def _bytes(images: torch.Tensor) -> np.ndarray:
     return (images.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
-@pytest.mark.parametrize("mode", ["per_frame", "full"])
-def test_nodes_and_runner_give_the_same_frames(task, mode):
-    ours, theirs = by_nodes(task, mode), by_runner(task, mode)
+@pytest.mark.parametrize(("mode", "windows"), [("per_frame", None), ("full", None), ("full", Windows(3, 1, 1))])
+def test_nodes_and_runner_give_the_same_frames(task, mode, windows):
+    ours, theirs = by_nodes(task, mode, windows), by_runner(task, mode, windows)
     torch.testing.assert_close(ours[0], theirs[0], atol=2e-3, rtol=1e-3)
     assert psnr(ours[1], theirs[1]) >= ENOUGH_DB
     assert psnr(ours[2], theirs[2]) >= ENOUGH_DB

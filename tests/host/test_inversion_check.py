@@ -5,7 +5,6 @@ import os
 from dataclasses import replace
 
 import comfy.samplers
-import folder_paths
 import numpy as np
 import pytest
 import torch
@@ -29,13 +28,7 @@ NODE = "Inversion Check"
 FRAMES = 3
 
 
-@pytest.fixture(autouse=True)
-def _as_the_host_runs(tmp_path):
-    before = folder_paths.get_temp_directory()
-    folder_paths.set_temp_directory(str(tmp_path))
-    with torch.inference_mode():
-        yield
-    folder_paths.set_temp_directory(before)
+pytestmark = pytest.mark.usefixtures("as_the_host_runs")
 
 
 @pytest.fixture(scope="module")

@@ -9,36 +9,24 @@ import folder_paths
 import pytest
 import torch
 
-from videograin.hosts.comfy_world import embedded_model
 from videograin.nodes.ddim_video_inversion import DDIMVideoInversion
 from videograin.nodes.pick_layout_mask import PickLayoutMask
 from videograin.nodes.regions_from_masks import RegionsFromMasks
 from videograin.nodes.self_attn_layout_cluster import SelfAttnLayoutCluster
 from videograin.pictures.painting import region_colour
-from videograin.world.clips import pair_clip
 
 FRAMES = 4
 NAME = "Self-Attn Layout Cluster"
 
 
-@pytest.fixture(autouse=True)
-def _as_the_host_runs(tmp_path):
-    before = folder_paths.get_temp_directory()
-    folder_paths.set_temp_directory(str(tmp_path))
-    with torch.inference_mode():
-        yield
-    folder_paths.set_temp_directory(before)
+pytestmark = pytest.mark.usefixtures("as_the_host_runs")
 
 
 @pytest.fixture(scope="module")
-def world():
+def world(embedded_clip):
     """(clip, images, CLIP, inversion with features)."""
+    model, text, clip, images, positive, latent = embedded_clip(1, FRAMES)
     with torch.inference_mode():
-        model, text, vae = embedded_model()
-        clip = pair_clip(1, FRAMES, 128)
-        images = torch.from_numpy(clip.frames).float() / 255
-        positive = text.encode_from_tokens_scheduled(text.tokenize(clip.caption))
-        latent = {"samples": vae.encode(images)}
         out = DDIMVideoInversion.execute(
             model, positive, latent, 10, "warm", 3, "per_frame", 2, True, feature_level="full"
         )

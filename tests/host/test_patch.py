@@ -1,6 +1,7 @@
 """Our patches on tiny random models of ComfyUI's own classes, sampled by ComfyUI's own samplers (host.md B2)."""
 
 import copy
+import math
 from dataclasses import replace
 
 import comfy.model_base
@@ -17,11 +18,12 @@ from videograin.hosts.comfy_edit import KEY
 from videograin.hosts.comfy_patch import (
     blocks,
     check_model,
+    finest_level,
+    levels,
     noise_levels,
     patch_edit,
     patch_space_time,
     tag,
-    widest_level,
 )
 
 from . import tiny
@@ -284,27 +286,36 @@ def test_room_is_reserved_with_the_host(any_model, monkeypatch):
         ("plain", any_model),
         ("per_frame", patch_space_time(any_model, "per_frame", node=NODE)),
         ("key_frames", patch_space_time(any_model, "key_frames", 2, node=NODE)),
+        ("full_coarse", patch_space_time(any_model, "full_coarse", 2, node=NODE)),
+        ("full", patch_space_time(any_model, "full", node=NODE)),
         ("edit", patch_edit(any_model, edit_of(), node=NODE)),
     ):
         asked.clear()
         tiny.sample(patched, positive, cfg=7.0, steps=1)
         needed[name] = max(shape[0] * shape[2] * shape[3] for shape in asked)
     assert needed["plain"] == needed["per_frame"] == 2 * 3 * 16 * 16
-    assert needed["plain"] < needed["key_frames"]
+    assert needed["plain"] == needed["full"] < needed["key_frames"]
+    assert needed["full_coarse"] == needed["key_frames"]  # what the finest level gathers is the most
     assert needed["plain"] < needed["edit"]
 
 
 @tiny.needs_overrides
-def test_the_widest_level_is_the_one_the_host_computes(any_model):
-    seen = set()
+@pytest.mark.parametrize("size", [(11, 22), (16, 16)])
+def test_the_levels_are_those_that_the_host_computes(any_model, size):
+    """Every layer in its order, the finest told by its tokens; odd sides are halved upwards."""
+    seen = []
 
     def override(func, q, k, v, heads, **kwargs):
-        seen.add((q.shape[1], q.shape[2], heads))
+        if q.shape == k.shape:  # self-attention: the prompt has 77 tokens
+            seen.append((q.shape[1], q.shape[2], heads))
         return func(q, k, v, heads, **kwargs)
 
-    size = (13, 22)
     watched = any_model.clone()
     watched.model_options["transformer_options"]["optimized_attention_override"] = override
     tiny.sample(watched, tiny.conditioning(1, family="sdxl"), noise=tiny.noise_of(2, size), steps=1)
-    level = widest_level(any_model, size)
-    assert (level.tokens, level.channels, level.heads) == max(seen, key=lambda one: one[0] * one[1])
+    found = levels(any_model, size)
+    assert [(level.tokens, level.channels, level.heads) for level in found] == seen
+    most = max(tokens for tokens, *_ in seen)
+    assert [level.finest for level in found] == [tokens == most for tokens, *_ in seen]
+    sides = finest_level(any_model)
+    assert most == math.ceil(size[0] / sides) * math.ceil(size[1] / sides)

@@ -14,7 +14,7 @@ from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_tomesd import TomePatchModel
 
 from nodes import ConditioningCombine
-from videograin.attention import Schedule
+from videograin.attention import RangeRule, Schedule
 from videograin.hosts.comfy_attention import CrossOccupant, Occupant, SelfOccupant
 from videograin.hosts.comfy_edit import KEY
 from videograin.hosts.comfy_patch import blocks, check_model, patch_edit, patch_space_time, tag
@@ -221,10 +221,12 @@ def test_every_value_of_ours_is_its_own_deep_copy(model, caplog):
     assert replace(edit).id != edit.id
 
 
-@pytest.mark.parametrize("compiled_first", [True, False])
-def test_a_compiled_model_gives_the_same(model, compiled_first):
+@pytest.mark.parametrize(
+    ("compiled_first", "rule"), [(True, RangeRule()), (False, RangeRule()), (False, RangeRule("reuse", steps=2))]
+)
+def test_a_compiled_model_gives_the_same(model, compiled_first, rule):
     """ComfyUI's TorchCompileModel, with the backend that needs no compiler: our slots are graph breaks."""
-    edit, other = edit_of(), model.clone()
+    edit, other = edit_of(range_rule=rule), model.clone()
     if compiled_first:
         set_torch_compile_wrapper(model=other, backend="eager")
     other = patch_edit(other, edit, node=NODE)

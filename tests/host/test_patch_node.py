@@ -1,12 +1,14 @@
 """The node ST-Layout Attn Patch: what it checks, what it says, what comes out of it; on the embedded model."""
 
+import sys
+
 import pytest
 import torch
 
-from videograin.attention import Schedule
+from videograin.attention import RangeRule, Schedule
 from videograin.editing.regions import Region, edited_area, kept_area
 from videograin.hosts.comfy_edit import KEY, Edit
-from videograin.hosts.comfy_patch import patch_edit, patch_space_time, tag
+from videograin.hosts.comfy_patch import edits_of, patch_edit, patch_space_time, tag
 from videograin.hosts.comfy_text import encode_regions
 from videograin.hosts.comfy_world import embedded_model
 from videograin.nodes.st_layout_attn_patch import STLayoutAttnPatch
@@ -29,6 +31,10 @@ DEFAULTS = {
     "missing_phrase": "error",
     "splice": True,
     "power": 5.0,
+    "row_range": "exact",
+    "range_steps": 3,
+    "range_every": 8,
+    "kernel": "auto",
 }
 
 
@@ -65,6 +71,35 @@ def test_the_defaults_are_the_schemas():
     assert [o.display_name for o in schema.outputs] == ["model", "positive", "mask", "preserved"]
     assert all(part.tooltip for part in schema.inputs + schema.outputs)
     assert schema.description
+
+
+def test_what_saves_time_stands_behind_show_advanced_and_reaches_the_edit(world):
+    inputs = {i.id: i for i in STLayoutAttnPatch.define_schema().inputs}
+    hidden = [name for name, one in inputs.items() if one.as_dict().get("advanced")]
+    assert hidden == ["row_range", "range_steps", "range_every", "kernel"]
+    assert all(inputs[name].optional for name in hidden)
+    model = node(world, two_regions(), row_range="reuse", range_steps=2, range_every=4, kernel="sdpa")[0]
+    (edit,) = edits_of(model)
+    assert (edit.range_rule, edit.kernel) == (RangeRule("reuse", 2, 4), "sdpa")
+
+
+def test_a_kernel_that_is_not_installed_is_refused_at_the_node(world, monkeypatch):
+    monkeypatch.setitem(sys.modules, "xformers", None)
+    monkeypatch.setitem(sys.modules, "xformers.ops", None)
+    with pytest.raises(ValueError, match=rf"^{NODE}: kernel 'xformers' needs the package xformers"):
+        node(world, two_regions(), kernel="xformers")
+
+
+def test_prompts_from_before_these_inputs_run_as_they_did(world):
+    """An API prompt that does not have them: execute gets what it names."""
+    old = {name: value for name, value in DEFAULTS.items() if name not in ("row_range", "range_steps", "range_every")}
+    old.pop("kernel")
+    with torch.inference_mode():
+        model = STLayoutAttnPatch.execute(
+            model=world[0], clip=world[1], prompt=PROMPT, regions=two_regions(), **old
+        ).result[0]
+    (edit,) = edits_of(model)
+    assert (edit.range_rule, edit.kernel) == (RangeRule(), "auto")
 
 
 def test_the_outputs_are_the_edit(world):

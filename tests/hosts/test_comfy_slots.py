@@ -180,6 +180,27 @@ def test_without_any_room_the_error_says_what_to_do():
         attend("attn1", self_slot(Edit("full"), Scarce(0).host()), tensors(), options_of(None))
 
 
+@pytest.mark.parametrize(
+    ("mode", "gentler"),
+    [("full", "full_coarse or sparse_causal"), ("full_coarse", "sparse_causal"), ("key_frames", "")],
+)
+def test_the_error_names_frames_size_and_what_to_change(mode, gentler):
+    with pytest.raises(Scarce.Full) as raised:
+        attend("attn1", self_slot(Edit(mode), Scarce(0).host()), tensors(), options_of(None))
+    said = str(raised.value)
+    assert said.startswith(f"{NODE}: out of memory in attention over 3 frames")
+    assert "48 x 32 pixels" in said
+    assert "Long Clip Windows" in said
+    assert said.endswith(f", or set `spacetime` to {gentler}" if gentler else "or a smaller picture")
+
+
+def test_cross_attention_without_any_room_does_not_blame_the_arrangement():
+    edit = edit_of(cross_halves="cond")
+    with pytest.raises(Scarce.Full, match="out of memory in attention over 3 frames") as raised:
+        attend("attn2", cross_slot(edit, Scarce(0).host()), tensors(keys=7), options_of(run_of(edit)))
+    assert "spacetime" not in str(raised.value)
+
+
 # --- the edit ---
 
 

@@ -92,7 +92,7 @@ def test_any_float_is_computed_in_float32(layer, dtype):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_row_is_the_literal_formula_over_the_frames_it_sees(mode):
-    spacetime = SpaceTime(mode, FRAMES, 1)
+    spacetime = SpaceTime(mode, FRAMES, 1).at(finest=True)
     q, k = 2 * randn(FRAMES, TOKENS, HEADS * DIM, seed=1), randn(FRAMES, TOKENS, HEADS * DIM, seed=2)
     of = labels(0, 3, FRAMES, TOKENS, seed=3)
     strength = 0.9 * torch.rand(FRAMES, TOKENS, generator=torch.Generator().manual_seed(4))
@@ -142,7 +142,7 @@ def test_cross_probabilities_are_those_that_the_modulator_attends_with(modulatio
 def test_self_probabilities_are_those_that_the_modulator_attends_with(modulation, mode):
     """One head: then the mean over heads is the row that is attended with."""
     q, k, v = (randn(FRAMES, TOKENS, DIM, seed=s) for s in range(3))
-    options = {"grid": GRID, "t": T, "spacetime": SpaceTime(mode, FRAMES)}
+    options = {"grid": GRID, "t": T, "spacetime": SpaceTime(mode, FRAMES).at(finest=True)}
     matched, strength = modulation.self_marks(("cond",), **options)
     strength = options["spacetime"].restore(strength)
     seen = Seen("self", q, k, 1, GRID, (4, 6), T, None, options["spacetime"], matched, strength)

@@ -17,6 +17,7 @@ TABLE = {
     "PickLayoutMask": "Pick Layout Mask",
     "RegionPrompt": "Region Prompt",
     "RegionsFromMasks": "Regions from Masks",
+    "LongClipWindows": "Long Clip Windows",
     "STLayoutAttnPatch": "ST-Layout Attn Patch",
     "AttentionMap": "Attention Map",
     "LatentBlend": "Latent Blend",
@@ -87,9 +88,9 @@ def test_compact_reads_both_forms_of_a_combo_and_knows_uploads():
                 "seed": ["INT", {"default": 0}],
                 "text": ["STRING", {"forceInput": True}],
             },
-            "optional": {"mask": ["MASK"]},
+            "optional": {"mask": ["MASK"], "knob": ["INT", {"default": 1, "advanced": True}]},
         },
-        "input_order": {"required": ["new", "old", "file", "seed", "text"], "optional": ["mask"]},
+        "input_order": {"required": ["new", "old", "file", "seed", "text"], "optional": ["mask", "knob"]},
         "output": ["IMAGE"],
         "output_is_list": [False],
         "python_module": "custom_nodes.some-pack.nodes",
@@ -97,11 +98,13 @@ def test_compact_reads_both_forms_of_a_combo_and_knows_uploads():
         "output_node": False,
     }
     found = definitions.compact("X", info)
-    assert [i["name"] for i in found["inputs"]] == ["new", "old", "file", "seed", "text", "mask"]
-    new, old, file, seed, text, mask = found["inputs"]
+    assert [i["name"] for i in found["inputs"]] == ["new", "old", "file", "seed", "text", "mask", "knob"]
+    new, old, file, seed, text, mask, knob = found["inputs"]
     assert (new["type"], new["options"], new["tooltip"]) == ("COMBO", ["a", "b"], True)
     assert (old["type"], old["options"], old["default"], old["tooltip"]) == ("COMBO", ["a", "b"], "b", False)
     assert (file["options"], file["upload"]) == ("files", True)
     assert seed["control"] is True
+    assert knob["advanced"] is True
+    assert "advanced" not in seed
     assert (text["widget"], mask["widget"], mask["optional"]) == (False, False, True)
     assert found["pack"] == "some-pack"

@@ -78,6 +78,9 @@ WIDGETS = {
     "feature_level": "VideoGrainDDIMVideoInversion.inputs.feature_level.name",
     "feature_start": "VideoGrainDDIMVideoInversion.inputs.feature_start.name",
     "max_clusters": "VideoGrainSelfAttnLayoutCluster.inputs.max_clusters.name",
+    "range_every": "VideoGrainSTLayoutAttnPatch.inputs.range_every.name",
+    "range_steps": "VideoGrainSTLayoutAttnPatch.inputs.range_steps.name",
+    "row_range": "VideoGrainSTLayoutAttnPatch.inputs.row_range.name",
 }
 
 

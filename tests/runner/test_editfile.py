@@ -80,7 +80,8 @@ def test_all_sections(folder):
         "negative_prompt: blurred\nguidance: 5\nseed: 7\nsampler: heun\ndevice: cpu\ndtype: bfloat16\n"
         "inversion: {method: fixed_point, calls: 2, steps: 20, check: false, save: inv.safetensors}\n"
         "attention: {mode: key_frames, anchors: 3, self_strength: 0.2, cross_strength: 0.9, start: 0.1, end: 0.4,\n"
-        "  self_halves: cond, cross_halves: both, background: free, splice: false}\n"
+        "  self_halves: cond, cross_halves: both, background: free, splice: false,\n"
+        "  range: reuse, range_steps: 4, range_every: 16, kernel: sdpa}\n"
         "blend: {enabled: false, start: 0, end: 0.9, feather: 2}\ncomposite: {enabled: true, dilate: 4, feather: 0}\n"
     )
     spec = load(folder, text)
@@ -89,7 +90,7 @@ def test_all_sections(folder):
     assert spec.save == folder / "inv.safetensors"
     assert spec.attention == Attention(
         "key_frames", 3, 0.2, 0.9, start=0.1, end=0.4, self_halves="cond", cross_halves="both", background="free",
-        splice=False,
+        splice=False, range="reuse", range_steps=4, range_every=16, kernel="sdpa",
     )  # fmt: skip
     assert spec.blend == Blend(False, 0.0, 0.9, 2.0)
     assert (spec.composite.dilate, spec.composite.feather) == (4, 0)
@@ -104,6 +105,9 @@ def test_all_sections(folder):
         ("steps: 4", "steps: 2.5", 12, ["steps: 2.5", "whole number"]),
         ("steps: 4", "steps: 4\nsteps: 5", 13, ["steps is given twice", "line 12", "remove one"]),
         ("steps: 4", "attention: {mode: ful}", 12, ["attention.mode: 'ful'", "sparse_causal", "choose one"]),
+        ("steps: 4", "attention: {range: guess}", 12, ["attention.range: 'guess'", "exact, reuse, sampled"]),
+        ("steps: 4", "attention: {range_every: 0}", 12, ["attention.range_every: 0", "whole number from 1 to 1024"]),
+        ("steps: 4", "attention: {kernel: sage}", 12, ["attention.kernel: 'sage'", "auto, sdpa, xformers"]),
         ("steps: 4", "attention:\n  mod: full", 13, ["unknown key attention.mod", "did you mean mode?"]),
         ("steps: 4", "attention:\n  start: 0.5\n  end: 0.4", 13, ["attention: start 0.5 is not before end 0.4"]),
         ("steps: 4", "blend: true", 12, ["blend is True", "group of keys"]),

@@ -231,7 +231,7 @@ def test_outside_the_blend_the_decoded_edit_is_near_the_vae(random_model, frames
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "heun", "dpmpp_2m"])
-@pytest.mark.parametrize("mode", ["sparse_causal", "key_frames", "per_frame"])
+@pytest.mark.parametrize("mode", ["sparse_causal", "key_frames", "per_frame", "full_coarse"])
 def test_samplers_and_attention_modes(random_model, frames, regions, sampler, mode):
     attention = Attention(mode=mode, anchors=1)
     trajectory = invert_clip(random_model, frames, SOURCE, steps=2, attention=attention)

@@ -1,6 +1,7 @@
 """What is found before anything slow starts, and errors that name the line of the edit file."""
 
 import os
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -236,3 +237,10 @@ def test_the_command_calms_openmp_unless_told_otherwise(monkeypatch, tmp_path):
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     assert cli.main(["edit", str(tmp_path / "gone.yaml")]) == 2
     assert (os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"]) == ("passive", "7")
+
+
+def test_a_kernel_that_is_not_installed_is_found_before_the_model_is_loaded(edit, monkeypatch):
+    monkeypatch.setitem(sys.modules, "xformers", None)  # makes the import fail
+    spec = edit(more="attention: {kernel: xformers}\n")
+    with pytest.raises(EditFileError, match=r"edit.yaml:11: attention.kernel: kernel 'xformers' needs the package"):
+        preflight.check_start(spec)

@@ -123,3 +123,27 @@ def test_the_same_seed_gives_the_same_scene():
     one, other, third = (scene_clip(seed, 4, 64, objects=2) for seed in (5, 5, 6))
     assert np.array_equal(one.frames, other.frames)
     assert not np.array_equal(one.frames, third.frames)
+
+
+@pytest.mark.parametrize("motion", ["apart", "touching", "crossing"])
+def test_a_long_clip_begins_as_a_short_one_and_moves_on_at_its_speed(motion):
+    short, long = pair_clip(3, 9, 64, motion=motion), pair_clip(3, 65, 64, motion=motion, span=8)
+    torch.testing.assert_close(long.scenes.centre[:9], short.scenes.centre, atol=1e-6, rtol=0)
+    torch.testing.assert_close(long.scenes.pan[:9], short.scenes.pan, atol=1e-5, rtol=0)
+    assert np.abs(long.frames[:9].astype(int) - short.frames).max() <= 1
+    steps = (long.scenes.centre[1:] - long.scenes.centre[:-1]).norm(dim=-1)
+    assert 0 < float(steps.max()) < 0.08
+    assert float(long.scenes.centre.min()) > 0.1
+    assert float(long.scenes.centre.max()) < 0.9
+    left, right = long.scenes.centre[:, 0], long.scenes.centre[:, 1]
+    if motion == "crossing":  # they change sides in every part of it
+        side = (left[:, 0] < right[:, 0]).int()
+        assert int((side[1:] != side[:-1]).sum()) == 8
+    else:
+        assert bool((left[:, 0] < right[:, 0]).all())
+
+
+@pytest.mark.parametrize("span", [0, -1, float("inf"), float("nan")])
+def test_a_span_that_is_no_time_is_an_error(span):
+    with pytest.raises(ValueError, match="span must be a number above 0"):
+        pair_clip(0, 4, 64, span=span)

@@ -31,3 +31,10 @@ def test_a_seed_is_a_clip():
     assert (first.clip.frames == again.clip.frames).all()
     assert (first.objects, first.prompt) == (again.objects, again.prompt)
     assert (first.clip.frames != other.clip.frames).any()
+
+
+def test_a_longer_task_has_the_same_objects():
+    short, long = make_task(3, 4, 64), make_task(3, 12, 64, span=4)
+    assert (long.prompt, long.objects) == (short.prompt, short.objects)
+    assert len(long.clip.frames) == 12
+    assert not torch.allclose(long.clip.scenes.centre[-1], short.clip.scenes.centre[-1], atol=1e-3)

@@ -242,6 +242,12 @@ class Bench:
         """A step from a node that only changes the model: patch(model) -> model."""
         return lambda graph: replace(graph, model=patch(graph.model))
 
+    def long_clip(self, frames: int = 4, overlap: int = 1, anchors: int = 1) -> Step:
+        """Long Clip Windows."""
+        from videograin.nodes.long_clip_windows import LongClipWindows
+
+        return self.on_model(lambda model: LongClipWindows.execute(model, frames, overlap, anchors).args[0])
+
     @staticmethod
     def noise(frames: int, size: tuple[int, int] = (8, 8), seed: int = 1) -> Tensor:
         return torch.randn(frames, 4, *size, generator=torch.Generator().manual_seed(seed))

@@ -104,6 +104,14 @@ def test_windows_work_in_either_order(bench, sd15, apply):
 
 
 @pytest.mark.parametrize("windows", [False, True])
+def test_long_clip_windows_are_refused_by_name(bench, sd15, apply, windows):
+    """Its motion modules and windows count the clip's frames: windows in windows would be wrong without a word."""
+    for steps in ([bench.long_clip(), apply(windows=windows)], [apply(windows=windows), bench.long_clip()]):
+        with pytest.raises(ValueError, match=r"^Long Clip Windows: AnimateDiff-Evolved samples this model"):
+            bench.run(sd15, *steps, frames=7, steps=1)
+
+
+@pytest.mark.parametrize("windows", [False, True])
 def test_the_inversion_takes_the_motion_module(bench, sd15, apply, windows):
     """The way up must have been walked by the network that will walk down, its temporal layers and windows included."""
     from videograin.hosts.comfy_inversion import invert_latent, leading_sigmas

@@ -79,3 +79,39 @@ def test_on_the_positive_prompt_alone(bench, sd15, apply, hints):
     assert bench.difference(alone, bench.run(sd15, ours, apply(hints), frames=FRAMES)) > 1e-3
     assert bench.difference(alone, bench.run(sd15, apply(hints, "positive"), frames=FRAMES)) > 1e-3
     assert bench.difference(alone, bench.run(sd15, ours, frames=FRAMES)) > 1e-3
+
+
+LONG = 7
+
+
+@pytest.mark.parametrize("count", [LONG, 3, 1])
+def test_in_long_clips_every_frame_meets_the_hint_that_it_meets_without_windows(bench, sd15, apply, count):
+    """Without attention between frames windows change nothing; with two ControlNets, one behind the other."""
+    generator = torch.Generator().manual_seed(3)
+    one, other = (torch.rand(count, 64, 64, 3, generator=generator) for _ in range(2))
+    for hints in ([one], [one, other]):
+        steps = [apply(h) for h in hints]
+        straight = bench.run(sd15, *steps, frames=LONG)
+        for windowed in ([bench.long_clip(), *steps], [*steps, bench.long_clip()]):
+            assert bench.difference(bench.run(sd15, *windowed, frames=LONG), straight) < 1e-4
+        if count > 1:
+            turned = bench.run(sd15, *(apply(h.flip(0)) for h in hints), frames=LONG)
+            assert bench.difference(turned, straight) > 1e-3
+
+
+def test_in_long_clips_the_prompts_still_share_a_call(bench, sd15, apply):
+    """Their ControlNet is one object, also after it was cut: else every window would take two calls."""
+    calls = []
+
+    def look(executor, x, *args, **kwargs):
+        calls.append(len(x))
+        return executor(x, *args, **kwargs)
+
+    def watched(graph):
+        model = graph.model.clone()
+        model.add_wrapper_with_key("apply_model", "test", look)
+        return replace(graph, model=model)
+
+    hints = torch.rand(LONG, 64, 64, 3, generator=torch.Generator().manual_seed(3))
+    bench.run(sd15, bench.long_clip(), apply(hints), watched, frames=LONG, steps=1)
+    assert calls == [8, 6, 8]  # two prompts of windows of 4, 3 and 4 frames

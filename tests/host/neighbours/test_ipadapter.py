@@ -82,6 +82,15 @@ def test_a_picture_per_frame(bench, sd15, apply):
     assert bench.difference(result.ours_last, result.theirs_last) < 1e-4
 
 
+@pytest.mark.parametrize("pictures", [7, 3])
+def test_a_picture_per_frame_in_long_clips(bench, sd15, apply, pictures):
+    """Every frame gets the picture that it gets without windows, in either order."""
+    theirs = apply(1.0, batch=True, pictures=pictures)
+    straight = bench.run(sd15, theirs, frames=7)
+    for steps in ([bench.long_clip(), theirs], [theirs, bench.long_clip()]):
+        assert bench.difference(bench.run(sd15, *steps, frames=7), straight) < 1e-4
+
+
 def test_its_mask_and_its_range_still_count(bench, sd15, apply):
     """attn_mask: nothing under an empty mask. end_at 0: never."""
     alone = bench.run(sd15, bench.ours())

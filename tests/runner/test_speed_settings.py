@@ -1,0 +1,41 @@
+"""The settings that save time have the names that `attention/` knows, and reach the modulation of an edit."""
+
+from dataclasses import fields
+
+import pytest
+import torch
+
+from videograin.attention import KERNELS, RANGES, RangeRule
+from videograin.attention.spacetime import MODES
+from videograin.editing import space_time_notes
+from videograin.runner.cli import build_parser
+from videograin.runner.regions import build_modulation
+from videograin.runner.settings import Attention, SettingError
+
+
+@pytest.mark.parametrize(("name", "legal"), [("mode", MODES), ("range", RANGES), ("kernel", KERNELS)])
+def test_settings_have_the_names_of_the_method(name, legal):
+    (rule,) = [item.metadata["rule"] for item in fields(Attention) if item.name == name]
+    assert [rule(value) for value in legal] == list(legal)
+    with pytest.raises(SettingError, match=f"expected one of {', '.join(legal)}; choose"):
+        rule("other")
+
+
+def test_the_demo_knows_all_modes():
+    for mode in MODES:
+        assert build_parser().parse_args(["demo", "--attention", mode]).attention == mode
+
+
+def test_they_reach_the_modulation():
+    masks, labels = [torch.ones(2, 8, 8)], torch.tensor([-1, 1])
+    chosen = Attention(range="reuse", range_steps=5, range_every=2, kernel="sdpa")
+    edit = build_modulation(masks, labels, chosen, [1.0])
+    assert (edit.range_rule, edit.kernel) == (RangeRule("reuse", 5, 2), "sdpa")
+    edit = build_modulation(masks, labels, Attention(), [1.0])
+    assert (edit.range_rule, edit.kernel) == (RangeRule(), "auto")
+    assert edit.range_rule.exact
+
+
+@pytest.mark.parametrize(("mode", "anchors"), [("full", None), ("key_frames", "3"), ("full_coarse", "3")])
+def test_an_inversion_records_the_anchors_of_the_modes_that_have_them(mode, anchors):
+    assert space_time_notes(mode, 3).get("anchors") == anchors
