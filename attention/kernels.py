@@ -7,7 +7,7 @@ Kernels that round queries and keys to 8 bits (SageAttention) are none of these:
 
 FlexAttention, whose score function would take the labels as they are, is left out: compiled on a CPU (8 heads, d = 40,
 float32, one thread) it took 0.097, 1.62 and 7.2 s at N = 1024, 4096 and 8192 where the wider channels in "sdpa" took
-0.034, 0.51 and 1.9 s, and 7 to 15 s of compilation for every new shape.
+0.034, 0.51 and 1.9 s, and 7 to 15 s of compilation for every new shape. Whether it wins on a GPU is not known.
 """
 
 from __future__ import annotations
@@ -47,5 +47,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, kernel: str = "auto") 
 
         # Heads after tokens there: [B, tokens, heads, d].
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-        return xformers.ops.memory_efficient_attention(q, k, v, scale=scale).transpose(1, 2)
+        try:
+            return xformers.ops.memory_efficient_attention(q, k, v, scale=scale).transpose(1, 2)
+        except NotImplementedError as error:  # no operator for this device, dtype or width
+            raise ValueError(
+                f"kernel 'xformers' cannot compute attention in {q.dtype} on {q.device} with {q.shape[-1]} channels "
+                "here; choose 'auto'."
+            ) from error
     return F.scaled_dot_product_attention(q, k, v, scale=scale)

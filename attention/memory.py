@@ -18,7 +18,7 @@ def within_memory(
     v: Tensor,
     heads: int,
     *,
-    out_of_memory: tuple[type[BaseException], ...] = (torch.OutOfMemoryError,),
+    lacks_memory: Callable[[BaseException], bool] = lambda error: isinstance(error, torch.OutOfMemoryError),
     release: Callable[[], None] = torch.cuda.empty_cache,
 ) -> Tensor:
     """attend(q, k, v, heads, None), and if the memory does not suffice, once more in two halves of the heads.
@@ -28,15 +28,15 @@ def within_memory(
 
     Args:
         q, k, v: [B, tokens, heads * d].
-        out_of_memory: exceptions that say so. release: gives cached memory back before the second try.
+        lacks_memory: whether an exception says so. release: gives cached memory back before the second try.
 
     Raises:
         what `attend` raised, where a half does not fit either, or there is one head alone.
     """
     try:
         return attend(q, k, v, heads, None)
-    except out_of_memory:
-        if heads < 2:
+    except Exception as error:
+        if heads < 2 or not lacks_memory(error):
             raise
     # Outside the except block, so that the failed call's tensors are let go.
     release()

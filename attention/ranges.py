@@ -82,7 +82,9 @@ class RangeMemory:
 
     It counts the distinct noise levels that it has seen, not calls: a sampler that evaluates a level twice, and halves
     of a batch that come in calls of their own, are of one level. What a later level cannot use any more is dropped, so
-    that it does not grow where the places change from level to level (context windows).
+    that it does not grow where the places change from level to level (context windows that shift); windows that stay
+    keep their ranges all along, 4 bytes for every head and token of each layer. A noise level above the last one begins
+    anew, so that a host which runs twice with one memory gets nothing of its first run.
     """
 
     def __init__(self):
@@ -122,6 +124,9 @@ class RangeMemory:
 
     def _level(self, t: float) -> int:
         """The number of a noise level in the order of their first appearance."""
+        if self._levels and t > next(reversed(self._levels)):  # a run only ever goes down: this is another one
+            self._levels.clear()
+            self._known.clear()
         if t not in self._levels:
             level = self._levels[t] = len(self._levels)
             for place, (measured, steps, *_) in list(self._known.items()):

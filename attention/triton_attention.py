@@ -11,7 +11,7 @@ and every block of keys is all of it or all of others: the two sums cost one mul
 Logits, maxima and sums are in float32; the queries are not scaled in low precision and no channels are added.
 
 Chosen with kernel "triton". With TRITON_INTERPRET=1 set before triton is imported it runs, slowly, on a CPU
-(tests/attention/test_triton_attention.py). Not yet run on a GPU: no setting picks it by itself before it is measured.
+(tests/attention/test_triton.py). Not yet run on a GPU: no setting picks it by itself before it is measured.
 """
 
 from __future__ import annotations
@@ -70,10 +70,11 @@ def _attention_kernel(
     ALIGN: tl.constexpr,
 ):  # fmt: skip
     """One block of queries of one label, of one head. root: 1 / sqrt(d) in powers of two. ALIGN divides all strides."""
-    place = tl.program_id(1).to(tl.int64)  # 64 bits: offsets of long clips go beyond 2^31
+    # One dimension: the others of a grid end at 65,535. 64 bits: offsets of long clips go beyond 2^31.
+    place = (tl.program_id(0) // most).to(tl.int64)
     batch, head = place // heads, place % heads
     pattern = batch % patterns
-    block = blocks + (pattern * most + tl.program_id(0)) * 4
+    block = blocks + (pattern * most + tl.program_id(0) % most) * 4
     first, end = tl.load(block), tl.load(block + 1)
     if first < end:
         same_first, same_end = tl.load(block + 2), tl.load(block + 3)
@@ -139,7 +140,7 @@ def triton_modulated_attention(
         return out
     # Triton's interpreter keeps bfloat16 as bare 16-bit integers and would multiply those.
     widen = q.device.type == "cpu" and q.dtype == torch.bfloat16
-    grid = (most, batch * heads)
+    grid = (most * batch * heads,)
     with torch.cuda.device(q.device) if q.is_cuda else nullcontext():  # Triton launches on the current device
         _attention_kernel[grid](
             q, k, v, out, strength.contiguous(), plan.q_order, plan.k_order, plan.blocks,
@@ -157,4 +158,4 @@ def block_rows(dim: int, element: int) -> int:
 
 
 def block_columns(dim: int, element: int) -> int:
-    return COLUMNS if element == 2 and dim <= 128 else COLUMNS // 2
+    return COLUMNS if element == 2 and dim <= 64 else COLUMNS // 2

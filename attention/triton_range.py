@@ -3,7 +3,7 @@
 A block of queries stays on the chip while all keys stream past; the running maximum and minimum of every query are the
 only results. Nothing of size N x M is ever written, and unlike attention there is no exponential, no sum and no value.
 Needs triton, which PyTorch's GPU builds bring along. With TRITON_INTERPRET=1 set before triton is imported it runs,
-slowly, on a CPU (tests/attention/test_triton_range.py).
+slowly, on a CPU (tests/attention/test_triton.py).
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ def _range_kernel(
 ):  # fmt: skip
     """One block of rows of one head. WIDE: DIM rounded up to a power of two. WIDEN: multiply in float32. ALIGN: divides
     all strides."""
-    place = tl.program_id(1).to(tl.int64)  # 64 bits: offsets of long clips go beyond 2^31
+    # One dimension: the others of a grid end at 65,535. 64 bits: offsets of long clips go beyond 2^31.
+    blocks = tl.cdiv(rows, ROWS)
+    place = (tl.program_id(0) // blocks).to(tl.int64)
     batch, head = place // heads, place % heads
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row = tl.program_id(0) % blocks * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, WIDE)
     column = tl.arange(0, COLUMNS)
     q += tl.multiple_of(batch * q_batch + head * q_head, ALIGN)
@@ -85,7 +87,7 @@ def triton_row_range(q: Tensor, k: Tensor) -> Tensor:
     block, columns = tile(wide, q.element_size())
     # Triton's interpreter keeps bfloat16 as bare 16-bit integers and would multiply those.
     widen = q.device.type == "cpu" and q.dtype == torch.bfloat16
-    grid = (triton.cdiv(rows, block), batch * heads)
+    grid = (triton.cdiv(rows, block) * batch * heads,)
     with torch.cuda.device(q.device) if q.is_cuda else nullcontext():  # Triton launches on the current device
         _range_kernel[grid](
             q, k, out, rows, k.shape[2], heads, *q.stride()[:3], *k.stride()[:3],

@@ -181,8 +181,8 @@ class Occupant:
         """What to say of a call that the memory does not suffice for."""
         return (
             f"{self.node}: out of memory in attention over {call.frames} frames at {call.grid[0]} x {call.grid[1]} "
-            f"tokens ({call.latent[1] * CELL} x {call.latent[0] * CELL} pixels), also in two halves ({said}). Sample "
-            "fewer frames at once (Long Clip Windows or Context Windows, or a shorter clip), or a smaller picture"
+            f"tokens ({call.latent[1] * CELL} x {call.latent[0] * CELL} pixels), also in two halves ({said}). "
+            "Connect Long Clip Windows, or lower its `frames`; or make width and height smaller."
         )
 
     def _say_kernel(self, call: Call, edit: Edit, extra: dict) -> None:
@@ -238,14 +238,6 @@ class SelfOccupant(Occupant):
 
     def _spacetime(self, call: Call, edit: Edit) -> SpaceTime:
         return SpaceTime(edit.mode, call.frames, edit.anchors).at(call.on_level(self.finest))
-
-    def _trouble(self, call, said):
-        modes, advice = {edit.mode for edit in call.edits}, ""
-        if "full" in modes:
-            advice = ", or set `spacetime` to full_coarse or sparse_causal"
-        elif "full_coarse" in modes:
-            advice = ", or set `spacetime` to sparse_causal"
-        return super()._trouble(call, said) + advice
 
     def _place(self, call: Call, edit: Edit, part: Part, q: Tensor, extra: dict) -> Hashable:
         """What a range measured here belongs to (`RangeMemory.find`); None where the host does not say it."""

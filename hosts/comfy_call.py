@@ -112,8 +112,8 @@ def frame_indices(extra: dict, frames: int, run: Run, node: str) -> tuple[int, .
     found = "nothing says which" if indices is None else f"the context window names {len(indices)}"
     raise ValueError(
         f"{node}: a call with {frames} of the run's {run.frames} frames, and {found}; expected ad_params or "
-        "context_window to name them. Use ComfyUI's Context Windows or AnimateDiff-Evolved's, or sample all frames at "
-        "once."
+        "context_window to name them. Use Long Clip Windows, or AnimateDiff-Evolved's context options, or sample all "
+        "frames at once."
     )
 
 

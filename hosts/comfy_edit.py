@@ -235,6 +235,8 @@ class Run:
     # What follows from the fields and is asked for in every layer; and what was said. Threads may both
     # write: equal values, in one assignment each.
     _kept: dict[Any, Any] = field(init=False, default_factory=dict, repr=False)
+    # The edits of windows, with the noise level at which they were used last.
+    _windows: dict[tuple, tuple[float | None, Modulation]] = field(init=False, default_factory=dict, repr=False)
 
     def __deepcopy__(self, memo) -> Run:
         return self
@@ -287,6 +289,9 @@ class Run:
         if seen is not sigmas:  # one tensor for all layers of a call: read from the device once
             t = self.levels.t(sigmas)
             self._kept["t"] = (sigmas, t)
+            before = self._kept.get("levels", ())
+            if t not in before[-1:]:
+                self._kept["levels"] = (*before[-1:], t)
         return t
 
     def modulation(self, edit: Edit, indices: tuple[int, ...] | None) -> Modulation | None:
@@ -295,9 +300,16 @@ class Run:
         if whole is None or indices is None:
             return whole
         key = (edit.id, indices)
-        if key not in self._kept:
-            self._kept[key] = whole.select(indices)
-        return self._kept[key]
+        levels = self._kept.get("levels", ())
+        _, made = self._windows.get(key, (None, None))
+        if made is None:
+            made = whole.select(indices)
+            # Windows that come back at every level are made once; those that shift from step to step make way.
+            for old, (used, _) in list(self._windows.items()):
+                if used not in levels:
+                    self._windows.pop(old, None)
+        self._windows[key] = (levels[-1] if levels else None, made)
+        return made
 
     def shown(self, edits: Sequence[Edit]) -> Any:
         """uuid of the one prompt that observers see: the first of the last of these edits that has prompts; where none

@@ -87,3 +87,11 @@ def call_shape(noise_shape: Sequence[int], model_options: Mapping[str, Any] | No
     if length is None or getattr(handler, "dim", 0) != 0:
         return list(noise_shape)
     return [min(noise_shape[0], length), *noise_shape[1:]]
+
+
+def frames_of_calls(noise_shape: Sequence[int], model_options: Mapping[str, Any] | None) -> int:
+    """The frames of all calls of one noise level together: those that windows share count in each."""
+    handler = (model_options or {}).get("context_handler")
+    windows = getattr(handler, "windows", None)  # ours: they are the same at every level
+    total = noise_shape[0]
+    return total if windows is None else sum(len(window.indices) for window in windows.split(total))

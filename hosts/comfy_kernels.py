@@ -23,7 +23,8 @@ class HostAttention:
     Attributes:
         attend: the host's own attention, (q, k, v, heads, **options) -> out.
         passes_options: whether the host itself hands transformer_options on to it.
-        out_of_memory: exceptions that say so.
+        out_of_memory: exceptions that may say so.
+        is_out_of_memory: which of them do; None = all.
         release: gives cached memory back before a second try.
         current: the function behind `attend` at this moment; None = `attend` itself.
     """
@@ -31,11 +32,16 @@ class HostAttention:
     attend: Callable[..., Tensor]
     passes_options: bool = True
     out_of_memory: tuple[type[BaseException], ...] = ()
+    is_out_of_memory: Callable[[BaseException], bool] | None = None
     release: Callable[[], None] = lambda: None
     current: Callable[[], Callable] | None = None
 
     def __deepcopy__(self, memo) -> HostAttention:
         return self
+
+    def lacks_memory(self, error: BaseException) -> bool:
+        """Whether an exception means that the memory did not suffice."""
+        return isinstance(error, self.out_of_memory) and (self.is_out_of_memory is None or self.is_out_of_memory(error))
 
     def plain(self, extra: dict) -> Attend:
         """Attention with the arguments that the host would have passed in this call."""

@@ -33,12 +33,24 @@ class Level:
     finest: bool = False
 
 
-def peak_bytes(levels: Sequence[Level], *, frames: int, regions: int, rule: RangeRule | None = None, **call) -> int:
-    """Bytes that a network whose attention layers are `levels` holds on top, for one chunk: the hungriest layer's
-    `attention_bytes`, and the row ranges that "reuse" keeps of all of them (float32)."""
+def peak_bytes(
+    levels: Sequence[Level],
+    *,
+    frames: int,
+    regions: int,
+    rule: RangeRule | None = None,
+    kept: int | None = None,
+    **call,
+) -> int:
+    """Bytes that a network whose attention layers are `levels` holds on top: the hungriest layer's `attention_bytes`,
+    for one chunk, and the row ranges (float32) that "reuse" keeps of all layers, of both halves of a guided run.
+
+    kept: the frames that ranges are kept of; more than `frames` where a clip is seen in windows. None = frames.
+    """
     hungriest = max(attention_bytes(one, frames=frames, regions=regions, rule=rule, **call) for one in levels)
     keeps = regions > 0 and rule is not None and rule.mode == "reuse" and not rule.exact
-    return hungriest + (sum(4 * frames * one.tokens * one.heads for one in levels) if keeps else 0)
+    ranges = sum(2 * 4 * (kept or frames) * one.tokens * one.heads for one in levels)
+    return hungriest + (ranges if keeps else 0)
 
 
 def attention_bytes(

@@ -68,8 +68,10 @@ def by_kind(
             return attend(kind, Part(tuple(which), heads, half), q, k, v)
 
         try:
-            return within_memory(part, q, k, v, heads, out_of_memory=host.out_of_memory, release=host.release)
+            return within_memory(part, q, k, v, heads, lacks_memory=host.lacks_memory, release=host.release)
         except host.out_of_memory as error:
+            if not host.lacks_memory(error):
+                raise
             lack, said = type(error), str(error)
         # Outside the except block, so that the failed call's tensors are let go.
         host.release()

@@ -17,7 +17,7 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from ..attention import NoiseLevels, Observer
 from .comfy_attention import CrossOccupant, Occupant, SelfOccupant
 from .comfy_edit import KEY, Edit, Run, tag
-from .comfy_frames import call_shape
+from .comfy_frames import call_shape, frames_of_calls
 from .comfy_kernels import HostAttention
 from .comfy_memory import LOOKING, Level, enlarged, peak_bytes
 
@@ -117,7 +117,7 @@ def observe(model: ModelPatcher, observer: Observer, *, node: str) -> ModelPatch
             return ours.observed(observer)
 
         _occupy(model, slot, watched, places, deep=slot == "attn2" and family == "sdxl")
-    _reserve(model, lambda patcher, noise_shape: LOOKING)
+    _reserve(model, lambda *_: LOOKING)
     return model
 
 
@@ -206,7 +206,7 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
             if before is None:
                 del options[KEY]
 
-    def extra(patcher: Any, noise_shape: Any) -> int:
+    def extra(patcher: Any, noise_shape: Any, kept: int) -> int:
         return peak_bytes(
             levels(patcher, tuple(noise_shape[-2:])),
             frames=noise_shape[0],
@@ -214,6 +214,7 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
             anchors=edit.anchors,
             regions=len(edit.regions) if edit.modulates else 0,
             rule=edit.range_rule,
+            kept=kept,
             element=model_management.dtype_size(patcher.model.manual_cast_dtype or patcher.model_dtype()),
         )
 
@@ -224,17 +225,20 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
     return model
 
 
-def _reserve(model: ModelPatcher, extra: Callable[[Any, Any], int]) -> None:
-    """Let the host free what our work takes on top of what it reckons with: extra(patcher, noise_shape) bytes.
+def _reserve(model: ModelPatcher, extra: Callable[[Any, Any, int], int]) -> None:
+    """Let the host free what our work takes on top of what it reckons with: extra(patcher, noise_shape, frames of all
+    windows together) bytes.
 
     Both are reckoned for one call: with context windows that is a window, to which their wrapper, before or after this
     one, cuts the host's own estimate.
     """
 
     def reserve(executor: Any, patcher: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
-        call = call_shape(noise_shape, kwargs.get("model_options") or patcher.model_options)
+        options = kwargs.get("model_options") or patcher.model_options
+        call = call_shape(noise_shape, options)
         required = patcher.model.memory_required(call)
-        return executor(patcher, enlarged(noise_shape, required, extra(patcher, call)), *args, **kwargs)
+        more = extra(patcher, call, frames_of_calls(noise_shape, options))
+        return executor(patcher, enlarged(noise_shape, required, more), *args, **kwargs)
 
     model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, reserve)
 
@@ -288,7 +292,8 @@ def _host_attention() -> HostAttention:
     return HostAttention(
         attend,
         passes_options="transformer_options" in inspect.signature(host_modules.CrossAttention.forward).parameters,
-        out_of_memory=() if oom is Exception else (oom,),
+        out_of_memory=() if oom is Exception else (oom, getattr(model_management, "ACCELERATOR_ERROR", oom)),
+        is_out_of_memory=getattr(model_management, "is_oom", None),  # newer hosts know more kinds
         release=model_management.soft_empty_cache,
         current=lambda: host_modules.optimized_attention,
     )

@@ -2,7 +2,7 @@
 
 This module and its `diffusers_*` neighbours are the only ones that import diffusers and transformers. They do so when
 called, so that importing them costs nothing; only diffusers_world.py, which defines diffusers classes, needs diffusers
-at import and is itself imported where it is used. Nothing is downloaded and nothing is unpickled.
+at import and is itself imported where it is used. Nothing is downloaded and no pickle files are read.
 """
 
 from __future__ import annotations

@@ -99,7 +99,8 @@ class Denoiser:
                     f"{len(prompt.ids)}; take both from one encode_regions call."
                 )
         check_attention(model.unet)
-        self.frames, self.guidance, self.batched = frames, float(guidance), batched
+        self.frames, self.guidance = frames, float(guidance)
+        self._together = {"halves": batched}  # shared with `select`: what one window finds out, the others know
         self._model, self._control = model, controlnet
         self._indices, self._ranges = None if indices is None else tuple(indices), RangeMemory()
         self._observer = None if observer is None else _Once(observer)
@@ -115,6 +116,19 @@ class Denoiser:
         if modulation is not None and times > 1:
             modulation = replace(modulation, text_labels=modulation.text_labels.repeat(times))
         self._modulation = modulation
+
+    @property
+    def batched(self) -> bool:
+        """Whether both halves of a guided call go through the UNet in one batch: until that does not fit the memory."""
+        return self._together["halves"]
+
+    def check_control(self) -> None:
+        """Raise ValueError unless a control video, if there is one, has as many frames as this denoiser."""
+        if self._control is not None and self._control.frames != self.frames:
+            raise ValueError(
+                f"ControlNet: the control video has {self._control.frames} frames; expected {self.frames}, as the "
+                "video. Cut it like the video."
+            )
 
     def select(self, indices: Sequence[int]) -> Denoiser:
         """The denoiser of some of the frames (a window), in the given order; shares the prompts with this one.
@@ -172,7 +186,7 @@ class Denoiser:
         except torch.cuda.OutOfMemoryError as error:
             chunks, message = None, str(error)
         if chunks is None and self.batched and len(self._context) > 1:
-            self.batched = False
+            self._together["halves"] = False
             torch.cuda.empty_cache()
             if self._observer is not None:
                 self._observer.begin(again=True)
@@ -184,9 +198,8 @@ class Denoiser:
             size = [side * self._model.scale_factor for side in z.shape[:1:-1]]
             raise MemoryError(
                 f"out of memory with {self.frames} frames of {size[0]}x{size[1]} "
-                f"({message.splitlines()[0] if message else 'no details'}), also in halves. Use fewer frames at once "
-                "(windows), a smaller size, or spacetime (attention.mode) 'key_frames' or 'full_coarse' instead of "
-                "'full'."
+                f"({message.splitlines()[0] if message else 'no details'}), also in halves. Denoise in windows "
+                "(`windows: {frames: 16}` in an edit file) or lower their frames; or lower `size`."
             )
         if len(chunks) == 1:
             return chunks[0]

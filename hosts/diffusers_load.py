@@ -1,4 +1,4 @@
-"""Reading Stable Diffusion weights from disk: diffusers folders and single .safetensors files, offline, unpickled.
+"""Reading Stable Diffusion weights from disk: diffusers folders and single .safetensors files, offline, no pickles.
 
 Every part is loaded by the class name its own config records. Only what the UNets of SD1.x, SD2.x and SDXL are made
 of is let through; anything else is refused by its name, because region attention would silently go wrong in it.
@@ -216,7 +216,7 @@ def _class_of(index: dict[str, Any], part: str) -> str | None:
 
 
 def _family(index: dict[str, Any], folder: Path) -> str:
-    """"sd1", "sd2" or "sdxl", by what the configs record; ModelError by name for anything else."""
+    """ "sd1", "sd2" or "sdxl", by what the configs record; ModelError by name for anything else."""
     pipeline = index.get("_class_name", "a folder without pipeline class")
     if _class_of(index, "unet") != "UNet2DConditionModel":
         other = [_class_of(index, part) for part in ("transformer", "prior", "unet") if _class_of(index, part)]

@@ -14,12 +14,14 @@ class WindowedDenoiser:
     """`denoise(x, sigma, **extra) -> x0` of a whole clip: a Denoiser a window, one after the other.
 
     x, sigma, extra and what is returned: as Denoiser. What grows with the clip are labels of the tokens (some 40 bytes
-    each, on the CPU); prompts, masks and control video are shared by the windows, and the UNet sees one of them at a
-    time. Leaving a `with` block releases all of them.
+    each, on the CPU) and, where ranges are reused, those of every window (attention/ranges.py); prompts, masks and
+    control video are shared by the windows, and the UNet sees one of them at a time. Leaving a `with` block releases
+    all of them.
     """
 
     def __init__(self, whole: Denoiser, windows: Windows):
         """whole: the denoiser of all frames, which is never called itself."""
+        whole.check_control()
         self.windows = windows.split(whole.frames)
         self.frames, self.guidance = whole.frames, whole.guidance
         self._parts = [(window, whole.select(window.indices)) for window in self.windows]

@@ -12,6 +12,10 @@ class Full(RuntimeError):
     pass
 
 
+def is_full(error):
+    return isinstance(error, Full)
+
+
 def sized(limit, attend, calls):
     def attend_within(q, k, v, heads, part):
         calls.append((heads, part))
@@ -50,7 +54,9 @@ def test_halves_give_the_same_and_keep_their_ranges_apart(heads):
         x = tensors(heads, seed)
         expected = modulated(whole, "layer", t)(*x, heads, None)
         attend = sized(heads - 1, modulated(halves, "layer", t), calls)
-        got = within_memory(attend, *x, heads, out_of_memory=(Full,), release=lambda: released.append(1))
+        got = within_memory(
+            attend, *x, heads, lacks_memory=is_full, release=lambda: released.append(1)
+        )
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
     assert calls[:3] == [(heads, None), (heads // 2, 0), (heads - heads // 2, 1)]
     assert len(released) == 4
@@ -59,7 +65,13 @@ def test_halves_give_the_same_and_keep_their_ranges_apart(heads):
 def test_what_fits_is_computed_once_and_nothing_is_released():
     calls = []
     attend = sized(HEADS, modulated(None, None, 0.9), calls)
-    got = within_memory(attend, *tensors(), HEADS, out_of_memory=(Full,), release=lambda: pytest.fail("released"))
+    got = within_memory(
+        attend,
+        *tensors(),
+        HEADS,
+        lacks_memory=is_full,
+        release=lambda: pytest.fail("released"),
+    )
     assert got.shape == tensors()[0].shape
     assert calls == [(HEADS, None)]
 
@@ -68,7 +80,13 @@ def test_what_fits_is_computed_once_and_nothing_is_released():
 def test_what_does_not_fit_in_halves_either_is_the_host_s_to_report(heads, limit, tries):
     calls = []
     with pytest.raises(Full):
-        within_memory(sized(limit, None, calls), *tensors(heads), heads, out_of_memory=(Full,), release=lambda: None)
+        within_memory(
+            sized(limit, None, calls),
+            *tensors(heads),
+            heads,
+            lacks_memory=is_full,
+            release=lambda: None,
+        )
     assert len(calls) == tries
 
 
@@ -77,4 +95,24 @@ def test_other_errors_pass():
         raise KeyError("else")
 
     with pytest.raises(KeyError):
-        within_memory(attend, *tensors(), HEADS, out_of_memory=(Full,), release=lambda: pytest.fail("released"))
+        within_memory(
+            attend,
+            *tensors(),
+            HEADS,
+            lacks_memory=is_full,
+            release=lambda: pytest.fail("released"),
+        )
+
+
+def test_other_errors_are_passed_on_at_once():
+    class Other(Full):
+        pass
+
+    def attend(q, k, v, heads, part):
+        calls.append(part)
+        raise Other("something else")
+
+    calls = []
+    with pytest.raises(Other):
+        within_memory(attend, *tensors(), HEADS, lacks_memory=lambda error: type(error) is Full, release=lambda: None)
+    assert calls == [None]

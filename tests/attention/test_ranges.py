@@ -226,3 +226,14 @@ def test_the_reference_is_always_exact():
 def test_errors_say_what_was_expected_and_what_came(changes, says):
     with pytest.raises(ValueError, match=says):
         RangeRule(**changes)
+
+
+def test_a_noise_level_above_the_last_begins_another_run():
+    g = torch.Generator().manual_seed(0)
+    memory, found = RangeMemory(), []
+    for t in (0.9, 0.8, 0.7, 0.9, 0.8):
+        q, k = torch.randn(1, 1, 5, 4, generator=g), torch.randn(1, 1, 6, 4, generator=g)
+        found.append((memory.find(RangeRule("reuse", 5), "layer", t, q, k), by_hand(q, k)))
+    torch.testing.assert_close(found[3][0], found[3][1])
+    assert not torch.equal(found[3][0], found[0][0])
+    assert torch.equal(found[4][0], found[3][0])

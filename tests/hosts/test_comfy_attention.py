@@ -231,7 +231,8 @@ def test_a_window_left_over_from_before_is_not_believed():
 )
 def test_frames_that_nobody_names_are_an_error(more, why):
     edit = edit_of(5)
-    with pytest.raises(ValueError, match=rf"{NODE}: a call with 3 of the run's 5 frames, and {why}.*Context Windows"):
+    message = rf"{NODE}: a call with 3 of the run's 5 frames, and {why}.*Use Long Clip Windows, or AnimateDiff-Evolved"
+    with pytest.raises(ValueError, match=message):
         attend("attn1", self_slot(edit), tensors(), options_of(run_of(edit, frames=5), **more))
 
 

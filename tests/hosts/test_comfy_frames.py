@@ -7,7 +7,8 @@ import types
 import pytest
 import torch
 
-from videograin.hosts.comfy_frames import call_shape, cut_conditioning, cut_control, rows
+from videograin.editing.windows import Windows
+from videograin.hosts.comfy_frames import call_shape, cut_conditioning, cut_control, frames_of_calls, rows
 
 WINDOW = (1, 4, 5)
 
@@ -148,3 +149,14 @@ def test_the_shape_of_one_call(handler, frames):
     options = {} if handler is None else {"context_handler": handler}
     assert call_shape((32, 4, 64, 48), options) == [frames, 4, 64, 48]
     assert call_shape((32, 4, 64, 48), None) == [32, 4, 64, 48]
+
+
+def test_frames_of_calls_counts_what_windows_share_in_each():
+    class Handler:
+        windows = Windows(4, 1, 1)
+
+    windows = Windows(4, 1, 1).split(9)  # 4 + 3 or 4 frames each, anchors included
+    assert frames_of_calls((9, 4, 8, 8), {"context_handler": Handler()}) == sum(len(w.indices) for w in windows) > 9
+    assert frames_of_calls((4, 4, 8, 8), {"context_handler": Handler()}) == 4
+    assert frames_of_calls((9, 4, 8, 8), {"context_handler": object()}) == 9
+    assert frames_of_calls((9, 4, 8, 8), None) == 9

@@ -80,7 +80,9 @@ def test_ranges_that_are_kept_are_reckoned_with():
     )
     exact, once = (peak_bytes(levels, regions=2, rule=RangeRule("reuse", steps), **sizes) for steps in (1, 2))
     hungriest = max(attention_bytes(level, regions=2, rule=REUSE, **sizes) for level in levels)
-    assert once - hungriest == 4 * 4 * 8 * (96 + 24)  # float32, frames, heads, tokens
+    assert once - hungriest == 2 * 4 * 4 * 8 * (96 + 24)  # halves, float32, frames, heads, tokens
+    windows = peak_bytes(levels, regions=2, rule=REUSE, kept=20, **sizes)  # five windows of 4 frames
+    assert windows - hungriest == 5 * (once - hungriest)
     assert exact == peak_bytes(levels, regions=2, **sizes)
     assert peak_bytes(levels, regions=0, rule=REUSE, **sizes) == peak_bytes(levels, regions=0, **sizes)
 

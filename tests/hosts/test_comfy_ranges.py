@@ -169,8 +169,10 @@ def test_windows_that_move_do_not_fill_the_memory(measured):
         for start in range(3):
             window = SimpleNamespace(index_list=[(3 * start + step + n) % 12 for n in range(FRAMES)], dim=0)
             attend("attn1", slot, tensors(), at(options_of(run, context_window=window), 14.0 - step))
-        kept.append(len(run.ranges))
-    assert max(kept) <= 3 * REUSE.steps
+        kept.append((len(run.ranges), len(run._windows)))
+    most_ranges, most_labels = (max(counts) for counts in zip(*kept))
+    assert most_ranges <= 3 * REUSE.steps
+    assert most_labels <= 3 * 3  # of this level, the one before, and what was there before that
     assert len(measured) > 3  # they did move
 
 

@@ -339,7 +339,7 @@ def test_out_of_memory_halves_the_batch_and_then_says_what_to_do(sd1, x):
     try:
         assert torch.allclose(sd1.denoiser(prompt, **settings)(x, sigma), expected, rtol=1e-4, atol=1e-3)
         limit = 0
-        with pytest.raises(MemoryError, match=r"out of memory with 3 frames of 80x48 .*key_frames"):
+        with pytest.raises(MemoryError, match=r"out of memory with 3 frames of 80x48 .*or lower `size`"):
             sd1.denoiser(prompt, **settings)(x, sigma)
     finally:
         handle.remove()

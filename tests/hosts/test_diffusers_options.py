@@ -181,7 +181,7 @@ def test_scarce_memory_halves_the_heads_of_a_layer(sd1, x, monkeypatch, rule):
 def test_what_does_not_fit_in_halves_is_an_error_that_names_frames_size_and_setting(sd1, x, monkeypatch):
     prompt = sd1.encode_prompt(PROMPT)
     tried, watcher = scarce(monkeypatch, 1), Watcher()
-    says = r"out of memory with 3 frames of 48x32 \(CUDA.*also in halves.*fewer frames.*attention.mode\) 'key_frames'"
+    says = r"out of memory with 3 frames of 48x32 \(CUDA.*also in halves.*windows: {frames: 16}.*or lower `size`\."
     with pytest.raises(MemoryError, match=says), sd1.denoiser(prompt, frames=FRAMES, observer=watcher) as denoise:
         denoise(x, 2.0)
     assert tried == [4, 2]

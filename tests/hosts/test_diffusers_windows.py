@@ -188,6 +188,10 @@ def test_a_control_video_is_cut_without_being_copied(sd1, x, tmp_path):
     assert some.images is control.images
     with pytest.raises(ValueError, match=r"frame indices in 0 to 1; got \[2\]"):
         some.select([2])
+    with pytest.raises(ValueError, match=f"the control video has {F - 1} frames; expected {F}, as the video"):
+        sd1.denoiser(
+            sd1.encode_prompt(PROMPT), frames=F, windows=WINDOWS, controlnet=sd1.load_control(tmp_path, video[1:])
+        )
     options = {"frames": F, "spacetime": "per_frame", "controlnet": control}
     prompt = sd1.encode_prompt(PROMPT)
     results = []
@@ -197,3 +201,21 @@ def test_a_control_video_is_cut_without_being_copied(sd1, x, tmp_path):
     torch.testing.assert_close(*results, atol=1e-4, rtol=1e-4)
     with sd1.denoiser(prompt, frames=F, spacetime="per_frame") as denoise:
         assert not torch.allclose(denoise(x, 2.0), results[0], atol=1e-3)
+
+
+def test_what_one_window_finds_out_about_the_memory_the_others_know(sd1, x):
+    options = {"frames": F, "negative": sd1.encode_prompt(""), "guidance": 2.0, "windows": WINDOWS}
+    sizes = []
+
+    def small_memory(_, args):
+        sizes.append(len(args[0]))
+        if sizes[-1] > WINDOWS.frames:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    handle = sd1.unet.register_forward_pre_hook(small_memory)
+    try:
+        with sd1.denoiser(sd1.encode_prompt(PROMPT), **options) as denoise:
+            denoise(x, 2.0)
+    finally:
+        handle.remove()
+    assert sum(size > WINDOWS.frames for size in sizes) == 1
