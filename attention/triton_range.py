@@ -99,7 +99,7 @@ def triton_row_range(q: Tensor, k: Tensor) -> Tensor:
 def tile(wide: int, element: int) -> tuple[int, int]:
     """Queries of a program, and keys it looks at at once: what fits a chip's shared memory. wide: channels; element:
     bytes of one."""
-    return (128 if wide * element <= 256 else 64), (64 if element == 2 else 32)
+    return (128 if wide * element <= 256 else 64), (64 if element == 2 and wide <= 128 else 32)
 
 
 def alignment(*tensors: Tensor) -> int:

@@ -23,7 +23,7 @@ from videograin.attention import CROSS, SELF, Layout, Modulation, SpaceTime, spa
 
 SIZES = ((512, 512), (768, 512), (640, 360))
 FRAMES = (8, 16, 24, 32)
-MODES = ("full", "sparse_causal", "key_frames", "per_frame")
+MODES = ("full", "full_coarse", "key_frames", "sparse_causal", "per_frame")
 ANCHORS = 2
 TOKENS = 77
 STEPS = 50
@@ -92,12 +92,13 @@ def patches(unet: torch.nn.Module, case: Case) -> dict:
     """transformer_options that put the pack's attention into every transformer block."""
     from comfy.ldm.modules.attention import SpatialTransformer, optimized_attention
 
-    spacetime = SpaceTime(case.mode, case.frames, ANCHORS)
+    arrangement = SpaceTime(case.mode, case.frames, ANCHORS)
     edit = modulation(case) if case.regions else None
     t = 0.95  # inside the modulated part of the run
 
     def attn1(q, k, v, extra):
         heads, grid = extra["n_heads"], tuple(extra["activations_shape"][2:])
+        spacetime = arrangement.at(finest=grid == case.grid)  # SD 1.5 has attention at the latent's own size
         if edit is None:
             return space_time_attention(q, k, v, heads=heads, spacetime=spacetime, plain=optimized_attention)
         common = {"heads": heads, "grid": grid, "roles": case.roles, "t": t, "plain": optimized_attention}
@@ -159,6 +160,13 @@ def count(unet: torch.nn.Module, case: Case, device: str = "meta", dtype: torch.
         else:
             run()
     return live.peak
+
+
+def kept_ranges(frames: int, grid: tuple[int, int]) -> int:
+    """Bytes of the row ranges that range rule "reuse" keeps: float32, both halves, every self-attention layer."""
+    layers = (5, 5, 5, 1)  # of SD 1.5 at the latent's size, its half, quarter and eighth
+    heads, tokens = SD15["num_heads"], grid[0] * grid[1]
+    return sum(2 * 4 * frames * heads * count * tokens // 4**halvings for halvings, count in enumerate(layers))
 
 
 def trajectory_bytes(case: Case, steps: int) -> int:
@@ -232,8 +240,9 @@ python benchmarks/vram.py --comfyui ~/comfy/ComfyUI > benchmarks/vram.md
 
 GiB during sampling: the UNet's weights in fp16 ({weights:.2f} GiB) and the largest sum of tensors alive at once in one
 call of ComfyUI's UNet. fp16, conditional and unconditional half in one batch (cfg above 1), two regions, modulation
-active (the hungriest part of the run; after `end_percent` it is less), fused attention. `key_frames` with {anchors}
-anchors. The last column is the DDIM inversion (one half, not modulated), in mode `full`.
+active (the hungriest part of the run; after `end_percent` it is less), fused attention. `key_frames` and `full_coarse`
+(key frames at the finest level, full at the others) with {anchors} anchors. The last column is the DDIM inversion (one
+half, not modulated), in mode `full`. A reused row range keeps its ranges on top: {kept}.
 
 Not in it, so leave room: the CUDA context (about 0.5 GiB), workspaces of cuDNN, what torch's allocator keeps in
 reserve, ControlNets, and other models that stay loaded. The VAE and the text encoder run before and after, not beside
@@ -272,7 +281,11 @@ def main() -> None:
         unet = build_unet("meta", torch.float16)
         say(
             HEAD.format(
-                date=datetime.date.today(), torch=torch.__version__, weights=weights(unet) / GIB, anchors=ANCHORS
+                date=datetime.date.today(),
+                torch=torch.__version__,
+                weights=weights(unet) / GIB,
+                anchors=ANCHORS,
+                kept=f"{kept_ranges(16, (64, 64)) / MIB:.0f} MiB at 16 frames of 512 x 512",
             )
         )
         for size in SIZES:

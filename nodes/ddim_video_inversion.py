@@ -36,7 +36,8 @@ class DDIMVideoInversion(io.ComfyNode):
                 io.Model.Input(
                     "model",
                     tooltip="SD1.x, SD2.x or SDXL checkpoint that will edit, with its LoRAs, but before ST-Layout Attn "
-                    "Patch: the inversion sets its own space-time attention. It goes on unpatched.",
+                    "Patch: the inversion sets its own space-time attention. For a long clip it comes from Long Clip "
+                    "Windows. It goes on unpatched.",
                 ),
                 io.Conditioning.Input(
                     "positive",

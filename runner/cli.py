@@ -52,7 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--windows",
         type=_at_least(7),
         metavar="FRAMES",
-        help="denoise longer clips in windows of so many frames, overlap 4, anchors 2 (default: all frames at once)",
+        help="denoise in windows of so many frames, overlap 4, anchors 2 (default: all frames at once); does something "
+        "only with --frames above it, and with --attention per_frame it saves memory alone",
     )
 
     edit = commands.add_parser("edit", parents=[common], help="carry out an edit file")
@@ -101,7 +102,7 @@ def _demo(args: argparse.Namespace) -> int:
     from . import demo
     from .preflight import memory_errors
 
-    with memory_errors("lower --frames or --size, or give --windows"):
+    with memory_errors("give --windows or lower it, or lower --size or --frames"):
         return demo.main(args) or 0
 
 

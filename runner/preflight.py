@@ -41,8 +41,8 @@ def at_line(
 
 @contextmanager
 def memory_errors(
-    remedy: str = "add `windows: {}` where the clip is long, lower frames.count or size, set dtype to float16 or "
-    "bfloat16 on a GPU, or attention.mode to key_frames or sparse_causal",
+    remedy: str = "add `windows: {frames: 16}` or lower its frames, lower `size` or `frames.count`, or set dtype to "
+    "float16 or bfloat16 on a GPU",
 ) -> Iterator[None]:
     """Turn torch's out-of-memory errors of the block (any device) into a MemoryError that says what to do."""
     import torch
@@ -54,7 +54,8 @@ def memory_errors(
         if not (isinstance(error, torch.cuda.OutOfMemoryError) or any(sign in text for sign in CPU_OUT_OF_MEMORY)):
             raise
         what = text.splitlines()[0].rstrip(". ") if text else type(error).__name__
-        raise MemoryError(f"not enough memory ({what}); expected room for all frames at once; {remedy}") from error
+        room = "expected room for the frames that are denoised at once"
+        raise MemoryError(f"not enough memory ({what}); {room}; {remedy}") from error
 
 
 def device_problem(device: str) -> str | None:

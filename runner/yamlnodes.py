@@ -13,6 +13,21 @@ from .settings import Rule, SettingError, show
 
 T = TypeVar("T")
 
+EXAMPLES = {
+    "frames": "{start: 0, count: 16}",
+    "masks": "{folder: masks/left}",
+    "inversion": "{method: warm}",
+    "attention": "{mode: full}",
+    "windows": "{frames: 16}",
+    "blend": "{enabled: true}",
+    "composite": "{enabled: true}",
+    "controlnet": "{model: FOLDER, video: FILE}",
+    "layout": "{level: half}",
+    "attention_maps": "{level: half}",
+    "pixel": "{frame: 0, x: 120, y: 80}",
+}
+"""What a group of keys looks like, by the key that it stands under."""
+
 
 class EditFileError(ValueError):
     """An edit file has mistakes. ``problems``: (line, text) pairs; the error's text lists all of them, one a line, as
@@ -124,7 +139,7 @@ class Section:
             self.problems.add(
                 self.lines[key],
                 f"{self.path(key)} is {kind_of(node)}; expected a group of keys such as "
-                "{enabled: true}; indent its keys below it",
+                f"{key}: {EXAMPLES[key]}; write it so, or indent its keys below it",
             )
             return Section(empty, self.path(key), self.problems)
         return Section(node, self.path(key), self.problems)

@@ -22,8 +22,8 @@ def long_clip_windows() -> np.ndarray:
     top, width = 44, LEFT + TOTAL * (CELL + GAP) + 8
     page = Image.new("RGB", (width, top + len(windows) * ROW + 84), WHITE)
     ink, text, small = ImageDraw.Draw(page), font(14), font(11)
-    title = f"{TOTAL} frames: frames {SHOWN.frames}, overlap {SHOWN.overlap}, anchors {SHOWN.anchors}"
-    ink.text((LEFT, 10), title, INK, text, anchor="lm")
+    widgets = f"frames {SHOWN.frames}, overlap {SHOWN.overlap}, anchors {SHOWN.anchors}"
+    ink.text((LEFT, 10), f"A clip of {TOTAL} frames; widgets: {widgets}", INK, text, anchor="lm")
 
     def cell(x: int, y: int, colour: tuple, ringed: bool) -> None:
         ink.rectangle((x, y, x + CELL, y + CELL), fill=colour)

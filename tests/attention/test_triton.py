@@ -38,7 +38,7 @@ for name, (dim, targets) in product(KERNELS, ((40, TARGETS), (80, TARGETS[:1]), 
     if name == "attention":
         rows, columns = triton_attention.block_rows(dim, 2), triton_attention.block_columns(dim, 2)
     constants = {"DIM": dim, "WIDE": wide, "ROWS": rows, "COLUMNS": columns, "WIDEN": False, "ALIGN": 8}
-    types = dict.fromkeys(kernel.arg_names, "i32") | pointers | dict.fromkeys(constants, "constexpr")
+    types = {n: pointers.get(n, "constexpr" if n in constants else "i32") for n in kernel.arg_names}
     places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
     # What Triton finds out at the launch for SD 1.5's 8 heads of 40 channels: the strides of heads are not among it.
     known = [n for n in kernel.arg_names if types[n][0] == "*" or n.endswith(("_batch", "_token"))]

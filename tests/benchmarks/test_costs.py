@@ -27,6 +27,7 @@ def load(name):
 
 attention, edit_options, sd15_gpu, whole_edit = map(load, ("attention", "edit_options", "sd15_gpu", "whole_edit"))
 measuring, sd15 = sys.modules["measuring"], sys.modules["sd15"]
+edit_page = sys.modules["edit_options_page"]
 
 
 def figures(name):
@@ -67,6 +68,32 @@ def test_growth_is_counted_beyond_the_loaded_model():
     cells = [{"frames": n, "peak": 1000 + 10 * n} for n in (8, 16, 32, 64)]
     assert whole_edit.growth(cells, 1000) == [2, 2]
     assert whole_edit.growth(cells[:1], 1000) == []
+
+
+def test_what_a_modulated_layer_takes_is_that_pages():
+    ratios = [size["ratio"]["exact"] for size in figures("attention_cpu")["sizes"]]
+    assert round(max(ratios), 1) == whole_edit.LAYER
+
+
+def test_what_is_told_of_a_whole_edit():
+    def cell(frames, step, peak):
+        return {"frames": frames, "seconds": {"modulated step": step, "plain step": 2.0}, "peak": peak}
+
+    of = {"full": [cell(8, 3.0, 110), cell(16, 5.0, 130), cell(32, 5.0, 145), cell(64, 4.0, 190)]}
+    assert "took 1.5 to 2.5 x a plain one, 2.0 x at 64 frames" in whole_edit.told_of_time(of, "")[0]
+    told = "Memory grows 1.5 to 3.0 x per doubling from 8 to 32 frames, 2.0 x per doubling from 32 to 64 frames."
+    assert whole_edit.told_of_memory(of, 100) == [told]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's own /proc")
+def test_every_stage_has_a_peak_of_its_own():
+    clock = whole_edit.Stages()
+    with clock.stage("large"):
+        torch.ones(2**26)
+    with clock.stage("small"):
+        torch.ones(2**22)
+    assert clock.peaks["large"] - clock.peaks["small"] >= 2**27
+    assert clock.peak >= clock.peaks["large"]
 
 
 def test_where_attention_takes_half():
@@ -188,16 +215,60 @@ def test_edit_options():
     assert edit_options.page(found) == committed("edit_options")
 
 
-def test_the_summary_is_paired():
-    def line(seed, variant, colour, same):
-        figures = {"colour": colour, "object": colour, "leak": 0.0, "background": 50.0, "same": same}
-        return {"seed": seed, "variant": variant, "step": 1.0, "edit": 1.0, **figures}
+def line(seed, variant, colour, same, step=1.0):
+    shares = {"colour": colour, "object": colour, "leak": 0.0, "background": 50.0, "same": same}
+    return {"seed": seed, "variant": variant, "step": step, "edit": step, **shares}
 
-    control = edit_options.CONTROL
-    lines = [line(0, edit_options.EXACT, 0.5, None), line(1, edit_options.EXACT, 1.0, None)]
-    lines += [line(0, control, 0.75, 40.0), line(1, control, 1.0, 20.0), line(2, control, 0.0, 1.0)]
+
+EXACT, CONTROL, OPTION = edit_options.EXACT, edit_options.CONTROL, "full, reuse 2"
+
+
+def test_the_summary_is_paired():
+    lines = [line(0, EXACT, 0.5, None), line(1, EXACT, 1.0, None, 2.0)]
+    lines += [line(0, CONTROL, 0.75, 40.0), line(1, CONTROL, 1.0, 20.0), line(2, CONTROL, 0.0, 1.0)]
     found = edit_options.summary(lines)
-    assert found[control]["clips"] == 2  # of the third clip there is no exact edit
-    assert found[control]["colour"] == pytest.approx({"mean": 0.875, "gap": 0.125, "error": 0.125})
-    assert found[control]["same"] == {"median": 30.0, "lowest": 20.0}
-    assert found[edit_options.EXACT]["same"] is None
+    assert found[CONTROL]["clips"] == 2  # of the third clip there is no exact edit
+    assert found[CONTROL]["colour"] == pytest.approx({"mean": 0.875, "gap": 0.125, "error": 0.125})
+    assert found[CONTROL]["same"] == {"median": 30.0, "lowest": 20.0}
+    assert found[CONTROL]["step"] == {"median": 0.75, "lowest": 0.5, "highest": 1.0}
+    assert found[EXACT]["same"] is None
+
+
+def decided(clips, option, same=30.0):
+    """The decision on clips whose exact share is 0.5; option: seed -> the share with `reuse 2`."""
+    lines = [line(seed, EXACT, 0.5, None) for seed in range(clips)]
+    lines += [line(seed, CONTROL, 0.5, 60.0, 0.9 + 0.1 * (seed % 2)) for seed in range(clips)]
+    lines += [line(seed, OPTION, option(seed), same, 0.8) for seed in range(clips)]
+    return "\n".join(edit_page.decision(edit_options.summary(lines)))
+
+
+def test_few_clips_decide_nothing():
+    told = decided(3, lambda seed: 0.1)
+    assert "3 clips: shares of so few decide nothing" in told
+    assert "stays `exact` by default because its result is certain" in told
+    assert "took 0.90 to 1.00 x" in told
+
+
+def test_what_is_said_of_shares_follows_from_them():
+    clear = decided(edit_page.FEW, lambda seed: 0.1 + 0.01 * (seed % 2))
+    assert f"{OPTION}: colour -39.5% +- 0.2%; {OPTION}: colour and shape" in clear
+    even = decided(edit_page.FEW, lambda seed: 0.4 + 0.2 * (seed % 2))
+    assert "None of 2 shares differs" in even
+    assert "Reuse and sampling change an edit more than the control" in even
+    same = decided(edit_page.FEW, lambda seed: 0.5, same=70.0)
+    assert "No option changes an edit more than the control" in same
+    assert "nothing here would speak against another" in same
+
+
+def test_times_among_the_controls_are_noise():
+    control = {"median": 0.9, "lowest": 0.8, "highest": 0.95}
+    found = [edit_page.within_noise({"median": m}, control) for m in (0.79, 0.85, 0.99, 1.01)]
+    assert found == [False, True, True, False]
+
+
+def test_one_clip_has_no_standard_error():
+    lines = [line(0, EXACT, 0.5, None), line(0, CONTROL, 0.5, 60.0), line(0, OPTION, 0.25, 30.0)]
+    found = {**figures("edit_options"), "variants": edit_options.summary(lines), "errors": {}}
+    told = edit_options.page(found)
+    assert "+-" not in told
+    assert "| -25.0% |" in told

@@ -1,5 +1,6 @@
 """The figures of benchmarks/long_clips.py on made-up colours, whose answers are known."""
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -11,7 +12,10 @@ from videograin.editing.windows import Windows
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from long_clips import dominant, judged, long_task
-from long_clips_page import borders_of, drift, jumps, ratio, split_jumps
+from long_clips_memory import growth
+from long_clips_page import borders_of, commands, drift, judged_jump, jumps, page, ratio, split_jumps
+
+HERE = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 def line(colours, windows, setting="some"):
@@ -65,3 +69,44 @@ def test_the_ideal_edit_is_right_everywhere_and_the_source_nowhere():
     for region in judged(task.clip.frames, task):
         assert np.mean(region["object"]) == 0
         assert region["read"] == [None] * 6
+
+
+def test_the_page_is_what_its_figures_say():
+    found = json.loads((HERE / "long_clips.json").read_text(encoding="utf-8"))
+    assert page(found) == (HERE / "long_clips.md").read_text(encoding="utf-8")
+    row = next(row for row in found["settings"].values() if row["windows"])
+    assert row["worst_region"]["object"] <= row["object"]
+    assert f"right in {row['object_at_borders']:.1%} of frames, everywhere in {row['object']:.1%}" in page(found)
+
+
+@pytest.mark.parametrize(
+    ("low", "mean", "high", "told"),
+    [
+        (0.9, 1.0, 1.1, ": met"),
+        (1.11, 1.2, 1.3, ": **MISSED**"),
+        (0.75, 1.05, 1.38, ": the mean meets 1.1, 3 clips do not settle it"),
+        (1.05, 1.2, 1.3, ": the mean misses 1.1, 3 clips do not settle it"),
+    ],
+)
+def test_a_ratio_is_judged_by_its_interval(low, mean, high, told):
+    assert judged_jump({"ratio": mean, "interval": [low, high]}, 3).endswith(f"{low:.2f} to {high:.2f}{told}")
+
+
+def test_the_commands_are_those_that_make_the_data():
+    made = [{"setting": name, "seed": seed} for name, clips in (("b", 2), ("a", 1), ("c", 2)) for seed in range(clips)]
+    made = [{**line, "frames": 64, "steps": 5} for line in made]
+    script = "python benchmarks/long_clips.py"
+    assert commands(made, [{"steps": 4}], Path("there/page")) == [
+        f'{script} --frames 64 --clips 1 --steps 5 --settings "a"',
+        f'{script} --frames 64 --clips 2 --steps 5 --settings "b" "c"',
+        f"{script} --memory --steps 4",
+        f"{script} --page --out there/page",
+    ]
+
+
+def test_growth_is_told_per_doubling_and_per_frame():
+    runs = [{"frames": n, "before": 0, "peak": peak * 2**20} for n, peak in ((16, 50), (64, 200), (128, 200))]
+    told = growth("some", runs)
+    assert "16 to 64 frames 2.00 x per doubling, 3.1 MiB for each further frame" in told
+    assert "64 to 128 frames 1.00 x per doubling, 0.0 MiB for each further frame" in told
+    assert growth("some", runs[:1]) == ""

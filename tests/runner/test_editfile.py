@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from videograin.runner.editfile import EditFileError, load_edit
@@ -20,6 +21,7 @@ from videograin.runner.settings import (
     Sampling,
     SettingError,
 )
+from videograin.runner.yamlnodes import EXAMPLES
 
 GOOD = """\
 video: source.mp4
@@ -73,6 +75,28 @@ def test_a_good_file_keeps_every_value_and_fills_the_rest_with_defaults(folder):
     assert spec.sampling == Sampling(steps=4)
     assert (spec.attention, spec.blend, spec.inversion) == (Attention(), Blend(), Inversion())
     assert (spec.model, spec.controlnet, spec.device, spec.dtype) == (None, None, "auto", "float32")
+
+
+@pytest.mark.parametrize("key", sorted(EXAMPLES))
+def test_a_value_in_place_of_a_group_of_keys_is_answered_with_an_example_that_is_right(folder, key):
+    """Every section has one, and what it shows is accepted in that section."""
+    above, below = {
+        "masks": ("regions:\n  - phrase: a green circle\n    ", ""),
+        "pixel": ("attention_maps: {", "}"),
+    }.get(key, ("", "\n"))
+    head = "".join(line for line in GOOD.splitlines(True) if not line.startswith(key))
+    if key == "masks":
+        head = head.partition("regions:")[0] + "steps: 4\noutput: out\n"
+    said = [what for _, what in problems(folder, head + above + f"{key}: 16" + below) if "a group of keys" in what]
+    assert len(said) == 1
+    shown = said[0].partition("such as ")[2].partition("; write")[0]
+    assert list(yaml.safe_load(shown)) == [key]
+    found: list[tuple[int, str]] = []
+    try:
+        load(folder, head + above + shown + below)
+    except EditFileError as error:  # about the rest: files that are not there, a region that is left
+        found = error.problems
+    assert not [what for _, what in found if "unknown key" in what or "group of keys" in what]
 
 
 def test_all_sections(folder):

@@ -204,13 +204,15 @@ def test_too_little_memory_says_what_to_lower(edit, random_model, monkeypatch, c
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.\nGPU 0 has 4 GiB.")
 
     monkeypatch.setattr(job, "invert_clip", full)
-    message = r"\(CUDA out of memory\. Tried .* 9\.00 GiB\).*frames\.count or size, set dtype"
+    message = r"\(CUDA out of memory\. Tried .* 9\.00 GiB\).*lower `size` or `frames\.count`, or set dtype"
     with pytest.raises(MemoryError, match=message):
         job.run_edit(edit(), model=random_model)
     monkeypatch.setattr("videograin.hosts.diffusers.load_model", full)
     edit()
     assert cli.main(["edit", str(tmp_path / "edit.yaml"), "--quiet"]) == 2
-    assert "attention.mode to key_frames" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "add `windows: {frames: 16}` or lower its frames" in said
+    assert "attention.mode" not in said
 
 
 def test_other_errors_are_left_alone():

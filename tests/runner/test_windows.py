@@ -66,7 +66,7 @@ def test_mistakes_in_the_section_name_their_lines(long_edit):
     ((line, what),) = problems("windows:\n  frames: 8\n  anchors: 4\n")
     assert line == 3
     assert what.startswith("windows: overlap 4 and anchors 4 leave none of 8 frames; expected overlap + anchors <")
-    assert "expected a group of keys" in problems("windows: 16\n")[0][1]
+    assert "expected a group of keys such as windows: {frames: 16};" in problems("windows: 16\n")[0][1]
 
 
 def test_settings_check_themselves_and_are_the_editings():
