@@ -78,7 +78,7 @@ def _input(node_id: str, name: str, entry: list[Any], optional: bool) -> dict[st
     # The frontend adds a second widget ("fixed", "randomize", ...) to these, by flag or by name.
     if kind == "INT" and options.get("control_after_generate", name in ("seed", "noise_seed")):
         found["control"] = True
-    if options.get("advanced"):  # hidden until "Show Advanced"
+    if options.get("advanced"):  # frontends may fold it away
         found["advanced"] = True
     found["tooltip"] = bool(options.get("tooltip"))
     return found

@@ -75,8 +75,7 @@ class Node:
         sockets = sum(not e["widget"] for e in self.definition["inputs"])
         rows = max(sockets, len(self.definition["outputs"]), 1)
         slots = widget_slots(self.definition)
-        shown = [(e, kind) for e, kind in slots if not e.get("advanced")]
-        tall = sum(TEXT if e.get("multiline") and kind == "value" else WIDGET for e, kind in shown)
+        tall = sum(TEXT if e.get("multiline") and kind == "value" else WIDGET for e, kind in slots)
         return rows * SLOT + (tall + 14 if slots else 6) + self.more
 
 

@@ -387,19 +387,15 @@ def test_the_node_gives_what_the_host_asks_of_a_handler(model):
     assert windowed(model, Windows()).clone().model_options["context_handler"].windows == Windows()
 
 
-def test_numbers_that_leave_no_frame_are_refused_by_name(model):
+def test_what_cannot_work_is_refused_by_name(model):
     with pytest.raises(ValueError, match=r"^Long Clip Windows: windows: 4 frames hold no more than 3 of overlap"):
         node(model, overlap=3)
-
-
-def test_other_models_are_refused_by_name():
     with pytest.raises(ValueError, match=r"^Long Clip Windows: input `model`: supports SD1\.x"):
         LongClipWindows.execute(object(), **HOW)
 
 
 def test_animatediff_is_refused_by_name(model):
-    """Stands in for AnimateDiff-Evolved (tests/host/neighbours has the pack itself): its mark on a run."""
-    patched = node(model)
+    patched = node(model)  # tests/host/neighbours has the pack itself; here its mark on a run stands in
     patched.model_options["transformer_options"]["ad_params"] = {"sub_idxs": None, "full_length": FRAMES}
     with pytest.raises(ValueError, match=r"^Long Clip Windows: AnimateDiff-Evolved samples this model"):
         sample(patched, steps=1)

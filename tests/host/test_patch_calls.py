@@ -194,7 +194,7 @@ def test_frames_that_nobody_names_are_an_error(model):
         return wrapper(forget, *args)
 
     patched.wrappers[WrappersMP.CALC_COND_BATCH]["test"] = [nameless]
-    with pytest.raises(ValueError, match=r"2 of the run's 4 frames.*Context Windows"):
+    with pytest.raises(ValueError, match=r"2 of the run's 4 frames.*Use Long Clip Windows"):
         tiny.sample(patched, tag(tiny.conditioning(1), edit), frames=4)
 
 
