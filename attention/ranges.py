@@ -88,7 +88,7 @@ class RangeMemory:
     """
 
     def __init__(self):
-        self._levels: dict[float, int] = {}
+        self._t, self._level = None, 0  # the noise level of the last call, and its number
         # place -> (number of the level it was measured at, levels it serves, what it was measured of, range)
         self._known: dict[Hashable, tuple[int, int, tuple, Tensor]] = {}
 
@@ -114,22 +114,21 @@ class RangeMemory:
         """
         if rule.mode != "reuse" or rule.exact:
             return rule.measure(q, k)
-        level, of = self._level(t), (*q.shape[:3], k.shape[2], q.device)
+        level, of = self._number(t), (*q.shape[:3], k.shape[2], q.device)
         measured, _, known, spread = self._known.get(place, (0, 0, None, None))
-        if known == of and abs(level - measured) < rule.steps:
+        if known == of and level - measured < rule.steps:
             return spread
         spread = rule.measure(q, k)
         self._known[place] = (level, rule.steps, of, spread)
         return spread
 
-    def _level(self, t: float) -> int:
-        """The number of a noise level in the order of their first appearance."""
-        if self._levels and t > next(reversed(self._levels)):  # a run only ever goes down: this is another one
-            self._levels.clear()
+    def _number(self, t: float) -> int:
+        """The number of a noise level in the order in which a run comes to them."""
+        if self._t is not None and t > self._t:  # a run only ever goes down: this is another one
             self._known.clear()
-        if t not in self._levels:
-            level = self._levels[t] = len(self._levels)
+        if t != self._t:
+            self._t, self._level = t, self._level + 1
             for place, (measured, steps, *_) in list(self._known.items()):
-                if level - measured >= steps:
+                if self._level - measured >= steps:
                     self._known.pop(place, None)
-        return self._levels[t]
+        return self._level

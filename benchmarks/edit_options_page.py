@@ -6,6 +6,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from measuring import head
+
 FRAMES, SIZE = 8, 128
 EXACT, CONTROL = "full, exact", "full, exact x 1.0001"
 FEW = 8  # clips; the shares of fewer decide nothing
@@ -127,14 +129,7 @@ def page(found: dict) -> str:
     levels = found["levels"]
     plus_minus = f"; +- is the standard error of the paired difference to `{EXACT}`" if clips > 1 else ""
     lines = [
-        "# What the options of the attention do to an edit",
-        "",
-        f"Made on {found['date']} on {found['machine']} with torch {found['torch']} by",
-        "",
-        "```sh",
-        found["command"],
-        "```",
-        "",
+        *head("What the options of the attention do to an edit", found),
         f"The embedded model, {clips} clip{'s' * (clips != 1)} of {FRAMES} frames, {SIZE} x {SIZE}, two objects each, "
         f"{found['steps']} + {found['steps']} steps, of which {levels} are modulated (at 50 steps it is 15, and "
         "neighbouring noise levels lie closer: reuse errs less). Shares are of all frames of all objects, as the "

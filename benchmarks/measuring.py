@@ -55,6 +55,20 @@ def facts(device: str) -> dict[str, str]:
     return {"machine": machine(device), "device": device, "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
 
 
+def head(title: str, found: dict[str, str]) -> list[str]:
+    """The first lines of a page: its title, and when, where and by which command its figures were made (`facts`)."""
+    return [
+        f"# {title}",
+        "",
+        f"Made on {found['date']} on {found['machine']} with torch {found['torch']} by",
+        "",
+        "```sh",
+        found["command"],
+        "```",
+        "",
+    ]
+
+
 class Clock:
     """Stands in for a runner's `Progress`: notes when each stage began, ticked and ended, and shows nothing.
 

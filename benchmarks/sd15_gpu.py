@@ -38,7 +38,7 @@ from pathlib import Path
 
 import sd15
 import torch
-from measuring import Clock, facts, peak_resident, synchronise
+from measuring import Clock, facts, head, peak_resident, synchronise
 
 from videograin.attention import row_range
 from videograin.editing import Region
@@ -164,16 +164,7 @@ def verdict(value: float, most: float | None) -> str:
 def page(found: dict) -> str:
     """The Markdown page of what is there so far."""
     cuda, steps, size = found["device"] == "cuda", found["steps"], found["size"]
-    lines = [
-        f"# A whole edit with SD 1.5's architecture, {size} x {size}, {steps} + {steps} steps",
-        "",
-        f"Made on {found['date']} on {found['machine']} with torch {found['torch']} by",
-        "",
-        "```sh",
-        found["command"],
-        "```",
-        "",
-    ]
+    lines = head(f"A whole edit with SD 1.5's architecture, {size} x {size}, {steps} + {steps} steps", found)
     if found["channels"] != sd15.CHANNELS:
         lines += [f"**{found['channels']} channels instead of {sd15.CHANNELS}: only a trial of the script.**", ""]
     if found["cells"]:

@@ -24,7 +24,7 @@ from math import exp, log
 from pathlib import Path
 
 import torch
-from measuring import MIB, Clock, facts, peak_resident, restart_peak
+from measuring import MIB, Clock, facts, head, peak_resident, restart_peak
 from torch.overrides import TorchFunctionMode
 
 from videograin.attention import normalise_mask
@@ -182,14 +182,7 @@ def page(found: dict) -> str:
     modes = list(dict.fromkeys(c["mode"] for c in found["cells"]))
     of = {mode: [c for c in found["cells"] if c["mode"] == mode] for mode in modes}
     lines = [
-        "# A whole edit, by frames",
-        "",
-        f"Made on {found['date']} on {found['machine']} with torch {found['torch']} by",
-        "",
-        "```sh",
-        found["command"],
-        "```",
-        "",
+        *head("A whole edit, by frames", found),
         f"The embedded model, {SIZE} x {SIZE} pixels, two regions, guidance {GUIDANCE:g}, row range: exact. "
         f"{STEPS} + {STEPS} steps a cell, half of the edit's modulated; a step's figure is the median of its kind. "
         "Seconds of the process, one thread. An edit step is one UNet call on both halves, an inversion step on one.",

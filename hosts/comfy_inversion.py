@@ -26,7 +26,7 @@ from ..attention import Observer
 from ..editing import Trajectory, invert, space_time_notes
 from ..editing.checks import check_latents, check_sigmas
 from .comfy_errors import EDITING_ERRORS, naming
-from .comfy_patch import check_model, noise_levels, patch_space_time
+from .comfy_patch import check_model, lacks_memory, noise_levels, patch_space_time
 from .comfy_windows import windows_note
 from .fingerprint import LENGTH, add_weights
 
@@ -141,7 +141,7 @@ def invert_latent(
                 seed=0,
             )
     except Exception as error:
-        if _lacks_memory(error):
+        if lacks_memory(error):
             frames, _, h, w = samples.shape
             # In the log: the exception itself must stay the host's, which frees its models when it sees it.
             logger.error(
@@ -253,8 +253,3 @@ def weights_fingerprint(model: Any) -> str:
         logger.info(f"the model's weights have no fingerprint: {type(error).__name__}: {error}")
         return ""
     return digest.hexdigest()[:LENGTH]
-
-
-def _lacks_memory(error: Exception) -> bool:
-    # Where torch has no exception of its own for it, the host's name stands for every Exception.
-    return management.OOM_EXCEPTION is not Exception and isinstance(error, management.OOM_EXCEPTION)

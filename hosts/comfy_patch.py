@@ -26,6 +26,7 @@ __all__ = [
     "check_level",
     "check_model",
     "edits_of",
+    "lacks_memory",
     "noise_levels",
     "observe",
     "patch_edit",
@@ -281,6 +282,11 @@ def _separate_slots(parent: ModelPatcher, clone: ModelPatcher) -> None:
         taken.update({key: one.copy() for key, one in taken.items() if isinstance(one, Occupant)})
     options["patches_replace"] = replace
     clone.model_options["transformer_options"] = options
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an exception is the host's way to say that the memory did not suffice."""
+    return _host_attention().lacks_memory(error)
 
 
 def _host_attention() -> HostAttention:
