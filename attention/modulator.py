@@ -22,7 +22,7 @@ from .spacetime import SpaceTime
 
 ROLES = ("cond", "uncond")
 HALVES = ("both", "cond", "uncond")
-BACKGROUNDS = ("paper", "free")
+BACKGROUNDS = ("neutral", "paper", "free")
 
 Plain = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """A host's own attention: (q, k, v, heads) -> out, all [B, tokens, heads * d]."""
@@ -52,7 +52,7 @@ class _Level:
 
     Attributes:
         labels: of queries and keys, [rows, tokens] each.
-        calm: 1 - S_i of every query, float32 [rows, tokens].
+        calm: 1 - S_i of every query (1 or 0 for a neutral background), float32 [rows, tokens].
         factor: by which background and region_strength multiply c_i, float32 [rows, tokens].
         kinds: float32 [2, n]: calm and factor of every label that has a token.
     """
@@ -63,7 +63,7 @@ class _Level:
     kinds: Tensor
 
     def marks(self, xi: float) -> tuple[Matched, Tensor] | None:
-        """The labels, and c_i = xi (1 - S_i) times the label's factor, float32 [rows, tokens]; None where it is 0
+        """The labels, and c_i = xi times calm times the label's factor, float32 [rows, tokens]; None where it is 0
         everywhere.
 
         In [0, 1) because xi is (Schedule), and 1 - S and the factors lie in [0, 1]: nobody need check it per token.
@@ -79,12 +79,14 @@ class Modulation:
 
     Attributes:
         layout: the regions of the frames of one chunk.
-        text_labels: int64 [L], region k = 1..R of each text token, -1 = none (`text_labels` in text.py).
+        text_labels: int64 [L], region k = 1..R of each text token, 0 = start token, -1 = none (`text_labels`, text.py).
         self_schedule, cross_schedule: xi(t) of self- and cross-attention.
         self_halves, cross_halves: which halves of a classifier-free-guidance batch are modulated: "both", "cond"
             or "uncond" (the paper does not say; method.md 5).
-        background: how strongly background queries are modulated in cross-attention, where they match no text
-            token: "paper" (as any other label: all keys negative) or "free" (not at all).
+        background: what background queries match in cross-attention. "neutral": the start token, whose embedding says
+            nothing of the prompt, with c = xi whatever the background's size (0 in a frame without regions), so that
+            nothing of the phrases is drawn there ("paper" where no text label is 0); "paper": no token, all keys are
+            negative; "free": they are left as they are.
         region_strength: a factor in [0, 1] on c for the queries of each region; None = all 1.
         method: "fused" or "reference" (see `modulated_attention`).
         range_rule: how the row range of self-attention is come by (ranges.py); for "fused".
@@ -101,7 +103,7 @@ class Modulation:
     cross_schedule: Schedule = CROSS
     self_halves: str = "both"
     cross_halves: str = "cond"
-    background: str = "paper"
+    background: str = "neutral"
     region_strength: tuple[float, ...] | None = None
     method: str = "fused"
     range_rule: RangeRule = EXACT
@@ -218,7 +220,8 @@ class Modulation:
         plain: Plain | None = None,
         text_labels: Tensor | None = None,
     ) -> Tensor:
-        """Cross-attention; tokens of region k attend more to the words of its phrase, and less to all others.
+        """Cross-attention; tokens of region k attend more to the words of its phrase, and less to all others; those of
+        the background as `background` says.
 
         Args:
             q: [chunk * F, h * w, heads * d]; k, v: [chunk * F, L, heads * d].
@@ -292,15 +295,23 @@ class Modulation:
         key = (*grid, None if text_labels is None else tuple(text_labels.tolist()))
         if key not in self._levels:
             words = (self.text_labels if text_labels is None else text_labels).cpu()
+            neutral = self.background == "neutral" and bool((words == 0).any())
+            if not neutral:
+                words = torch.where(words == 0, -1, words)
             matched = match_labels(self.layout.labels(grid), words.expand(self.layout.frames, -1))
-            background = 1.0 if self.background == "paper" else 0.0
-            self._levels[key] = _Level(matched, *self._measure(grid, "frame", background))
+            # 1 - S leaves next to nothing of c where the background is large, just where objects must be kept out.
+            factor = 0.0 if self.background == "free" else 1.0
+            self._levels[key] = _Level(matched, *self._measure(grid, "frame", factor, sized_background=not neutral))
         return self._levels[key]
 
-    def _measure(self, grid: Grid, within: str, background: float) -> tuple[Tensor, Tensor, Tensor]:
+    def _measure(
+        self, grid: Grid, within: str, background: float, sized_background: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """`calm`, `factor` (both [F, h * w]) and `kinds` of a `_Level`."""
         labels = self.layout.labels(grid)
         calm = (1 - self.layout.shares(grid, within)).clamp(0, 1)
+        if not sized_background:
+            calm[:, 0] = (calm[:, 0] > 0).float()  # a frame without any region stays as it is
         factor = torch.tensor([background, *(self.region_strength or [1.0] * self.layout.regions)]).expand_as(calm)
         present = self.layout.shares(grid, "frame") > 0
         return calm.gather(1, labels), factor.gather(1, labels), torch.stack([calm[present], factor[present]])
@@ -356,9 +367,9 @@ def _plain(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 def _check_text_labels(labels: Tensor, regions: int) -> None:
     legal = labels.dtype == torch.int64 and labels.dim() == 1 and len(labels) > 0
-    if not legal or bool(((labels < 1) & (labels != -1)).any()) or int(labels.max()) > regions:
+    if not legal or int(labels.min()) < -1 or int(labels.max()) > regions:
         got = labels.unique().tolist() if legal else f"{labels.dtype} {list(labels.shape)}"
         raise ValueError(
-            f"Modulation: text_labels must be int64 [text tokens] with values 1..{regions} (the layout's regions) or "
-            f"-1 for none; got {got}. Build them with text_labels()."
+            f"Modulation: text_labels must be int64 [text tokens] with values 1..{regions} (the layout's regions), "
+            f"0 for start tokens or -1 for none; got {got}. Build them with text_labels()."
         )

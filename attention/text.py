@@ -85,13 +85,17 @@ def phrase_occurrences(
     return found
 
 
-def text_labels(length: int, spans: Sequence[Sequence[int]]) -> Tensor:
-    """One label per text token: int64 [length]; the tokens of spans[k - 1] get k = 1..R, every other one -1.
+def text_labels(length: int, spans: Sequence[Sequence[int]], starts: Sequence[int] = ()) -> Tensor:
+    """One label per text token: int64 [length]; the tokens of spans[k - 1] get k = 1..R, those of starts 0, others -1.
+
+    starts: positions of start tokens, one in each chunk. A causal text encoder gives them the same embedding whatever
+    the prompt says, so they are what a background can look at that is to draw no region's words.
 
     Raises:
         ValueError: a position outside 0..length - 1, or one that two spans share.
     """
     labels = torch.full((length,), -1, dtype=torch.int64)
+    labels[list(starts)] = 0
     for region, span in enumerate(spans, start=1):
         for position in span:
             if not 0 <= position < length:
@@ -99,7 +103,7 @@ def text_labels(length: int, spans: Sequence[Sequence[int]]) -> Tensor:
                     f"text_labels: region {region} has a token at position {position}; expected 0 to {length - 1}. "
                     f"Its phrase lies beyond the end of the encoded prompt: shorten the prompt."
                 )
-            if labels[position] != -1:
+            if labels[position] > 0:
                 raise ValueError(
                     f"text_labels: position {position} belongs to regions {int(labels[position])} and {region}; "
                     f"expected spans that do not overlap. Give each region words of its own."

@@ -49,7 +49,7 @@ class Edit:
     Attributes:
         mode, anchors: the arrangement of the frames (`SpaceTime`).
         regions: in layering order, later = on top. None at all = space-time attention alone, unmodulated.
-        text_labels: int64 [L], region 1..R of each token of the prompt, -1 = none; only with regions.
+        text_labels: int64 [L], region 1..R of each token of the prompt, 0 = start, -1 = none; only with regions.
         self_schedule, cross_schedule, self_halves, cross_halves, background, method, range_rule, kernel: as in
             `Modulation`.
         id: names this edit among others; every new value, also one made by `replace`, has its own.
@@ -66,7 +66,7 @@ class Edit:
     cross_schedule: Schedule = CROSS
     self_halves: str = "both"
     cross_halves: str = "cond"
-    background: str = "paper"
+    background: str = "neutral"
     method: str = "fused"
     range_rule: RangeRule = field(default_factory=RangeRule)
     kernel: str = "auto"

@@ -106,7 +106,7 @@ def encode_regions(
     Returns:
         conditioning: [[float [1, L, C], {...}], ...], one entry, or one for each range of a hook schedule; the pooled
             output is the global prompt's.
-        labels: int64 [L], region k -> k, others -1.
+        labels: int64 [L], region k -> k, start tokens 0, others -1.
         spans: the token positions of each phrase.
         prompt: what was encoded.
 
@@ -145,7 +145,8 @@ def encode_regions(
             )
     if splice:
         conditioning = _spliced(clip, conditioning, tokens, spans, local)
-    return conditioning, text_labels(len(tokens.ids), spans), spans, prompt
+    starts = [n for n, place in enumerate(tokens.places) if place == 0]
+    return conditioning, text_labels(len(tokens.ids), spans, starts), spans, prompt
 
 
 def word_positions(clip: Any, prompt: str, phrases: Sequence[str]) -> tuple[list[list[tuple[int, ...]]], int]:

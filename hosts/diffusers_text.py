@@ -121,7 +121,8 @@ class TextEncoders:
     ) -> tuple[Prompt, list[tuple[int, ...]], Tensor]:
         """Encode a global prompt and find the phrases of its regions in it.
 
-        Returns (Prompt, spans: token positions of each phrase, text labels int64 [L]: region k -> k, others -1).
+        Returns (Prompt, spans: token positions of each phrase, text labels int64 [L]: region k -> k, start tokens 0,
+        others -1).
         With `splice_local` each phrase is encoded on its own as well and written over its span (method.md 7). The
         global prompt's weights hold there too; a weight written in a phrase counts where the global prompt has none.
         Raises PromptError for a phrase that is empty or does not occur (often enough), and for words that the model
@@ -147,7 +148,8 @@ class TextEncoders:
             special=frozenset({tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}),
             content=layouts[0].content,
         )
-        return prompt, spans, text_labels(len(prompt.ids), spans)
+        starts = [n for n, token in enumerate(prompt.ids) if token == tokenizer.bos_token_id]
+        return prompt, spans, text_labels(len(prompt.ids), spans, starts)
 
     def word_positions(self, text: str, phrases: Sequence[str]) -> tuple[list[list[tuple[int, ...]]], int]:
         """Where phrases stand in a prompt: for each phrase the token positions of all its occurrences, and L.

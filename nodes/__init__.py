@@ -8,6 +8,7 @@ from comfy_api.latest import ComfyExtension, io
 from .attention_map import AttentionMap
 from .ddim_video_inversion import DDIMVideoInversion
 from .demo_clip import DemoClip
+from .edit_metrics import EditMetrics
 from .embedded_model import EmbeddedModel
 from .inversion_check import InversionCheck
 from .latent_blend import LatentBlend
@@ -39,6 +40,7 @@ NODES: list[type[io.ComfyNode]] = [
     LatentBlendModel,
     PixelComposite,
     RegionPreview,
+    EditMetrics,
     EmbeddedModel,
     DemoClip,
 ]

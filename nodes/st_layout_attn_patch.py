@@ -175,9 +175,10 @@ class STLayoutAttnPatch(io.ComfyNode):
                 io.Combo.Input(
                     "background",
                     options=list(BACKGROUNDS),
-                    default="paper",
-                    tooltip="Pixels of no region belong to no words. paper: they are pushed away from all words alike; "
-                    "free: their cross-attention is left as it is.",
+                    default="neutral",
+                    tooltip="What pixels of no region do with the words. neutral: they look at the start token, which "
+                    "says nothing (a region's thing is then not drawn beside its mask); paper: pushed away from all "
+                    "words alike; free: left as they are.",
                 ),
                 io.Combo.Input(
                     "missing_phrase",

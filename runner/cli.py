@@ -1,4 +1,4 @@
-"""The ``videograin`` command: demo, edit, invert, layout.
+"""The ``videograin`` command: demo, edit, invert, layout, bench, metrics.
 
 Exit status: 0 done; 2 a mistake in the input (one clear message); 130 stopped with Ctrl-C, with nothing half-written.
 torch and diffusers are imported only once a command needs them.
@@ -9,10 +9,29 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from .. import __version__
+
+BENCH = """\
+Clips of the rendered world are inverted once and edited by every system from that inversion; exact masks, flow and the
+world's reader judge the results. One JSON line an edit; a run that is stopped goes on with the same command.
+
+systems: ceiling (the ideal result through the VAE), global, global_blend, cross, ours, released, released_scheduled,
+hard, composed, sequential, sequential_modulated. tasks: class, instance, "one kept", shape, background, "part colour",
+"new part".
+--vary takes settings of an edit file (power, end, self_halves, blend.end, mode, guidance, inversion ...), and
+masks=boxes,grow,shrink,drop,holes; levels=coarse,finest; labels=centre,any; size_term=false.
+
+Cost: an edit of 8 frames with 50 steps takes 10 to 22 s of one core, of 4 frames with 16 steps 3.5 s; a clip with 3
+seeds and all systems some 42 times that. All 72 clips are 9 to 18 hours of one core (4 frames, 16 steps: 3 hours), a
+value of --vary (72 clips, ours) about an hour, --fast two minutes.
+Several processes fill one folder at once: the same command with --part 1/3, 2/3 and 3/3. Whoever ends last makes the
+table; the whole command makes it again.
+"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -75,6 +94,71 @@ def build_parser() -> argparse.ArgumentParser:
     )
     layout.add_argument("file", metavar="EDIT.yaml", help="the edit file (prompt and regions are not needed)")
     layout.add_argument("--output", metavar="DIR", help="folder for the results, instead of the file's `output`")
+
+    bench = commands.add_parser(
+        "bench",
+        parents=[common],
+        help="measure the method and others on the embedded world, with exact truth (--fast: two minutes)",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=BENCH,
+    )
+    bench.add_argument("--out", default="out/bench", metavar="DIR", help="folder for the results; goes on there")
+    bench.add_argument("--fast", action="store_true", help="two clips, one seed, 4 frames, 12 steps")
+    bench.add_argument("--frames", type=_at_least(2), help="frames of every clip (8)")
+    bench.add_argument("--steps", type=_at_least(1), help="denoising steps (50)")
+    bench.add_argument("--seeds", type=_at_least(1), help="edits of every clip (3)")
+    bench.add_argument("--clips", type=_at_least(1), help="only so many clips, spread over the tasks (all)")
+    bench.add_argument(
+        "--split",
+        choices=("test", "tuning"),
+        default="test",
+        help="clips to report on, or to choose settings on (test)",
+    )
+    bench.add_argument(
+        "--part",
+        type=_part,
+        default=(1, 1),
+        metavar="K/N",
+        help="only every N-th clip from the K-th; N processes with 1/N .. N/N share one folder",
+    )
+    bench.add_argument("--keep", action="store_true", help="keep the frames of every edit, as DIR/edits/CLIP/*.png")
+    bench.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, ... (default: %(default)s)")
+    bench.add_argument("--tasks", metavar="NAME,...", help="only these tasks")
+    bench.add_argument("--systems", metavar="NAME,...", help="only these systems (with --vary: ours)")
+    bench.add_argument(
+        "--vary", action="append", metavar="NAME=VALUE,...", help="also with one setting changed at a time; repeatable"
+    )
+
+    metrics = commands.add_parser(
+        "metrics",
+        parents=[common],
+        help="measure finished edits against their source, side by side: text, consistency, motion, what was to stay",
+        description="Measure finished edits against their source. Everything can stand in a metrics file, and all but "
+        "size, fit and regions in flags; a flag wins. What neither says comes from the edit file that is named, or "
+        "that the first edit's report names.",
+        epilog="A figure whose network is not given is reported as not measured. Nothing is downloaded.",
+    )
+    metrics.add_argument("file", metavar="METRICS.yaml", nargs="?", help="the metrics file (runner/README.md)")
+    metrics.add_argument(
+        "--edit",
+        metavar="[NAME=]PATH",
+        action="append",
+        help="a video, or the output folder of `videograin edit`; once for every edit",
+    )
+    metrics.add_argument("--edit-file", metavar="EDIT.yaml", help="takes source, frames, prompt and regions from it")
+    metrics.add_argument("--source", metavar="VIDEO", help="the video that was edited")
+    metrics.add_argument("--start", type=_at_least(0), metavar="N", help="the source's frames: the first, from 0")
+    metrics.add_argument(
+        "--count", type=_at_least(1), metavar="N", help="how many (default: as many as the first edit)"
+    )
+    metrics.add_argument("--stride", type=_at_least(1), metavar="N", help="every N-th")
+    metrics.add_argument("--prompt", metavar="TEXT", help="what the edits were to show")
+    metrics.add_argument("--clip", metavar="DIR", help="a CLIP of transformers: CLIP-T, CLIP-F, Q-edit, regions")
+    metrics.add_argument("--dino", metavar="DIR", help="a DINO of transformers: DINO consistency")
+    metrics.add_argument("--pickscore", metavar="DIR", help="PickScore's folder: PickScore")
+    metrics.add_argument("--raft", metavar="FILE", help="RAFT-Large weights (default: torch hub's, else OpenCV's DIS)")
+    metrics.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, ... (default: auto)")
+    metrics.add_argument("--output", metavar="DIR", help="folder for metrics.json, .csv, .md, .png")
     return parser
 
 
@@ -87,7 +171,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.ERROR if args.quiet else logging.WARNING, format="note: %(message)s")
     try:
-        return {"demo": _demo, "edit": _edit, "invert": _invert, "layout": _layout}[args.command](args)
+        return {
+            "demo": _demo,
+            "edit": _edit,
+            "invert": _invert,
+            "layout": _layout,
+            "bench": _bench,
+            "metrics": _metrics,
+        }[args.command](args)
     except KeyboardInterrupt:
         print("videograin: stopped; no half-written file was left", file=sys.stderr)
         return 130
@@ -142,6 +233,40 @@ def _layout(args: argparse.Namespace) -> int:
     return 0
 
 
+def _bench(args: argparse.Namespace) -> int:
+    from . import bench
+
+    return bench.main(args)
+
+
+def _metrics(args: argparse.Namespace) -> int:
+    from .editfile import device_rule
+    from .metricsfile import MODELS, MetricsSpec, load_metrics, with_flags
+    from .settings import SettingError
+
+    spec = load_metrics(args.file) if args.file else MetricsSpec()
+    paths = {"edit_file": args.edit_file, "video": args.source, "output": args.output, "raft": args.raft}
+    paths |= {"clip": args.clip, "dino": args.dino, "pickscore": args.pickscore}
+    given = {key: None if path is None else Path(path).expanduser() for key, path in paths.items()}
+    given |= {"start": args.start, "count": args.count, "stride": args.stride, "prompt": args.prompt}
+    if args.device is not None:
+        try:
+            given["device"] = device_rule(args.device)
+        except SettingError as error:
+            raise SettingError(f"--device: {error}") from None
+    spec = with_flags(spec, args.edit, **given)
+    from .metrics import run_metrics
+    from .progress import Progress
+
+    words = [*([args.file] if args.file else []), *(f"--edit={edit}" for edit in args.edit or ())]
+    flags = ("edit_file", "source", "start", "count", "stride", "prompt", *MODELS, "device", "output")
+    found = {name.replace("_", "-"): getattr(args, name) for name in flags}
+    words += [f"--{name}={value}" for name, value in found.items() if value is not None]
+    done = run_metrics(spec, command=shlex.join(["videograin", "metrics", *words]), progress=Progress(quiet=args.quiet))
+    _show({}, done.files.values(), done.table.text())
+    return 0
+
+
 def _show(figures: dict, files, text: str = "") -> None:
     for name, value in figures.items():
         values = value if isinstance(value, list) else [value]
@@ -157,6 +282,14 @@ def _message(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("videograin"):
         return f"videograin: {error.name} is not installed; the command needs it; run `pip install videograin[runner]`"
     return f"videograin: {error}" if str(error) else f"videograin: {type(error).__name__}"
+
+
+def _part(text: str) -> tuple[int, int]:
+    """`2/4` -> (2, 4)."""
+    number, _, parts = text.partition("/")
+    if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part; expected K/N with 1 <= K <= N, e.g. 1/2")
+    return int(number), int(parts)
 
 
 def _at_least(low: int):

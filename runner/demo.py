@@ -20,6 +20,7 @@ from ..world.reader import read_region
 from ..world.tasks import FPS, Task, make_task
 from ..world.vocabulary import BACKGROUND_NAMES
 from . import figures
+from .embedded import GUIDANCE, embedded_attention
 from .files import save_png, whole_file
 from .pipeline import EditResult, Region, RoundTrip, edit_clip, invert_clip, measure_round_trip
 from .progress import Progress
@@ -28,7 +29,6 @@ from .settings import Attention, Composite, Sampling, WindowSettings
 from .video import read_clip, write_video
 
 MARGIN = 16
-GUIDANCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def edit_file(task: Task, steps: int, mode: str, windows: WindowSettings | None = None) -> str:
+def edit_file(task: Task, steps: int, attention: Attention, windows: WindowSettings | None = None) -> str:
     """The same edit as a file for `videograin edit`."""
     lines = [
         "# The demo's edit, for `videograin edit`. Boxes are [x0, y0, x1, y1] in pixels of the source, one per frame.",
@@ -156,7 +156,8 @@ def edit_file(task: Task, steps: int, mode: str, windows: WindowSettings | None 
     for text, boxes in zip(task.phrases, task.clip.boxes().tolist()):
         lines += [f"  - phrase: {text}", "    masks:", "      boxes:"]
         lines += [f"        - [{', '.join(f'{v:.1f}' for v in box)}]" for box in boxes]
-    lines += [f"steps: {steps}", f"guidance: {GUIDANCE}", f"attention: {{mode: {mode}}}"]
+    how = f"{{mode: {attention.mode}, power: {attention.power:g}, end: {attention.end:g}}}"
+    lines += [f"steps: {steps}", f"guidance: {GUIDANCE}", f"attention: {how}"]
     if windows is not None:
         lines.append(f"windows: {{frames: {windows.frames}, overlap: {windows.overlap}, anchors: {windows.anchors}}}")
     return "\n".join([*lines, "output: replayed", ""])
@@ -193,7 +194,7 @@ def main(args: argparse.Namespace) -> int:
     progress = Progress(quiet=args.quiet)
     with progress.stage("load model"):
         model = load_model()
-    attention = Attention(mode=args.attention)
+    attention = embedded_attention(args.attention)
     windows = None if args.windows is None else WindowSettings(frames=args.windows)
     outcomes = []
     for seed in range(args.seed, args.seed + args.clips):
@@ -203,7 +204,7 @@ def main(args: argparse.Namespace) -> int:
         clip = read_clip(path)
         progress.say(f"{task.clip.caption}  ->  {task.prompt}")
         outcomes.append(run_clip(model, task, clip.frames, args.steps, attention, progress, windows))
-    files = _write(out, outcomes[0], edit_file(outcomes[0].task, args.steps, attention.mode, windows), progress)
+    files = _write(out, outcomes[0], edit_file(outcomes[0].task, args.steps, attention, windows), progress)
     shown = table(outcomes)
     whole = [pooled([s for o in outcomes for s in getattr(o, n)]) for n in ("score_baseline", "score_regions")]
     report = build_report(

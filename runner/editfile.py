@@ -36,7 +36,17 @@ from .settings import (
 )
 from .yamlnodes import EditFileError, Problems, Section, read_yaml
 
-__all__ = ["ControlSpec", "EditFileError", "EditSpec", "RegionSpec", "load_edit"]
+__all__ = [
+    "ControlSpec",
+    "EditFileError",
+    "EditSpec",
+    "RegionSpec",
+    "device_rule",
+    "load_edit",
+    "path_rule",
+    "read_edit",
+    "size_rule",
+]
 
 
 @dataclass(frozen=True)
@@ -112,9 +122,19 @@ def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | N
     return spec
 
 
+def read_edit(path: str | Path) -> EditSpec:
+    """Read an edit file for what it says alone: no other file is looked at, so that it serves long after the edit, on a
+    machine without its model. Raises EditFileError for mistakes in the text."""
+    path = Path(path)
+    problems = Problems(path)
+    spec = _read(read_yaml(path, problems), path, "edit", Path())
+    problems.stop()
+    return spec
+
+
 def _read(top: Section, path: Path, purpose: str, output: Path | None) -> EditSpec:
     """The file's contents; mistakes go into the section's problems and are replaced by defaults."""
-    file, whole = _path_rule(path.parent), purpose == "edit"
+    file, whole = path_rule(path.parent), purpose == "edit"
     frames = top.section("frames")
     inversion = top.section("inversion")
     load, save = inversion.take("load", maybe(file)), inversion.take("save", maybe(file))
@@ -138,7 +158,7 @@ def _read(top: Section, path: Path, purpose: str, output: Path | None) -> EditSp
         start=frames.take("start", number(0, whole=True), 0),
         count=frames.take("count", maybe(number(1, whole=True, example=16)), None),
         stride=frames.take("stride", number(1, whole=True), 1),
-        size=top.take("size", maybe(_size), None),
+        size=top.take("size", maybe(size_rule), None),
         fit=top.take("fit", choice("crop", "stretch"), "crop"),
         model=top.take("model", maybe(file), None),
         model_config=top.take("model_config", maybe(file), None),
@@ -150,7 +170,7 @@ def _read(top: Section, path: Path, purpose: str, output: Path | None) -> EditSp
         load=load,
         save=save,
         controlnet=_control(top, file),
-        device=top.take("device", _device, "auto"),
+        device=top.take("device", device_rule, "auto"),
         dtype=top.take("dtype", choice("float32", "float16", "bfloat16"), "float32"),
         output=output or written,
         lines=lines,
@@ -219,7 +239,9 @@ def _control(top: Section, file: Callable) -> ControlSpec | None:
     return control
 
 
-def _path_rule(base: Path) -> Callable[[Any], Path]:
+def path_rule(base: Path) -> Callable[[Any], Path]:
+    """Rule: a path, relative to ``base``."""
+
     def rule(value: Any) -> Path:
         return base / Path(text(value)).expanduser()
 
@@ -234,7 +256,8 @@ def _any_text(value: Any) -> str:
     return value
 
 
-def _size(value: Any) -> tuple[int, int]:
+def size_rule(value: Any) -> tuple[int, int]:
+    """Rule: one side or [width, height], multiples of 8."""
     sides = value if isinstance(value, list) else [value, value]
     good = len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
     if not good or not all(side >= UNIT and side % UNIT == 0 for side in sides):
@@ -249,7 +272,8 @@ def _size(value: Any) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _device(value: Any) -> str:
+def device_rule(value: Any) -> str:
+    """Rule: the name of a device, or auto."""
     if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?|xpu(:\d+)?", value):
         raise SettingError(f"{show(value)} is not allowed; expected auto, cpu, cuda, cuda:N, mps or xpu; choose one")
     return value

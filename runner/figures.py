@@ -1,10 +1,13 @@
-"""The figures a report gives, from pixels alone. numpy only; every function says its unit and range."""
+"""The figures a report gives, from pixels alone. numpy only; every function says its unit and range. ``psnr`` is
+`evaluation.frames`' own."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+
+from ..evaluation.frames import psnr
 
 
 def squared_error(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> float:
@@ -21,15 +24,6 @@ def squared_error(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) 
             square = square[mask if mask.ndim == 2 else mask[index]]
         total, count = total + float(square.sum()), count + square.size
     return total / count if count else math.nan
-
-
-def psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Peak signal-to-noise ratio in dB over all frames together, peak 255: 10 log10(255^2 / MSE). inf when the pixels
-    are equal, nan when ``mask`` (see ``squared_error``) selects none."""
-    error = squared_error(a, b, mask)
-    if math.isnan(error):
-        return math.nan
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
 def dilated(mask: np.ndarray, pixels: int) -> np.ndarray:

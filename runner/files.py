@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # The files of a job in its output folder; those of an edit's layout lie in the folder `layout` there.
 RESULTS = {"edit": "edit.mp4", "side_by_side": "side_by_side.mp4", "sheet": "sheet.png", "report": "report.json"}
 ATTENTION = {"attention": "attention.mp4", "attention_sheet": "attention.png", "shares": "shares.csv"}
+METRICS = {"json": "metrics.json", "csv": "metrics.csv", "markdown": "metrics.md", "plot": "metrics.png"}
 LAYOUT = {
     "preview": "preview.mp4",
     "preview_sheet": "preview.png",

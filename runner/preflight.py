@@ -17,6 +17,10 @@ from .yamlnodes import EditFileError
 CPU_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")  # how torch names it without a type of its own
 
 
+class OutOfMemory(MemoryError):
+    """There is not enough memory. The text says for what, and what to do."""
+
+
 def line_of(spec: EditSpec, *keys: str) -> int:
     """The line of the first of ``keys`` that the edit file has (such as ``inversion.load``), else 1."""
     return next((spec.lines[key] for key in keys if key in spec.lines), 1)
@@ -43,19 +47,24 @@ def at_line(
 def memory_errors(
     remedy: str = "add `windows: {frames: 16}` or lower its frames, lower `size` or `frames.count`, or set dtype to "
     "float16 or bfloat16 on a GPU",
+    room: str = "the frames that are denoised at once",
 ) -> Iterator[None]:
-    """Turn torch's out-of-memory errors of the block (any device) into a MemoryError that says what to do."""
+    """Turn torch's out-of-memory errors of the block (any device) and numpy's into an OutOfMemory that says what to do.
+
+    remedy: what helps. room: for what there was to be memory."""
     import torch
 
     try:
         yield
-    except RuntimeError as error:
+    except OutOfMemory:  # of a block inside this one, which knows better what helps
+        raise
+    except (RuntimeError, MemoryError) as error:
         text = str(error)
-        if not (isinstance(error, torch.cuda.OutOfMemoryError) or any(sign in text for sign in CPU_OUT_OF_MEMORY)):
+        known = isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
+        if not (known or any(sign in text for sign in CPU_OUT_OF_MEMORY)):
             raise
         what = text.splitlines()[0].rstrip(". ") if text else type(error).__name__
-        room = "expected room for the frames that are denoised at once"
-        raise MemoryError(f"not enough memory ({what}); {room}; {remedy}") from error
+        raise OutOfMemory(f"not enough memory ({what}); expected room for {room}; {remedy}") from error
 
 
 def device_problem(device: str) -> str | None:

@@ -139,7 +139,8 @@ class Attention(Settings):
     mode: which frames a query sees; anchors: number of key frames of ``key_frames`` and of ``full_coarse``, which is
     ``full`` but for the finest level, where it is ``key_frames``. self_strength, cross_strength: xi at t = 1 (paper .3
     and 1), falling with t ** power, active from ``start`` to ``end`` (fractions of the run). self_halves, cross_halves:
-    which half of a guided batch is modulated. background: ``paper`` or ``free`` (method.md 4). splice: write separately
+    which half of a guided batch is modulated. background: what its queries match in cross-attention: the start token,
+    which says nothing (``neutral``); no token (``paper``); or they are left alone (``free``). splice: write separately
     encoded phrases into the global embedding (method.md 7). range: how the row range of self-attention is come by,
     ``exact``, ``reuse`` (measured once for ``range_steps`` noise levels) or ``sampled`` (from every ``range_every``-th
     key). kernel: what computes modulated attention (attention/kernels.py).
@@ -154,7 +155,7 @@ class Attention(Settings):
     end: float = setting(0.3, number(0, 1, example=0.3))
     self_halves: str = setting("both", choice("both", "cond", "uncond"))
     cross_halves: str = setting("cond", choice("both", "cond", "uncond"))
-    background: str = setting("paper", choice("paper", "free"))
+    background: str = setting("neutral", choice("neutral", "paper", "free"))
     splice: bool = setting(True, flag)
     range: str = setting("exact", choice("exact", "reuse", "sampled"))
     range_steps: int = setting(3, number(1, 1000, whole=True, example=3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .checker import Definitions
 from .graph import BLUE, BROWN, GREEN, PURPLE, RED, Graph, Group
-from .parts import Model, edit, inversion, region, result
+from .parts import EMBEDDED, Model, edit, inversion, region, result
 
 ABOUT = """
 ## Why did the edit work, or fail?
@@ -15,7 +15,7 @@ where the prompt's words look meanwhile. Press **Run**: nothing is downloaded, a
 **How to read it**
 - A row for each region's prompt: dark = the place gives these words no attention, light = much. *before* is the \
 attention without the regions, *after* with them, from the same model calls. Both have one scale.
-- **own region 32 % > 52 %**: of all attention that the words get, this part comes from their region. It should rise; \
+- **own region 33 % > 90 %**: of all attention that the words get, this part comes from their region. It should rise; \
 what lies in *other regions* should fall.
 - The last row: what the ringed pixel looks at. Here in its own frame alone, because the embedded model attends \
 `per_frame`; with `full` in all frames.
@@ -43,7 +43,7 @@ def attention_map(definitions: Definitions) -> Graph:
     left = region(g, clip["phrase_1"], clip["mask_1"], "Object on the left becomes")
     right = region(g, clip["phrase_2"], clip["mask_2"], "Object on the right becomes", left)
     eyes = {"images": clip["images"], "level": "full", "pixel_frame": 0, "pixel_x": 31, "pixel_y": 46}
-    made = edit(g, model, inverted, clip["prompt"], right, cfg=5.0, avoid="", spacetime="per_frame", eyes=eyes)
+    made = edit(g, model, inverted, clip["prompt"], right, spacetime="per_frame", **EMBEDDED, eyes=eyes)
     saved = result(g, model, made, clip["images"], clip["fps"], "video/videograin_edit", title="The edit")
     film = g.add("CreateVideo", images=made.sampler["maps"], fps=clip["fps"])
     shown = g.add(

@@ -16,15 +16,16 @@ import torch
 from ..attention import Layout
 from ..editing import Region
 from ..pictures.painting import PALETTE, font
+from ..runner.embedded import embedded_attention
 from ..runner.pipeline import edit_clip, invert_clip
-from ..runner.settings import Attention, Blend, Composite, Inversion, Sampling
+from ..runner.settings import Blend, Composite, Inversion, Sampling
 from ..world.tasks import make_task
 
 IMAGES = Path(__file__).resolve().parents[1] / "web" / "docs" / "images"
 FRAMES, SIZE, STEPS, SEED = 8, 128, 50, 1
 CELL = 128
 WHITE, INK = (255, 255, 255), (20, 20, 20)
-ATTENTION = Attention(mode="per_frame")
+ATTENTION = embedded_attention()
 SAMPLING = Sampling(steps=STEPS, guidance=5.0)
 Grid = Sequence[Sequence[np.ndarray]]
 

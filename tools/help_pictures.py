@@ -44,6 +44,7 @@ from .help_common import (
     task,
 )
 from .help_layouts import inversion_check, pick_layout_mask, self_attn_layout_cluster
+from .help_metrics import edit_metrics
 from .help_windows import long_clip_windows
 
 LIMIT = 120_000  # bytes of one file
@@ -252,6 +253,7 @@ PICTURES: dict[str, Callable[[], np.ndarray]] = {
     "VideoGrainSTLayoutAttnPatch": st_layout_attn_patch,
     "VideoGrainSTLayoutAttnPatch_schedule": st_layout_attn_patch_schedule,
     "VideoGrainAttentionMap": attention_map,
+    "VideoGrainEditMetrics": edit_metrics,
     "VideoGrainLatentBlend": latent_blend,
     "VideoGrainLatentBlendModel": latent_blend_model,
     "VideoGrainPixelComposite": pixel_composite,

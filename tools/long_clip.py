@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .checker import Definitions
 from .graph import BLUE, BROWN, GREEN, PURPLE, Graph, Group
-from .parts import Model, edit, inversion, region, result
+from .parts import EMBEDDED, Model, edit, inversion, region, result
 
 FRAMES, STEPS = 24, 10
 ABOUT = """
@@ -44,7 +44,7 @@ def long_clip(definitions: Definitions) -> Graph:
     left = region(g, clip["phrase_1"], clip["mask_1"], "Object on the left becomes")
     right = region(g, clip["phrase_2"], clip["mask_2"], "Object on the right becomes", left)
     shown = g.add("VideoGrainRegionPreview", images=clip["images"], regions=right["regions"], tall=300)
-    made = edit(g, model, inverted, clip["prompt"], right, cfg=5.0, avoid="", spacetime="full")
+    made = edit(g, model, inverted, clip["prompt"], right, spacetime="full", **EMBEDDED)
     saved = result(g, model, made, clip["images"], clip["fps"], "video/videograin_long_clip")
     g.layout(
         Group("1  Model, windows and clip", BLUE, [[about, loaded, windows, clip]]),

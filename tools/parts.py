@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..runner.embedded import END, GUIDANCE, POWER
 from .graph import Graph, Node, Output
 
 HUB = "https://huggingface.co"
@@ -151,6 +152,10 @@ class Edit:
     @property
     def latent(self) -> Output:
         return self.sampler[0]
+
+
+#: How the embedded model is edited (runner/embedded.py): inputs of `edit` beside its own.
+EMBEDDED = {"cfg": GUIDANCE, "avoid": "", "power": POWER, "end_percent": END}
 
 
 def patched(g: Graph, model: Model, prompt: str | Output, regions: Node, **more: Any) -> Node:

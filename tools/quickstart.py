@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .checker import Definitions
 from .graph import BLUE, BROWN, GREEN, PURPLE, Graph, Group
-from .parts import Model, edit, inversion, region, result
+from .parts import EMBEDDED, Model, edit, inversion, region, result
 
 ABOUT = """
 ## VideoGrain quickstart
@@ -28,7 +28,7 @@ For real footage open **instance_edit** next.
 """
 PER_FRAME = """
 `spacetime` is **per_frame** here, in both nodes: the embedded model learnt from single pictures. With Stable Diffusion
-choose **full**.
+choose **full**. `end_percent` 0.6 and `power` 1 suit the embedded model as well; leave them at 0.3 and 5 elsewhere.
 """
 
 
@@ -39,11 +39,11 @@ def quickstart(definitions: Definitions) -> Graph:
     model = Model(loaded, loaded["model"], loaded["clip"], loaded["vae"])
     clip = g.add("VideoGrainDemoClip", wide=360)
     inverted = inversion(g, model, clip["images"], clip["source_prompt"], spacetime="per_frame")
-    hint = g.note(PER_FRAME, height=90, title="Space-time attention")
+    hint = g.note(PER_FRAME, height=120, title="For this model")
     left = region(g, clip["phrase_1"], clip["mask_1"], "Object on the left becomes")
     right = region(g, clip["phrase_2"], clip["mask_2"], "Object on the right becomes", left)
     shown = g.add("VideoGrainRegionPreview", images=clip["images"], regions=right["regions"], tall=300)
-    made = edit(g, model, inverted, clip["prompt"], right, cfg=5.0, avoid="", spacetime="per_frame")
+    made = edit(g, model, inverted, clip["prompt"], right, spacetime="per_frame", **EMBEDDED)
     saved = result(g, model, made, clip["images"], clip["fps"], "video/videograin_quickstart")
     g.layout(
         Group("1  Model and clip", BLUE, [[about, loaded, clip]]),

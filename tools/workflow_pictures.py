@@ -27,6 +27,7 @@ TITLES = {
     "quickstart": "Quickstart: two objects, two prompts",
     "attention_map": "Attention map: where the words look",
     "long_clip": "A long clip, in windows",
+    "measure_edits": "Two edits, measured side by side",
     "instance_edit": "Instance edit: masks from files",
     "instance_edit_sam": "Instance edit: masks by SAM 2",
     "part_level_edit": "Part-level edit: a part on a whole",
@@ -42,10 +43,11 @@ REPLACED = {
 }
 #: Workflows whose edits are beyond the embedded model: their pictures stop at the regions, and say why.
 BEYOND = {"part_level_edit": "The embedded model has not learnt parts, so this shows source and regions, and no edit."}
-OWN = ("quickstart", "attention_map", "long_clip")  # made for the embedded model
+OWN = ("quickstart", "attention_map", "long_clip", "measure_edits")  # made for the embedded model
 #: What is run at other numbers than 8 frames and 50 steps.
 AS_COMMITTED = {"long_clip": {"frames": FRAMES, "steps": STEPS}}
 MAPS = "_attention"  # how the name of a video of maps ends, which stands as a sheet in the picture
+OTHER = "_other_edit"  # how the name of an edit ends that another is compared with
 SIDE, GAP, TITLE, FOOT, LABEL = 232, 6, 44, 30, 92
 SHOWN = (0, 3, 7)  # which of 8 frames; of more, those at the same places
 BACK, INK, FAINT = (32, 32, 36), (235, 235, 235), (160, 160, 166)
@@ -62,12 +64,15 @@ def run(client: Client, name: str) -> list[tuple[str, np.ndarray]]:
         ("VideoGrainRegionPreview", "regions"),
         ("SaveVideo", "edited"),
         ("VideoGrainAttentionMap", "attention"),
+        ("VideoGrainEditMetrics", "figures"),
     )
     for kind, label in shown:
         for key in sorted(done.outputs, key=lambda k: (len(k), k)):
             node = made.prompt[key]
-            if node["class_type"] == kind and not node["inputs"].get("filename_prefix", "").endswith(MAPS):
-                rows.append((label, _frames(client.saved(done, key))))
+            prefix = node["inputs"].get("filename_prefix", "")
+            if node["class_type"] == kind and not prefix.endswith(MAPS):
+                told = "other" if prefix.endswith(OTHER) else label
+                rows.append((told, _frames(client.saved(done, key))))
     return [row for row in rows if name not in BEYOND or row[0] != "edited"]
 
 

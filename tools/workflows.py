@@ -19,6 +19,7 @@ from .checker import Definitions, check_ui
 from .definitions import ROOT, WORKFLOWS, load
 from .graph import Graph
 from .long_clip import long_clip
+from .measure_edits import measure_edits
 from .quickstart import quickstart
 
 PROMPTS = ROOT / "tests" / "workflows"
@@ -26,6 +27,7 @@ BUILDERS: dict[str, Callable[[Definitions], Graph]] = {
     "quickstart": quickstart,
     "attention_map": attention_map,
     "long_clip": long_clip,
+    "measure_edits": measure_edits,
     **sd15.BUILDERS,
 }
 

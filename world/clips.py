@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .flow import backward_flow, forward_flow
 from .render import Scenes, render
 from .scenes import RADIUS
 from .vocabulary import BACKGROUNDS, COLOURS, SHAPES, caption, phrase
@@ -67,11 +68,15 @@ class WorldClip:
     def forward_flow(self) -> tuple[Tensor, Tensor]:
         """Motion from each frame to the next in pixels, float32 [F-1, H, W, 2] as (dx, dy), and occlusion, bool
         [F-1, H, W]: True where the point is hidden or outside in the next frame."""
-        return _flow(self, 1)
+        return self._motion(forward_flow)
 
     def backward_flow(self) -> tuple[Tensor, Tensor]:
         """The same from each frame (the second to the last) to the one before."""
-        return _flow(self, -1)
+        return self._motion(backward_flow)
+
+    def _motion(self, flow) -> tuple[Tensor, Tensor]:
+        exact = flow(self.scenes, self.frames.shape[1:3])
+        return exact.vectors, ~exact.seen
 
     def edited(self, objects: Sequence[tuple[int, int]]) -> WorldClip:
         """The ideal edit: the same clip with other (colour, shape) per object."""
@@ -273,29 +278,3 @@ def _meet(between, time: Tensor, reach: Tensor, cross: bool) -> Tensor:
     along = torch.cat([angle.cos(), angle.sin()], -1)
     swing = number(-0.08, 0.08, 2) * torch.sin(number(0, 2 * math.pi) + 3 * time)
     return middle + swing + side * along * reach * 1.12 / 2
-
-
-def _flow(clip: WorldClip, direction: int) -> tuple[Tensor, Tensor]:
-    height, width = clip.frames.shape[1:3]
-    side = min(height, width)
-    s = clip.scenes
-    here = slice(None, -1) if direction > 0 else slice(1, None)
-    there = slice(1, None) if direction > 0 else slice(None, -1)
-    owner = _owner(clip.masks)
-    # The texture at p is taken from p + pan, so when pan grows the picture moves the other way.
-    flow = (-(s.pan[there] - s.pan[here]) * side)[:, None, None, :].expand(-1, height, width, 2).clone()
-    moved = (s.centre[there] - s.centre[here]) * side
-    for k in range(len(clip.masks)):
-        flow = torch.where((owner[here] == k)[..., None], moved[:, k, None, None, :], flow)
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    tx, ty = (x + flow[..., 0]).round().long(), (y + flow[..., 1]).round().long()
-    outside = (tx < 0) | (tx >= width) | (ty < 0) | (ty >= height)
-    index = torch.arange(len(flow))[:, None, None]
-    hidden = owner[there][index, ty.clamp(0, height - 1), tx.clamp(0, width - 1)] != owner[here]
-    return flow, outside | hidden
-
-
-def _owner(masks: Tensor) -> Tensor:
-    """int64 [F, H, W]: the object that is seen at each pixel, -1 = the background."""
-    best, owner = masks.max(0)
-    return torch.where(best > 0.5, owner, -1)

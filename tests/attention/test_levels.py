@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from videograin.attention import Layout, Modulation, Schedule, SpaceTime, modulated_attention
 
 HEADS, WIDTH, GRID, WORDS, FRAMES = 2, 16, (3, 5), 7, 4
-TEXT = torch.tensor([-1, 1, 1, -1, 2, -1, -1])
+TEXT = torch.tensor([0, 1, 1, -1, 2, -1, -1])
 MODES = ["full", "sparse_causal", "key_frames", "per_frame"]
 
 
@@ -48,7 +48,12 @@ def made_anew(modulation, q, k, v, xi, within, background, spacetime, words=None
     """One chunk through the public function, with labels and strengths made for this very call."""
     labels = modulation.layout.labels(GRID)
     factors = torch.tensor([background, *(modulation.region_strength or [1.0] * modulation.layout.regions)])
-    strength = (xi * (1 - modulation.layout.shares(GRID, within)).clamp(0, 1) * factors).gather(1, labels)
+    calm = (1 - modulation.layout.shares(GRID, within)).clamp(0, 1)
+    if words is not None and modulation.background == "neutral":
+        calm[:, 0] = (calm[:, 0] > 0).float()
+    elif words is not None:
+        words = torch.where(words == 0, -1, words)
+    strength = (xi * calm * factors).gather(1, labels)
     arranged = (spacetime.queries(q), spacetime.keys(k), spacetime.keys(v))
     out = modulated_attention(
         *(x.unflatten(2, (HEADS, -1)).transpose(1, 2) for x in arranged),
@@ -64,7 +69,7 @@ def made_anew(modulation, q, k, v, xi, within, background, spacetime, words=None
 @given(
     mode=st.sampled_from(MODES),
     method=st.sampled_from(["fused", "reference"]),
-    background=st.sampled_from(["paper", "free"]),
+    background=st.sampled_from(["neutral", "paper", "free"]),
     factors=st.sampled_from([None, (0.3, 1.0), (0.77, 0.0)]),
     dtype=st.sampled_from([torch.float32, torch.float16]),
     seed=st.integers(0, 1000),
@@ -79,7 +84,7 @@ def test_what_is_remembered_changes_no_bit(mode, method, background, factors, dt
             xi = modulation.self_schedule.xi(t)
             expected = made_anew(modulation, q, k, v, xi, "clip", 1.0, SpaceTime(mode, FRAMES))
             assert torch.equal(in_self, expected)
-            xi, weight = modulation.cross_schedule.xi(t), 1.0 if background == "paper" else 0.0
+            xi, weight = modulation.cross_schedule.xi(t), 0.0 if background == "free" else 1.0
             alone, own = SpaceTime("per_frame", FRAMES), TEXT if words is None else words
             expected = made_anew(modulation, q, text_k, text_v, xi, "frame", weight, alone, own)
             assert torch.equal(in_cross, expected)

@@ -1,6 +1,7 @@
 """The object that hosts call: batches of chunks and frames, schedules, halves, and what must change nothing."""
 
 import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -86,16 +87,21 @@ def test_self_attention_is_eq_4_row_by_row(mode, method):
         torch.testing.assert_close(out[frame].double(), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("background", ["paper", "free"])
+@pytest.mark.parametrize("background", ["neutral", "paper", "free"])
 def test_cross_attention_is_eq_1_row_by_row(background):
     frames, t = 3, 0.9
-    modulation = Modulation(two_regions(frames), TEXT, **ALWAYS, background=background)
+    words = TEXT.clone()
+    words[0] = 0  # the start token
+    modulation = Modulation(two_regions(frames), words, **ALWAYS, background=background)
     q, k, v = batch(1, frames), batch(1, frames, WORDS, 1), batch(1, frames, WORDS, 2)
     out = run_cross(modulation, q, k, v, ("cond",), frames, t=t)
     labels = modulation.layout.labels(GRID)
     for frame in range(frames):
-        c = strength_by_hand(labels, frame, 0.9 * t, "frame", (1.0 if background == "paper" else 0.0, 1.0, 1.0))
-        expected = row_by_row(q[frame], k[frame], v[frame], labels[frame], TEXT, c)
+        c = strength_by_hand(labels, frame, 0.9 * t, "frame", (0.0 if background == "free" else 1.0, 1.0, 1.0))
+        if background == "neutral":  # the start token is the background's, at full strength
+            c = [0.9 * t if label == 0 else own for label, own in zip(labels[frame], c)]
+        matched = words if background == "neutral" else TEXT
+        expected = row_by_row(q[frame], k[frame], v[frame], labels[frame], matched, c)
         torch.testing.assert_close(out[frame].double(), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -159,9 +165,7 @@ def silent_modulations(frames):
         "outside the active range": Modulation(layout, TEXT, Schedule(1.0, 0, 0.5, 1), Schedule(1.0, 0, 0.5, 1)),
         "one full-frame region": Modulation(Layout([one]), TEXT.clamp(max=1), **ALWAYS),
         "empty masks": Modulation(Layout([0 * one, 0 * one]), TEXT, **ALWAYS),
-        "region strength 0": Modulation(
-            Layout([one, layout.union([2])]), TEXT, **ALWAYS, region_strength=(0.0, 0.0)
-        ),
+        "region strength 0": Modulation(Layout([one, layout.union([2])]), TEXT, **ALWAYS, region_strength=(0.0, 0.0)),
     }
 
 
@@ -247,21 +251,22 @@ def test_repeated_text_takes_repeated_labels():
     modulation = Modulation(two_regions(2), TEXT, **ALWAYS)
     q, k, v = batch(1, 2), batch(1, 2, WORDS, 1), batch(1, 2, WORDS, 2)
     once = run_cross(modulation, q, k, v, ("cond",), 2)
-    twice = run_cross(
-        modulation, q, k.repeat(1, 2, 1), v.repeat(1, 2, 1), ("cond",), 2, text_labels=TEXT.repeat(2)
-    )
+    twice = run_cross(modulation, q, k.repeat(1, 2, 1), v.repeat(1, 2, 1), ("cond",), 2, text_labels=TEXT.repeat(2))
     torch.testing.assert_close(twice, once, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"text_labels": torch.tensor([-1, 3])}, r"values 1..2 \(the layout's regions\) or -1 for none; got \[-1, 3\]"),
-        ({"text_labels": torch.tensor([0, 1])}, r"got \[0, 1\]"),
+        (
+            {"text_labels": torch.tensor([-1, 3])},
+            r"1..2 \(the layout's regions\), 0 for start.*got \[-1, 3\]",
+        ),
+        ({"text_labels": torch.tensor([-2, 1])}, r"got \[-2, 1\]"),
         ({"text_labels": torch.tensor([1.0])}, r"got torch.float32 \[1\]"),
         ({"self_halves": "all"}, r"self_halves must be one of \('both', 'cond', 'uncond'\); got 'all'"),
         ({"cross_halves": None}, "cross_halves must be one of"),
-        ({"background": "none"}, r"background must be one of \('paper', 'free'\); got 'none'"),
+        ({"background": "none"}, r"background must be one of \('neutral', 'paper', 'free'\); got 'none'"),
         ({"method": "fast"}, "method must be one of"),
         ({"region_strength": (1.0,)}, r"2 factors in \[0, 1\], one per region; got \[1.0\]"),
         ({"region_strength": (1.0, 2.0)}, r"got \[1.0, 2.0\]"),
@@ -306,3 +311,31 @@ def test_text_of_another_length_is_refused():
     k = batch(1, 3, 2 * WORDS)
     with pytest.raises(ValueError, match=r"\[3, 7, 16\]; got \[3, 14, 16\].*repeated or padded likewise"):
         run_cross(modulation, batch(1, 3), k, k, ("cond",), 3)
+
+
+def test_a_neutral_background_without_a_start_token_is_the_papers():
+    frames = 2
+    q, k, v = batch(1, frames), batch(1, frames, WORDS, 1), batch(1, frames, WORDS, 2)
+    neutral, paper = (Modulation(two_regions(frames), TEXT, **ALWAYS, background=b) for b in ("neutral", "paper"))
+    assert torch.equal(run_cross(neutral, q, k, v, ("cond",), frames), run_cross(paper, q, k, v, ("cond",), frames))
+    started = TEXT.clone()
+    started[0] = 0
+    with_start = Modulation(two_regions(frames), started, **ALWAYS, background="neutral")
+    assert not torch.allclose(
+        run_cross(with_start, q, k, v, ("cond",), frames), run_cross(paper, q, k, v, ("cond",), frames)
+    )
+
+
+def test_a_neutral_background_looks_at_the_start_token():
+    """Logits all 0 but one: its range is 1, so a background query's share of the start token is known by hand."""
+    words = torch.tensor([0, 1, -1])
+    mask = torch.zeros(1, 2, 2)
+    mask[0, 0, 0] = 1
+    modulation = Modulation(Layout([mask]), words, cross_schedule=Schedule(0.5, 0, 0, 1), background="neutral")
+    q, k = torch.ones(1, 4, 1), torch.tensor([[[0.0], [1.0], [0.0]]])
+    out = modulation.cross_attention(
+        q, k, torch.eye(3)[None, :, :1] * 1.0, heads=1, grid=(2, 2), roles=("cond",), t=0.9, frames=1
+    )
+    # c = 0.5: logits (1 - c) (0, 1, 0) + c (1 - 0) on the start token = (.5, .5, 0)
+    share = math.exp(0.5) / (2 * math.exp(0.5) + 1)
+    torch.testing.assert_close(out[0, 3, 0], torch.tensor(share))

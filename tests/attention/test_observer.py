@@ -8,7 +8,7 @@ from videograin.attention.spacetime import MODES
 
 F, GRID, HEADS, WIDTH = 3, (3, 4), 2, 16
 TOKENS = GRID[0] * GRID[1]
-WORDS = torch.tensor([-1, 1, 1, -1, 2, -1, -1])
+WORDS = torch.tensor([0, 1, 1, -1, 2, -1, -1])
 T = 0.8
 
 
@@ -44,7 +44,7 @@ def test_self_marks_make_the_literal_formula_equal_to_self_attention(mode):
     assert strength.max() > 0.1
 
 
-@pytest.mark.parametrize("background", ["paper", "free"])
+@pytest.mark.parametrize("background", ["neutral", "paper", "free"])
 @pytest.mark.parametrize("times", [1, 2])
 def test_cross_marks_make_the_literal_formula_equal_to_cross_attention(background, times):
     edit, words = modulation(background=background), WORDS.repeat(times) if times > 1 else None

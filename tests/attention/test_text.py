@@ -85,6 +85,7 @@ def test_text_labels():
     assert labels.dtype == torch.int64
     assert labels.tolist() == [-1, -1, 1, 1, -1, -1, 2, -1]
     assert text_labels(3, []).tolist() == [-1, -1, -1]
+    assert text_labels(8, [(2, 3), (6,)], starts=[0, 4]).tolist() == [0, -1, 1, 1, 0, -1, 2, -1]  # two chunks of 4
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def world():
         model, clip, vae = embedded_model()
         task = make_task(1, 2, 128)
         regions = tuple(Region(text, mask) for text, mask in zip(task.phrases, task.masks))
-        settings = (0.3, 1.0, 0.0, 0.3, "both", "cond", "per_frame", 2, "paper", "error", True, 5.0)
+        settings = (0.3, 1.0, 0.0, 0.3, "both", "cond", "per_frame", 2, "neutral", "error", True, 5.0)
         model, positive = STLayoutAttnPatch.execute(model, clip, task.prompt, *settings, regions=regions).args[:2]
         images = torch.from_numpy(task.clip.frames).float() / 255
         return model, positive, clip, task.prompt, {"samples": vae.encode(images)}, images

@@ -71,7 +71,7 @@ def by_nodes(task, mode: str, windows: Windows | None = None) -> tuple[torch.Ten
             "cond",
             mode,
             2,
-            "paper",
+            "neutral",
             "error",
             True,
             5.0,

@@ -27,7 +27,7 @@ DEFAULTS = {
     "cross_halves": "cond",
     "spacetime": "full",
     "key_frames": 2,
-    "background": "paper",
+    "background": "neutral",
     "missing_phrase": "error",
     "splice": True,
     "power": 5.0,

@@ -93,11 +93,12 @@ def test_phrases_are_found_and_replaced_by_their_own_encoding(clip):
     assert [words_at(clip, text, span) for span in spans] == [["a", "red", "robot"], ["blue", "teapot"]]
     assert labels.dtype == torch.int64
     assert [(labels == k).nonzero().flatten().tolist() for k in (1, 2)] == [list(span) for span in spans]
-    assert int((labels == -1).sum()) == 77 - 5
+    assert labels[0] == 0
+    assert int((labels == -1).sum()) == 77 - 5 - 1
     assert torch.allclose(entry[0][:, spans[0]], encode(clip, "a red robot")[0][0][:, 1:4], atol=1e-5)
     local, empty = encode(clip, "blue teapot")[0][0][:, 1:3], encode(clip, "")[0][0][:, spans[1]]
     assert torch.allclose(entry[0][:, spans[1]], empty + 1.2 * (local - empty), atol=1e-5)
-    others = labels == -1
+    others = labels < 1
     assert torch.equal(entry[0][:, others], plain[:, others])
     assert not torch.allclose(entry[0][:, ~others], plain[:, ~others], atol=1e-3)
     assert torch.equal(entry[1]["pooled_output"], extra["pooled_output"])
@@ -160,7 +161,7 @@ def test_equal_phrases_take_one_occurrence_each(clip):
     text = "a robot and a robot"
     _, labels, spans, _ = encode_regions(clip, text, ["a robot", "a robot"], node=NODE)
     assert spans == [(1, 2), (4, 5)]
-    assert labels[:7].tolist() == [-1, 1, 1, -1, 2, 2, -1]
+    assert labels[:7].tolist() == [0, 1, 1, -1, 2, 2, -1]
 
 
 def test_a_phrases_own_weight_counts_where_the_prompt_has_none(clip):
@@ -218,7 +219,7 @@ def test_every_entry_of_a_hook_schedule_is_spliced():
     for index, (cond, extra) in enumerate(entries):
         nothing = empty[index][0][:, spans[0]]
         assert torch.allclose(cond[:, spans[0]], nothing + factor * (local[index][0][:, 1:3] - nothing), atol=1e-5)
-        assert torch.equal(cond[:, labels == -1], plain[index][0][:, labels == -1])
+        assert torch.equal(cond[:, labels < 1], plain[index][0][:, labels < 1])
         assert extra["hooks"] is hooks
 
 
@@ -270,7 +271,7 @@ def test_missing_phrases_are_named(clip):
 def test_missing_phrases_are_appended_on_request(clip, prompt, phrases, used):
     _, labels, spans, text = encode_regions(clip, prompt, phrases, missing="append", node=NODE)
     assert text == used
-    assert sorted(set(labels.tolist())) == [-1, *range(1, len(phrases) + 1)]
+    assert sorted(set(labels.tolist())) == [-1, 0, *range(1, len(phrases) + 1)]
     assert len(spans) == len(phrases)
 
 

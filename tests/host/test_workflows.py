@@ -55,7 +55,7 @@ def test_it_runs_and_edits_where_it_should(server, name):
     pairs = with_pngs(made.prompt)
     run = server.run(made.prompt)
     saved = videos(server, run)
-    assert len(pairs) == (3 if name == "one_inversion_three_edits" else 1)
+    assert len(pairs) == {"one_inversion_three_edits": 3, "measure_edits": 2}.get(name, 1)
     assert len(saved) == len(pairs) + (name == "attention_map")  # which comes after the edit
     results = []
     for (before, after), video in zip(pairs, saved):
@@ -97,6 +97,29 @@ def test_attention_is_shown_and_the_edit_is_that_of_the_quickstart(server):
     maps = videos(server, run)[1]
     assert len(maps) == 4
     assert maps.shape[2] > 600
+
+
+def test_two_edits_are_measured_side_by_side(server):
+    """`measure_edits`: a plot on the node, the report as text, and figures that the saved frames themselves give."""
+    made = stand_in("measure_edits", size=96)
+    edited, other = (after for _, after in with_pngs(made.prompt))
+    run = server.run(made.prompt)
+    (node,) = (key for key, one in made.prompt.items() if one["class_type"] == "VideoGrainEditMetrics")
+    (plot,) = server.saved(run, node)
+    assert Image.open(plot).size[0] == 1200
+    (table,) = run.outputs[node]["text"]
+    assert table.splitlines()[0].split() == ["source", "edited", "other_edit"]
+    text = next(key for key, one in made.prompt.items() if one["class_type"] == "PreviewAny")
+    (report,) = run.outputs[text]["text"]
+    cells = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in report.splitlines() if "| " in line}
+    measured = {key.split(" (")[0]: [cell.strip("*| ") for cell in row] for key, row in cells.items()}
+    assert measured["PSNR 16 px from the masks"][0] == "identical"
+    outside = ~made.edited
+    for frames, told in zip(
+        (pictures(server, run, edited), pictures(server, run, other)), measured["PSNR outside the masks"][1:]
+    ):
+        assert float(told) == pytest.approx(psnr(frames, made.source, outside), abs=0.05)
+    assert "not measured: no CLIP VISION is connected" in report
 
 
 def test_masks_from_attention_find_the_object(server):

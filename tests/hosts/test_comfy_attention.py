@@ -139,7 +139,7 @@ def test_every_option_reaches_the_modulation(options):
     torch.testing.assert_close(attend("attn1", self_slot(edit), qkv, run), expected_self(edit, qkv))
     out = attend("attn2", cross_slot(edit), text, run)
     torch.testing.assert_close(out, expected_cross(edit, text))
-    assert torch.allclose(out, expected_cross(edit_of(), text)) == (edit.background == "paper" and strength == 1)
+    assert torch.allclose(out, expected_cross(edit_of(), text)) == (options == {} and strength == 1)
 
 
 def test_repeated_text_repeats_its_labels():

@@ -57,7 +57,7 @@ def test_the_span_holds_the_phrases_own_encoding_with_the_prompts_weights():
     own = clip.encode_from_tokens_scheduled(clip.tokenize("red cup"))[0][0]
     empty = clip.encode_from_tokens_scheduled(clip.tokenize(""))[0][0]
     assert spans == [(2, 3)]
-    assert labels.tolist() == [-1, -1, 1, 1, -1, -1, -1, -1]
+    assert labels.tolist() == [0, -1, 1, 1, -1, -1, -1, -1]
     assert torch.allclose(entry[0][:, 2:4], empty[:, 2:4] + 1.5 * (own[:, 1:3] - empty[:, 2:4]))
     assert torch.equal(entry[0][:, labels < 0], plain[:, labels < 0])
     assert used == "a (Red cup:1.5) on grass"
@@ -120,7 +120,7 @@ def test_appending_keeps_the_order_and_what_stands_there_already():
     _, labels, spans, used = encode_regions(clip, "a cup and a hat,", phrases, missing="append", node="Patch")
     assert used == "a cup and a hat, a long blue hat, a hat"
     assert spans[1] == (2,)
-    assert sorted(set(labels.tolist())) == [-1, 1, 2, 3, 4]
+    assert sorted(set(labels.tolist())) == [-1, 0, 1, 2, 3, 4]
 
 
 def test_word_positions_are_all_places_of_every_phrase():

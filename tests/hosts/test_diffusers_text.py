@@ -118,7 +118,9 @@ def test_phrases_are_found_and_spliced(model):
     assert plain.embedding.equal(model.encode_prompt(text).embedding)
     for region, span in enumerate(spans, start=1):
         assert all(labels[i] == region for i in span)
-    assert int((labels >= 0).sum()) == 4
+    assert int((labels > 0).sum()) == 4
+    starts = [n for n, token in enumerate(prompt.ids) if token == tokenizer.bos_token_id]
+    assert (labels == 0).nonzero().flatten().tolist() == starts == [*range(0, len(labels), 77)]
     assert len(labels) == prompt.embedding.shape[1]
     local = model.encode_prompt("red star").embedding
     assert torch.allclose(prompt.embedding[:, spans[0]], local[:, [1, 2]], atol=1e-6)

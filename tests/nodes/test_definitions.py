@@ -24,6 +24,7 @@ TABLE = {
     "LatentBlendModel": "Latent Blend (Model Patch)",
     "PixelComposite": "Pixel Composite",
     "RegionPreview": "Region Preview",
+    "EditMetrics": "Edit Metrics",
     "EmbeddedModel": "Embedded Model",
     "DemoClip": "Demo Clip",
 }

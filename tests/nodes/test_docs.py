@@ -19,7 +19,7 @@ PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)]*)\)")
 MESSAGE = re.compile(r'\*"(.+?)"\*', re.DOTALL)
 # What the nodes' messages come from.
-SOURCES = ["attention", "editing", "hosts", "inspection", "layout", "nodes", "pictures"]
+SOURCES = ["attention", "editing", "evaluation", "hosts", "inspection", "layout", "nodes", "pictures"]
 UNSEEN = re.compile(r"hosts/diffusers|attention/text\.py")  # other hosts', and what every host puts into its own words
 HOLE = "\0"  # in a source's text: a value that is put in when it runs
 NODES = {name: node for name, node in definitions.load().items() if name.startswith("VideoGrain")}
@@ -60,7 +60,7 @@ def facts(entry: dict) -> str:
 
 def test_there_is_a_page_for_every_node_and_no_other():
     assert sorted(path.stem for path in DOCS.glob("*.md")) == sorted(NODES)
-    assert len(NODES) == 17
+    assert len(NODES) == 18
 
 
 @ALL

@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NEEDED = (
     "attention/",
     "editing/",
+    "evaluation/",
     "hosts/",
     "inspection/",
     "layout/",

@@ -4,6 +4,7 @@ import os
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -220,6 +221,14 @@ def test_other_errors_are_left_alone():
         raise RuntimeError("shapes do not match")
     with pytest.raises(MemoryError, match="lower it"), memory_errors("lower it"):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory")
+
+
+def test_numpy_s_lack_of_memory_is_told_once():
+    message = r"memory \(Unable to .*\); expected room for two clips; take one$"
+    outer, inner = memory_errors("lower it"), memory_errors("take one", "two clips")
+    with pytest.raises(MemoryError, match=message) as told, outer, inner:
+        np.empty(2**60, np.uint8)
+    assert str(told.value).count("not enough memory") == 1
 
 
 def test_appended_phrases_are_used_and_noted(edit, random_model):
