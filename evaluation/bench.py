@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..editing import Trajectory, composite
+from ..editing import Trajectory
 from ..runner.figures import psnr_outside_blend
 from ..runner.pipeline import invert_clip, measure_round_trip
 from ..world.clips import WorldClip
@@ -27,7 +27,7 @@ from .bench_records import Cell, InversionCell, Records
 from .bench_settings import BenchSettings
 from .strips import load_strip, save_strip, strip_file
 from .systems import System
-from .systems.common import areas, blend_mask, regions_of
+from .systems.common import areas, blend_mask, composited, regions_of
 from .world_metrics import MARGIN, Judge, decibels, measure_rest
 
 #: The subset for a quick look and for CI: (kind, objects, motion) of the clips numbered 0.
@@ -152,10 +152,7 @@ def finish(system: System, settings: BenchSettings, task: EditTask, decoded: np.
     """The decoded frames with the source's pixels outside the regions, where the system and the settings ask for it."""
     if not (system.composites and settings.composite.enabled):
         return decoded
-    source = task.clip.frames
-    area, keep = areas(regions_of(task, settings), source)
-    soft = {"dilate": settings.composite.dilate, "feather": settings.composite.feather}
-    return composite(source, decoded, area, **soft, keep=keep)
+    return composited(task.clip.frames, decoded, regions_of(task, settings), settings)
 
 
 def kept_edit(plan: Plan, clip: str, seed: int, system: str, label: str) -> tuple[EditTask, np.ndarray] | None:

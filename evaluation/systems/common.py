@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...attention import Modulation, RangeRule, Schedule, normalise_mask
-from ...editing import SAMPLERS, Region, Trajectory, blend, edited_area, kept_area, latent_mask
+from ...editing import SAMPLERS, Region, Trajectory, blend, composite, edited_area, kept_area, latent_mask
 from ...runner.pipeline import decode_clip, starting_noise
 from ...world.edit_tasks import EditTask
 from ..bench_settings import BenchSettings
@@ -33,6 +33,16 @@ def areas(regions: Sequence[Region], frames: np.ndarray) -> tuple[Tensor, Tensor
     """Where the edit is allowed and what is preserved inside it: float32 [F, H, W] each."""
     size, count = frames.shape[1:3], len(frames)
     return edited_area(regions, size, count), kept_area(regions, size, count)
+
+
+def composited(
+    frames: np.ndarray, decoded: np.ndarray, regions: Sequence[Region], settings: BenchSettings
+) -> np.ndarray:
+    """The decoded frames with the pixels of `frames` outside the regions: uint8 [F, H, W, 3] all."""
+    area, keep = areas(regions, frames)
+    return composite(
+        frames, decoded, area, dilate=settings.composite.dilate, feather=settings.composite.feather, keep=keep
+    )
 
 
 def blend_mask(

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from ...attention import Modulation
-from ...editing import Trajectory, composite
+from ...editing import Trajectory
 from ...runner.pipeline import invert_clip
 from ...world.edit_tasks import EditTask
 from ..bench_settings import BenchSettings
-from .common import areas, guided, modulation_of, regions_of, sample
+from .common import composited, guided, modulation_of, regions_of, sample
 
 
 def edit(model: Any, frames: np.ndarray, trajectory: Trajectory, task: EditTask, settings: BenchSettings) -> np.ndarray:
@@ -57,10 +57,5 @@ def _in_turn(
             modulation = modulation_of(Modulation, mine, labels, settings)
         with guided(model, encoded, settings, len(frames), modulation) as denoise:
             decoded = sample(model, denoise, frames, trajectory, settings, task.seed, mine)
-        if settings.composite.enabled:
-            area, keep = areas(mine, frames)
-            soft = {"dilate": settings.composite.dilate, "feather": settings.composite.feather}
-            frames = composite(frames, decoded, area, **soft, keep=keep)
-        else:
-            frames = decoded
+        frames = composited(frames, decoded, mine, settings) if settings.composite.enabled else decoded
     return decoded
