@@ -47,9 +47,9 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
 	touch $(STAMP)
 
-$(HOST)/comfyui: pyproject.toml tools/install_host.sh
+$(HOST)/comfyui: pyproject.toml lab/install_host.sh
 	$(MAKE) VENV=$(HOST) $(HOST)/installed
-	sh tools/install_host.sh $(HOST)/bin/python "$(COMFYUI)"
+	sh lab/install_host.sh $(HOST)/bin/python "$(COMFYUI)"
 	touch $@
 
 clean:

@@ -1,17 +1,17 @@
 """The method's mathematics: torch only, no host, no model. See each module's first lines for its part."""
 
-from .kernels import KERNELS
-from .labels import Layout, normalise_mask
+from .kernels.choice import KERNELS
+from .kernels.logit_range import row_range
+from .label_map import Layout, normalise_mask
 from .memory import within_memory
-from .modulation import modulated_attention, plain_attention
-from .modulator import Modulation, space_time_attention
+from .modulated_attention import modulated_attention, plain_attention
+from .modulation import Modulation, space_time_attention
 from .observer import Observer, Seen
+from .phrase_tokens import PhraseNotFound, find_phrases, phrase_occurrences, splice, text_labels
 from .ranges import RANGES, RangeMemory, RangeRule
 from .reference import reference_attention
-from .row_range import row_range
 from .schedule import CROSS, MAX_XI, SELF, NoiseLevels, Schedule
 from .spacetime import SpaceTime
-from .text import PhraseNotFound, find_phrases, phrase_occurrences, splice, text_labels
 
 __all__ = [
     "CROSS",

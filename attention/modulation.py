@@ -1,330 +1,375 @@
-"""Modulated attention: one function for self- and cross-attention (paper Eq. 1, 2, 4; method.md 5 and 6).
+"""What a host calls inside its attention layers: tensors as they leave to_q, to_k, to_v go in, and come out attended.
 
-    s'_ij = s_ij + c_i (max_j s_ij - s_ij)    if label(i) = label(j)
-    s'_ij = s_ij - c_i (s_ij - min_j s_ij)    otherwise
-
-Both cases share the factor (1 - c_i), and softmax ignores a constant per row, so
-
-    softmax_j(s'_ij) = softmax_j((1 - c_i) s_ij + c_i (max_i - min_i) [label(i) = label(j)]).
-
-The bias is of low rank: one extra channel per label on queries and keys carries it through any attention kernel.
+A host knows its model; this module knows the method. It takes the batch apart into chunks (conditional and
+unconditional halves), arranges the frames, turns the layout and the schedule into labels and strengths, and calls
+`modulated_attention` for the halves that are modulated and the host's own attention for the others.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .kernels import attend
-from .one_pass import Plan, make_plan, one_pass_kernel
-from .reference import reference_attention
-from .row_range import row_range as measure_row_range
+from .kernels.choice import check_kernel
+from .label_map import Grid, Layout
+from .modulated_attention import METHODS, Matched, attend_matched, in_one_pass, match_labels, plain_attention
+from .ranges import EXACT, RangeMemory, RangeRule
+from .schedule import CROSS, SELF, Schedule
+from .spacetime import SpaceTime
 
-METHODS = ("fused", "reference")
+ROLES = ("cond", "uncond")
+HALVES = ("both", "cond", "uncond")
+BACKGROUNDS = ("neutral", "paper", "free")
 
-# Widths that every fused kernel accepts without a copy or a fall-back.
-_ALIGN = 8
-
-# Bytes that the copies with wider channels may take at a time: less than the 64 MB that modulation may cost a layer
-# beside q, k, v and the result, and large enough to keep any device busy.
-WORKSPACE = 40 * 2**20
-
-# Up to this label a table numbers them in one pass; larger ones are sorted.
-_TABLE = 4096
+Plain = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""A host's own attention: (q, k, v, heads) -> out, all [B, tokens, heads * d]."""
 
 
-def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Ordinary attention, logits q.k / sqrt(d): q [B, heads, N, d], k and v [B, heads, M, d] -> [B, heads, N, d]."""
-    return F.scaled_dot_product_attention(q, k, v)
-
-
-def modulated_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    q_labels: Tensor,
-    k_labels: Tensor,
-    strength: Tensor,
-    method: str = "fused",
-    *,
-    row_range: Tensor | None = None,
+def space_time_attention(
+    q: Tensor, k: Tensor, v: Tensor, *, heads: int, spacetime: SpaceTime, plain: Plain | None = None
 ) -> Tensor:
-    """Attention whose logits are pulled up between equal labels and pushed down between different ones.
+    """Unmodulated self-attention over the frames that `spacetime` lets each frame see (method.md 3; inversion).
 
     Args:
-        q: queries [B, heads, N, d]; k, v: keys and values [B, heads, M, d]. float64, float32, float16 or bfloat16.
-        q_labels, k_labels: int64 [B, N] and [B, M]. Any integers >= 0; -1 = none, which matches nothing,
-            not even another -1. Only equality matters; a label that stands on one side alone is harmless.
-        strength: c_i in [0, 1), floating, [B, N]. 0 leaves a row as it is; if ALL are 0 the call IS
-            `plain_attention`, bit for bit.
-        method: "fused" (method.md 6: any attention kernel, no N x M tensor) or "reference" (the literal formula).
-        row_range: the rows' max - min of the logits, [B, heads, N], if already known (see `row_range`);
-            None measures it. For "fused" only.
-
-    Labels, strength and row_range may live on another device than q: they follow it. Kept on the CPU they cost no
-    synchronisation with an accelerator.
+        q, k, v: [chunk * F, T, heads * d].
+        heads: number of heads.
+        spacetime: the arrangement; its `frames` is F.
+        plain: the host's attention; None = torch's.
 
     Returns:
-        [B, heads, N, d], q's dtype and device. In float16 and bfloat16 the one rounding that plain attention does not
-        have is that of the queries scaled by 1 - c_i; it grows with the logits (measured: 1.3 times plain attention's
-        own error at logits of standard deviation 2, 2.4 times at 9).
-
-    Raises:
-        ValueError: shapes, dtypes or values other than the above.
+        [chunk * F, T, heads * d].
     """
-    _check_tensors(q, k, v)
-    _check_labels("q_labels", q_labels, (q.shape[0], q.shape[2]))
-    _check_labels("k_labels", k_labels, (k.shape[0], k.shape[2]))
-    if method not in METHODS:
-        raise ValueError(f"modulated_attention: method must be one of {METHODS}; got {method!r}.")
-    if row_range is not None and method != "fused":
-        raise ValueError(
-            f"modulated_attention: row_range is used by method 'fused' alone; got method {method!r}. Leave it out."
-        )
-    if row_range is not None and row_range.shape != q.shape[:3]:
-        raise ValueError(
-            f"modulated_attention: row_range must be [B, heads, N] = {tuple(q.shape[:3])}; "
-            f"got {tuple(row_range.shape)}. Measure it again for these queries."
-        )
-    if _strongest(strength, (q.shape[0], q.shape[2])) == 0:
-        return plain_attention(q, k, v)
-
-    return attend_matched(q, k, v, match_labels(q_labels, k_labels), strength, method, row_range=row_range)
+    out = (plain or _plain)(spacetime.queries(q), spacetime.keys(k), spacetime.keys(v), heads)
+    return spacetime.restore(out)
 
 
 @dataclass(frozen=True)
-class Matched:
-    """Labels of queries and keys, numbered so that they can be laid into channels.
+class _Level:
+    """What the calls of one level of the UNet share, for one chunk: everything but xi(t).
 
     Attributes:
-        q, k: int64 [B, N] and [B, M], 0..count - 1; -1 for labels that stand on one side alone, or are none.
-        count: how many labels stand on both sides.
-        base: the labels that these repeat, or None.
+        labels: of queries and keys, [rows, tokens] each.
+        calm: 1 - S_i of every query (1 or 0 for a neutral background), float32 [rows, tokens].
+        factor: by which background and region_strength multiply c_i, float32 [rows, tokens].
+        kinds: float32 [2, n]: calm and factor of every label that has a token.
     """
 
-    q: Tensor
-    k: Tensor
-    count: int
-    base: Matched | None = field(default=None, repr=False)
-    # Made once for the many calls of a level; two threads may both, and would store equal values.
-    _plans: dict[tuple, Plan] = field(default_factory=dict, init=False, repr=False)
+    labels: Matched
+    calm: Tensor
+    factor: Tensor
+    kinds: Tensor
 
-    def repeat(self, times: int) -> Matched:
-        """The same labels for `times` equal parts of a batch."""
-        if times == 1:
-            return self
-        return Matched(self.q.repeat(times, 1), self.k.repeat(times, 1), self.count, self.base or self)
+    def marks(self, xi: float) -> tuple[Matched, Tensor] | None:
+        """The labels, and c_i = xi times calm times the label's factor, float32 [rows, tokens]; None where it is 0
+        everywhere.
 
-    def plan(self, rows: int, device: torch.device) -> Plan:
-        """In which order tokens are visited in blocks of `rows` queries (`make_plan`); of the labels that are repeated,
-        once."""
-        if self.base is not None:
-            return self.base.plan(rows, device)
-        key = (rows, device)
-        if key not in self._plans:
-            self._plans[key] = make_plan(self.q.cpu(), self.k.cpu(), self.count, rows).to(device)
-        return self._plans[key]
+        In [0, 1) because xi is (Schedule), and 1 - S and the factors lie in [0, 1]: nobody need check it per token.
+        """
+        if not bool((xi * self.kinds[0] * self.kinds[1] > 0).any()):
+            return None
+        return self.labels, xi * self.calm * self.factor
 
 
-def match_labels(q_labels: Tensor, k_labels: Tensor) -> Matched:
-    """Number, in rising order, the labels >= 0 that stand on both sides.
+@dataclass(frozen=True, eq=False)
+class Modulation:
+    """The edit, as the attention layers see it. Immutable; what it remembers between calls follows from its fields.
 
-    Args:
-        q_labels, k_labels: int64, any shapes, not empty; >= -1 (not checked).
+    Attributes:
+        layout: the regions of the frames of one chunk.
+        text_labels: int64 [L], region k = 1..R of each text token, 0 = start token, -1 = none (`text_labels`, text.py).
+        self_schedule, cross_schedule: xi(t) of self- and cross-attention.
+        self_halves, cross_halves: which halves of a classifier-free-guidance batch are modulated: "both", "cond"
+            or "uncond" (the paper does not say; method.md 5).
+        background: what background queries match in cross-attention. "neutral": the start token, whose embedding says
+            nothing of the prompt, with c = xi whatever the background's size (0 in a frame without regions), so that
+            nothing of the phrases is drawn there ("paper" where no text label is 0); "paper": no token, all keys are
+            negative; "free": they are left as they are.
+        region_strength: a factor in [0, 1] on c for the queries of each region; None = all 1.
+        method: "fused" or "reference" (see `modulated_attention`).
+        range_rule: how the row range of self-attention is come by (ranges.py); for "fused".
+        kernel: which attention kernel computes the modulated calls (kernels.py); for "fused".
+
+    Raises:
+        ValueError: text labels of regions that the layout does not have, an unknown option, or a kernel that needs a
+            package which is not there.
     """
-    k_labels = k_labels.to(q_labels.device)
-    if max(int(q_labels.max()), int(k_labels.max())) <= _TABLE:
-        number, count = _by_table(q_labels, k_labels)
-    else:
-        number, count = _by_sorting(q_labels, k_labels)
-    return Matched(number(q_labels), number(k_labels), count)
+
+    layout: Layout
+    text_labels: Tensor
+    self_schedule: Schedule = SELF
+    cross_schedule: Schedule = CROSS
+    self_halves: str = "both"
+    cross_halves: str = "cond"
+    background: str = "neutral"
+    region_strength: tuple[float, ...] | None = None
+    method: str = "fused"
+    range_rule: RangeRule = EXACT
+    kernel: str = "auto"
+    # Levels by grid and keys. Two threads may both fill an entry; they write equal values, and one dict assignment is
+    # atomic. `replace` and `select` start with an empty one.
+    _levels: dict[tuple, _Level] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self):
+        _check_text_labels(self.text_labels, self.layout.regions)
+        for name, value, legal in (
+            ("self_halves", self.self_halves, HALVES),
+            ("cross_halves", self.cross_halves, HALVES),
+            ("background", self.background, BACKGROUNDS),
+            ("method", self.method, METHODS),
+        ):
+            if value not in legal:
+                raise ValueError(f"Modulation: {name} must be one of {legal}; got {value!r}.")
+        try:
+            check_kernel(self.kernel)
+        except ValueError as error:
+            raise ValueError(f"Modulation: {error}") from error
+        factors = self.region_strength
+        if factors is not None and (len(factors) != self.layout.regions or not all(0 <= f <= 1 for f in factors)):
+            raise ValueError(
+                f"Modulation: region_strength must be {self.layout.regions} factors in [0, 1], one per region; "
+                f"got {list(factors)}."
+            )
+
+    def __deepcopy__(self, memo) -> Modulation:
+        return self  # immutable; hosts deep-copy their options on every clone
+
+    def select(self, frame_indices: Iterable[int]) -> Modulation:
+        """The same edit for some of the frames (context windows); indices in the order of the call's batch."""
+        return replace(self, layout=self.layout.select(frame_indices))
+
+    def self_attention(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        heads: int,
+        grid: Grid,
+        roles: tuple[str, ...],
+        t: float,
+        spacetime: SpaceTime,
+        plain: Plain | None = None,
+        ranges: RangeMemory | None = None,
+        place: Hashable = None,
+    ) -> Tensor:
+        """Space-time self-attention; every token, the background's too, attends more to tokens of its own label.
+
+        Args:
+            q, k, v: [chunk * F, h * w, heads * d].
+            heads: number of heads.
+            grid: (h, w) of this level, as the host knows it (never guessed from the number of tokens).
+            roles: one "cond" or "uncond" per chunk, in the batch's order.
+            t: noise level, timestep / 1000.
+            spacetime: which frames see which; its `frames` is F. Never "full_coarse" itself: its `at(finest)`.
+            plain: the host's attention for what is not modulated; None = torch's.
+            ranges, place: what range_rule "reuse" keeps during a run, and where this call's range belongs in it
+                (`RangeMemory.find`). Without them "reuse" measures in every call.
+
+        Returns:
+            [chunk * F, h * w, heads * d]. Where nothing is modulated (t outside the schedule, strength 0, one label
+            alone) exactly what `space_time_attention` returns.
+        """
+        self._check_batch("self_attention", q, heads, grid, roles, spacetime.frames)
+        if k.shape != q.shape or v.shape != q.shape:
+            raise ValueError(
+                f"self_attention: q, k and v must have one shape; got {tuple(q.shape)}, {tuple(k.shape)}, "
+                f"{tuple(v.shape)}. For text keys call cross_attention."
+            )
+        frames = spacetime.frames
+        active = _chunks(roles, self.self_halves)
+        labels, strength = self.self_marks(roles, grid=grid, t=t, spacetime=spacetime) or (None, None)
+
+        def unmodulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return space_time_attention(q, k, v, heads=heads, spacetime=spacetime, plain=plain)
+
+        def modulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            q, k, v = (_split_heads(x, heads) for x in (spacetime.queries(q), spacetime.keys(k), spacetime.keys(v)))
+            spread = None  # measured in the call
+            save = not self.range_rule.exact and self.method == "fused" and not in_one_pass(q, self.kernel)
+            if labels.count and save:
+                memory = ranges if ranges is not None and place is not None else RangeMemory()
+                spread = memory.find(self.range_rule, place, t, q, k)
+            out = attend_matched(
+                q,
+                k,
+                v,
+                labels.repeat(len(active)),
+                strength.repeat(len(active), 1),
+                self.method,
+                row_range=spread,
+                kernel=self.kernel,
+            )
+            return spacetime.restore(_merge_heads(out))
+
+        return _by_chunk(q, k, v, len(roles), frames, active, strength, modulated, unmodulated)
+
+    def cross_attention(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        heads: int,
+        grid: Grid,
+        roles: tuple[str, ...],
+        t: float,
+        frames: int,
+        plain: Plain | None = None,
+        text_labels: Tensor | None = None,
+    ) -> Tensor:
+        """Cross-attention; tokens of region k attend more to the words of its phrase, and less to all others; those of
+        the background as `background` says.
+
+        Args:
+            q: [chunk * F, h * w, heads * d]; k, v: [chunk * F, L, heads * d].
+            heads, grid, roles, t, plain: as in `self_attention`.
+            frames: F.
+            text_labels: int64 [L] of this call's keys where they are not self.text_labels: a host that repeats or
+                pads the text embedding repeats or pads (with -1) its labels likewise.
+
+        Returns:
+            [chunk * F, h * w, heads * d]. Where nothing is modulated exactly what `plain` returns.
+        """
+        self._check_batch("cross_attention", q, heads, grid, roles, frames)
+        words = self.text_labels if text_labels is None else text_labels
+        if text_labels is not None:
+            _check_text_labels(words, self.layout.regions)
+        if k.shape != (q.shape[0], len(words), q.shape[2]) or v.shape != k.shape:
+            raise ValueError(
+                f"cross_attention: k and v must be [chunk * frames, text tokens, channels] = "
+                f"{[q.shape[0], len(words), q.shape[2]]}; got {list(k.shape)} and {list(v.shape)}. "
+                f"Where the host repeats or pads the text, pass text_labels repeated or padded likewise."
+            )
+        active = _chunks(roles, self.cross_halves)
+        labels, strength = self.cross_marks(roles, grid=grid, t=t, text_labels=text_labels) or (None, None)
+
+        def unmodulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return (plain or _plain)(q, k, v, heads)
+
+        def modulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            out = attend_matched(
+                *(_split_heads(x, heads) for x in (q, k, v)),
+                labels.repeat(len(active)),
+                strength.repeat(len(active), 1),
+                self.method,
+                kernel=self.kernel,
+            )
+            return _merge_heads(out)
+
+        return _by_chunk(q, k, v, len(roles), frames, active, strength, modulated, unmodulated)
+
+    def self_marks(
+        self, roles: tuple[str, ...], *, grid: Grid, t: float, spacetime: SpaceTime
+    ) -> tuple[Matched, Tensor] | None:
+        """Labels and strengths c_i of one chunk of self-attention; None where none of the roles is modulated at t.
+
+        Rows in the order of `spacetime.queries`: float32 [1, F * h * w] ("full") or [F, h * w]. On the CPU.
+        """
+        xi = self.self_schedule.xi(t)
+        if xi == 0 or not _chunks(roles, self.self_halves):
+            return None
+        return self._self_level(grid, spacetime).marks(xi)
+
+    def cross_marks(
+        self, roles: tuple[str, ...], *, grid: Grid, t: float, text_labels: Tensor | None = None
+    ) -> tuple[Matched, Tensor] | None:
+        """Labels and strengths c_i, float32 [F, h * w], of one chunk of cross-attention; None as in `self_marks`."""
+        xi = self.cross_schedule.xi(t)
+        if xi == 0 or not _chunks(roles, self.cross_halves):
+            return None
+        return self._cross_level(grid, text_labels).marks(xi)
+
+    def _self_level(self, grid: Grid, spacetime: SpaceTime) -> _Level:
+        key = (*grid, spacetime)
+        if key not in self._levels:
+            labels = self.layout.labels(grid)
+            matched = match_labels(spacetime.queries(labels), spacetime.keys(labels))
+            calm, factor, kinds = self._measure(grid, "clip", background=1.0)
+            self._levels[key] = _Level(matched, spacetime.queries(calm), spacetime.queries(factor), kinds)
+        return self._levels[key]
+
+    def _cross_level(self, grid: Grid, text_labels: Tensor | None) -> _Level:
+        key = (*grid, None if text_labels is None else tuple(text_labels.tolist()))
+        if key not in self._levels:
+            words = (self.text_labels if text_labels is None else text_labels).cpu()
+            neutral = self.background == "neutral" and bool((words == 0).any())
+            if not neutral:
+                words = torch.where(words == 0, -1, words)
+            matched = match_labels(self.layout.labels(grid), words.expand(self.layout.frames, -1))
+            # 1 - S leaves next to nothing of c where the background is large, just where objects must be kept out.
+            factor = 0.0 if self.background == "free" else 1.0
+            self._levels[key] = _Level(matched, *self._measure(grid, "frame", factor, sized_background=not neutral))
+        return self._levels[key]
+
+    def _measure(
+        self, grid: Grid, within: str, background: float, sized_background: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`calm`, `factor` (both [F, h * w]) and `kinds` of a `_Level`."""
+        labels = self.layout.labels(grid)
+        calm = (1 - self.layout.shares(grid, within)).clamp(0, 1)
+        if not sized_background:
+            calm[:, 0] = (calm[:, 0] > 0).float()  # a frame without any region stays as it is
+        factor = torch.tensor([background, *(self.region_strength or [1.0] * self.layout.regions)]).expand_as(calm)
+        present = self.layout.shares(grid, "frame") > 0
+        return calm.gather(1, labels), factor.gather(1, labels), torch.stack([calm[present], factor[present]])
+
+    def _check_batch(self, where: str, q: Tensor, heads: int, grid: Grid, roles: tuple[str, ...], frames: int) -> None:
+        unknown = [role for role in roles if role not in ROLES]
+        if not roles or unknown:
+            raise ValueError(f"{where}: roles must be one of {ROLES} per chunk of the batch; got {tuple(roles)}.")
+        if frames != self.layout.frames:
+            raise ValueError(
+                f"{where}: the call has {frames} frames, the layout has {self.layout.frames}; expected equal numbers. "
+                f"For a context window pass modulation.select(its frame indices)."
+            )
+        tokens = grid[0] * grid[1]
+        if q.dim() != 3 or q.shape[0] != len(roles) * frames or q.shape[1] != tokens or q.shape[2] % heads:
+            raise ValueError(
+                f"{where}: expected q [{len(roles)} chunks * {frames} frames, {grid[0]} * {grid[1]} tokens, "
+                f"{heads} heads * d]; got {tuple(q.shape)}. Check roles, frames, grid and heads."
+            )
 
 
-def _by_table(q_labels: Tensor, k_labels: Tensor):
-    """(labels -> numbers, count) by counting: one pass whatever the number of tokens."""
-    # Position label + 1, so that -1 has one too.
-    of_q, of_k = (torch.bincount(labels.flatten() + 1, minlength=_TABLE + 2) for labels in (q_labels, k_labels))
-    shared = (of_q > 0) & (of_k > 0)
-    shared[0] = False  # -1 matches nothing
-    numbers = torch.where(shared, shared.cumsum(0) - 1, -1)
-    return lambda labels: numbers[labels + 1], int(shared.sum())
+def _by_chunk(q, k, v, chunks, frames, active, strength, modulated, unmodulated) -> Tensor:
+    """Send the active chunks one way and the rest the other; each way is one call."""
+    if strength is None:
+        return unmodulated(q, k, v)
+    if len(active) == chunks:
+        return modulated(q, k, v)
+    resting = [n for n in range(chunks) if n not in active]
+    out = q.new_empty(chunks, frames, *q.shape[1:])
+    for which, attend in ((active, modulated), (resting, unmodulated)):
+        if which == list(range(which[0], which[-1] + 1)):
+            which = slice(which[0], which[-1] + 1)  # neighbours: a view
+        some = (x.unflatten(0, (chunks, frames))[which].flatten(0, 1) for x in (q, k, v))
+        out[which] = attend(*some).unflatten(0, (-1, frames))
+    return out.flatten(0, 1)
 
 
-def _by_sorting(q_labels: Tensor, k_labels: Tensor):
-    """(labels -> numbers, count) for labels of any size."""
-    of_q, of_k = q_labels.unique(), k_labels.unique()
-    shared = of_q[torch.isin(of_q, of_k) & (of_q >= 0)]
-
-    def number(labels: Tensor) -> Tensor:
-        if len(shared) == 0:
-            return torch.full_like(labels, -1)
-        index = torch.searchsorted(shared, labels.contiguous()).clamp(max=len(shared) - 1)
-        return torch.where(shared[index] == labels, index, -1)
-
-    return number, len(shared)
+def _chunks(roles: tuple[str, ...], halves: str) -> list[int]:
+    return [n for n, role in enumerate(roles) if halves in ("both", role)]
 
 
-def attend_matched(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    labels: Matched,
-    strength: Tensor,
-    method: str = "fused",
-    *,
-    row_range: Tensor | None = None,
-    kernel: str = "auto",
-) -> Tensor:
-    """`modulated_attention` for labels that are matched already (see there), without its scans of labels and strength.
-
-    For `Modulation`, which makes labels and strengths once per level and uses them in many calls. Of the arguments
-    only q, k and v are checked; a strength of 0 everywhere is modulated like any other.
-    """
-    _check_tensors(q, k, v)
-    if method == "reference":
-        device = q.device
-        return reference_attention(q, k, v, labels.q.to(device), labels.k.to(device), strength.to(device))
-    if in_one_pass(q, kernel):
-        return attend_in_one_pass(one_pass_kernel(q.device, q.dtype, q.shape[3]), q, k, v, labels, strength)
-    return _fused(q, k, v, labels, strength, row_range, kernel)
+def _split_heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(2, (heads, -1)).transpose(1, 2)
 
 
-def in_one_pass(q: Tensor, kernel: str) -> bool:
-    """Whether a call with these queries [B, heads, N, d] needs no row range."""
-    return kernel == "triton" and one_pass_kernel(q.device, q.dtype, q.shape[3]) is not None
+def _merge_heads(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(2)
 
 
-def attend_in_one_pass(one_pass, q: Tensor, k: Tensor, v: Tensor, labels: Matched, strength: Tensor) -> Tensor:
-    """`attend_matched` by `triton_modulated_attention`: nothing is copied, and no row range is needed."""
-    from .triton_attention import block_rows
-
-    plan = labels.plan(block_rows(q.shape[3], q.element_size()), q.device)
-    return one_pass(q, k, v, plan, strength.to(q.device, torch.float32))
+def _plain(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    return _merge_heads(plain_attention(*(_split_heads(x, heads) for x in (q, k, v))))
 
 
-def _fused(q, k, v, labels, strength, spread, kernel):
-    """A part of the batch and heads at a time, so that the copies with wider channels stay within WORKSPACE."""
-    # Laid out as hosts merge heads, so that merging them is a view.
-    out = q.new_empty(q.shape[0], q.shape[2], q.shape[1], q.shape[3]).transpose(1, 2)
-    wide = torch.float64 if q.dtype == torch.float64 else torch.float32
-    c = strength.to(q.device, wide if spread is None else spread.dtype)[:, None, :]
-    for part in _parts(q, k, labels.count):
-        some = part[0]
-        matched = Matched(labels.q[some], labels.k[some], labels.count)
-        known = None if spread is None else spread[part].to(q.device)
-        out[part] = _fused_part(q[part], k[part], v[part], matched, c[some], known, kernel)
-    return out
-
-
-def _parts(q: Tensor, k: Tensor, count: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of batch and heads, each within WORKSPACE where that is possible."""
-    batch, heads, rows, dim = q.shape
-    channels = _round_up(dim + _channels(q.dtype) * count)
-    # For one head of one row of the batch: the queries, keys, values and outputs of the kernel.
-    one = 2 * (rows + k.shape[2]) * channels * q.element_size()
-    together = max(1, WORKSPACE // max(1, one))
-    some_heads = min(heads, together)
-    some_rows = max(1, together // heads)
-    for row in range(0, batch, some_rows):
-        for head in range(0, heads, some_heads):
-            yield slice(row, row + some_rows), slice(head, head + some_heads)
-
-
-def _channels(dtype: torch.dtype) -> int:
-    """Channels a label takes: 8 or 11 bits are not enough for a bias of tens, a second channel carries the rest."""
-    return 2 if dtype in (torch.float16, torch.bfloat16) else 1
-
-
-def _fused_part(q, k, v, labels, c, spread, kernel):
-    dim, count = q.shape[-1], labels.count
-    if count and spread is None:
-        spread = measure_row_range(q, k)
-    width = _round_up(dim + _channels(q.dtype) * count)
-    wide_q = _room(q, width)
-    # Rounded once, in q's dtype, after the product: (1 - c) rounded by itself would scale a whole row of logits.
-    wide_q[..., :dim] = q * (1 - c)[..., None]
-    if count == 0:  # no pair is positive
-        return plain_attention(wide_q[..., :dim], k, v)
-
-    # The kernel multiplies every product by 1 / sqrt(d), the bias's too. The sqrt(d) that takes it back is shared:
-    # a power of two, exact in any dtype, on the keys; the rest, close to 1, on the queries.
-    key_weight = 2.0 ** round(math.log2(dim) / 2)
-    bias = (c * spread) * (dim**0.5 / key_weight)
-    bias = bias.clamp(max=torch.finfo(q.dtype).max)
-    high = bias.to(q.dtype)
-    parts = [high, (bias - high).to(q.dtype)][: _channels(q.dtype)]
-
-    wide_k, wide_v = (_room(x, width) for x in (k, v))
-    wide_k[..., :dim], wide_v[..., :dim] = k, v
-    q_onehot = _onehot(labels.q, count, q)
-    k_onehot = _onehot(labels.k, count, k) * key_weight
-    for n, part in enumerate(parts):
-        channels = slice(dim + n * count, dim + (n + 1) * count)
-        wide_q[..., channels] = part[..., None] * q_onehot[:, None]
-        wide_k[..., channels] = k_onehot[:, None]
-    # q, k and v are equally wide: with unequal widths the CPU's fused kernel is not chosen.
-    return attend(wide_q, wide_k, wide_v, dim**-0.5, kernel)[..., :dim]
-
-
-def _onehot(index: Tensor, count: int, like: Tensor) -> Tensor:
-    """[B, N] -> [B, N, count] of like's dtype and device; -1 is the zero vector."""
-    index = index.to(like.device)
-    return (index[..., None] == torch.arange(count, device=like.device)).to(like.dtype)
-
-
-def _room(x: Tensor, width: int) -> Tensor:
-    """Room for x [B, heads, N, d] with `width` channels, zeros beyond its own; its own are yet to be written."""
-    wide = x.new_empty(*x.shape[:-1], width)
-    wide[..., x.shape[-1] :] = 0
-    return wide
-
-
-def _round_up(width: int) -> int:
-    return -(-width // _ALIGN) * _ALIGN
-
-
-def _check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
-    if q.dim() != 4 or k.dim() != 4 or q.shape[:2] != k.shape[:2] or q.shape[3] != k.shape[3] or k.shape != v.shape:
+def _check_text_labels(labels: Tensor, regions: int) -> None:
+    legal = labels.dtype == torch.int64 and labels.dim() == 1 and len(labels) > 0
+    if not legal or int(labels.min()) < -1 or int(labels.max()) > regions:
+        got = labels.unique().tolist() if legal else f"{labels.dtype} {list(labels.shape)}"
         raise ValueError(
-            f"modulated_attention: expected q [B, heads, N, d] and k, v [B, heads, M, d]; got q {tuple(q.shape)}, "
-            f"k {tuple(k.shape)}, v {tuple(v.shape)}. Split the heads before the call."
+            f"Modulation: text_labels must be int64 [text tokens] with values 1..{regions} (the layout's regions), "
+            f"0 for start tokens or -1 for none; got {got}. Build them with text_labels()."
         )
-    if k.shape[2] == 0:
-        raise ValueError(f"modulated_attention: expected at least one key; got k {tuple(k.shape)}.")
-    if not q.is_floating_point() or not (q.dtype == k.dtype == v.dtype):
-        raise ValueError(
-            f"modulated_attention: q, k and v must share one floating dtype; got {q.dtype}, {k.dtype}, {v.dtype}. "
-            f"Cast them first."
-        )
-
-
-def _check_labels(name: str, labels: Tensor, shape: tuple[int, int]) -> None:
-    if tuple(labels.shape) != shape or labels.dtype != torch.int64:
-        raise ValueError(
-            f"modulated_attention: {name} must be int64 {list(shape)} (one label per token); "
-            f"got {labels.dtype} {list(labels.shape)}."
-        )
-    if labels.numel() and (lowest := int(labels.min())) < -1:
-        raise ValueError(f"modulated_attention: {name} must be >= 0, or -1 for none; got {lowest}.")
-
-
-def _strongest(strength: Tensor, shape: tuple[int, int]) -> float:
-    if tuple(strength.shape) != shape or not strength.is_floating_point():
-        raise ValueError(
-            f"modulated_attention: strength must be floating {list(shape)} (one c per query); "
-            f"got {strength.dtype} {list(strength.shape)}."
-        )
-    if strength.numel() == 0:
-        return 0.0
-    low, high = torch.stack(strength.aminmax()).tolist()
-    if not (low >= 0 and high < 1):  # written so that NaN fails as well
-        raise ValueError(
-            f"modulated_attention: strength must lie in [0, 1); got {low} to {high}. "
-            f"At 1 a row forgets its logits; clamp it below (Schedule does)."
-        )
-    return high

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .row_range import row_range
+from .kernels.logit_range import row_range
 
 RANGES = ("exact", "reuse", "sampled")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..layout.features import Features
+from .attention_features import Features
 from .checks import SigmaError, check_sigmas
 
 # Two sigmas closer than this (relative) are the same level: the hosts' schedules differ by up to 1.3e-5 (ComfyUI sums

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..layout.features import Features, FeaturesError
+from .attention_features import Features, FeaturesError
 from .trajectory import Trajectory, TrajectoryError
 
 FORMAT = "videograin.trajectory"

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..hosts.comfy_errors import naming
-from ..hosts.comfy_images import rgb_bytes
-from ..hosts.comfy_observe import (
+from ..hosts.comfyui.errors import naming
+from ..hosts.comfyui.images import rgb_bytes
+from ..hosts.comfyui.observed_sampling import (
     CELL,
     check_look,
     edit_in,
@@ -18,11 +18,11 @@ from ..hosts.comfy_observe import (
     place_of,
     sample_looking,
 )
-from ..hosts.comfy_patch import check_model
-from ..inspection.maps import LEVELS, AttentionProbe, InspectionError
-from ..inspection.shares import share_table
-from ..pictures.heat import heat_sheet, heat_video, heats
-from .types import CATEGORY
+from ..hosts.comfyui.unet.patch import check_model
+from ..measuring.attention_probe import LEVELS, AttentionProbe, InspectionError
+from ..measuring.attention_shares import share_table
+from ..measuring.pictures.heat import heat_sheet, heat_video, heats
+from .sockets import CATEGORY
 
 NAME = "Attention Map"
 MOST = 8  # phrases: more do not fit one picture

@@ -6,12 +6,12 @@ from dataclasses import replace
 from comfy_api.latest import io
 
 from ..attention.spacetime import MODES
-from ..editing import METHODS
-from ..hosts.comfy_errors import naming
-from ..hosts.comfy_inversion import check_frames, check_schedule, invert_latent, leading_sigmas, noise_latent
-from ..hosts.comfy_patch import check_level, check_model, noise_levels
-from ..layout.features import LEVELS, FeatureCollector, FeaturesError
-from .types import CATEGORY, Inversion
+from ..editing.attention_features import LEVELS, FeatureCollector, FeaturesError
+from ..editing.inversion import METHODS
+from ..hosts.comfyui.errors import naming
+from ..hosts.comfyui.inversion import check_frames, check_schedule, invert_latent, leading_sigmas, noise_latent
+from ..hosts.comfyui.unet.patch import check_level, check_model, noise_levels
+from .sockets import CATEGORY, Inversion
 
 NAME = "DDIM Video Inversion"
 

@@ -4,8 +4,8 @@ import torch
 from comfy_api.latest import io
 
 from ..world.clips import MOTIONS
-from ..world.tasks import FPS, make_task
-from .types import CATEGORY
+from ..world.demo_task import FPS, make_task
+from .sockets import CATEGORY
 
 
 class DemoClip(io.ComfyNode):

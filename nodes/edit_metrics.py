@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..hosts.comfy_errors import naming
-from ..hosts.comfy_images import rgb_bytes
-from ..hosts.comfy_metrics import instruments, measured, remarks
-from ..pictures.bars import bar_sheet
-from .types import CATEGORY, Regions
+from ..hosts.comfyui.errors import naming
+from ..hosts.comfyui.images import rgb_bytes
+from ..hosts.comfyui.metrics import instruments, measured, remarks
+from ..measuring.pictures.bars import bar_sheet
+from .sockets import CATEGORY, Regions
 
 NAME = "Edit Metrics"
 

@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..hosts.comfy_world import embedded_model
-from .types import CATEGORY
+from ..hosts.comfyui.embedded_model import embedded_model
+from .sockets import CATEGORY
 
 
 class EmbeddedModel(io.ComfyNode):

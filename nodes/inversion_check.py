@@ -5,11 +5,11 @@ import logging
 import torch
 from comfy_api.latest import io, ui
 
-from ..hosts.comfy_check import clean_samples, decoded, sample_back
-from ..hosts.comfy_errors import naming
-from ..inspection.round_trip import decibels, frame_psnr, judge
-from ..pictures.round_trips import round_trip_frames, round_trip_sheet
-from .types import CATEGORY, Inversion
+from ..hosts.comfyui.errors import naming
+from ..hosts.comfyui.round_trip import clean_samples, decoded, sample_back
+from ..measuring.pictures.round_trip_pictures import round_trip_frames, round_trip_sheet
+from ..measuring.round_trip import decibels, frame_psnr, judge
+from .sockets import CATEGORY, Inversion
 
 NAME = "Inversion Check"
 

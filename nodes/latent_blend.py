@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..hosts.comfy_blend import blended_sampler
-from .types import CATEGORY, Inversion
+from ..hosts.comfyui.blend import blended_sampler
+from .sockets import CATEGORY, Inversion
 
 NAME = "Latent Blend"
 

@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..hosts.comfy_blend import blended_model
+from ..hosts.comfyui.blend import blended_model
 from .latent_blend import blend_inputs, preserved_input
-from .types import CATEGORY
+from .sockets import CATEGORY
 
 NAME = "Latent Blend (Model Patch)"
 

@@ -2,10 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..hosts.comfy_errors import naming
-from ..hosts.comfy_files import fingerprint, list_inversions, load_inversion, locate
-from ..hosts.comfy_inversion import noise_latent
-from .types import CATEGORY, Inversion
+from ..hosts.comfyui.errors import naming
+from ..hosts.comfyui.files import fingerprint, list_inversions, load_inversion, locate
+from ..hosts.comfyui.inversion import noise_latent
+from .sockets import CATEGORY, Inversion
 
 NAME = "Load Inversion"
 

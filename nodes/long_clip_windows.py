@@ -3,10 +3,10 @@
 from comfy_api.latest import io
 
 from ..editing.windows import Windows
-from ..hosts.comfy_errors import naming
-from ..hosts.comfy_patch import check_model
-from ..hosts.comfy_windows import NODE, windowed
-from .types import CATEGORY
+from ..hosts.comfyui.errors import naming
+from ..hosts.comfyui.unet.patch import check_model
+from ..hosts.comfyui.windows import NODE, windowed
+from .sockets import CATEGORY
 
 
 class LongClipWindows(io.ComfyNode):

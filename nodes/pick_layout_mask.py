@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..hosts.comfy_errors import naming
-from ..layout.grow import grow_mask
-from .types import CATEGORY, ClipLayout
+from ..editing.layout.grow import grow_mask
+from ..hosts.comfyui.errors import naming
+from .sockets import CATEGORY, ClipLayout
 
 NAME = "Pick Layout Mask"
 

@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..hosts.comfy_composite import composite_images
-from .types import CATEGORY
+from ..hosts.comfyui.composite import composite_images
+from .sockets import CATEGORY
 
 NAME = "Pixel Composite"
 

@@ -3,9 +3,9 @@
 import torch
 from comfy_api.latest import io, ui
 
-from ..editing import Region
-from ..hosts.comfy_regions import preview
-from .types import CATEGORY, Regions
+from ..editing.regions import Region
+from ..hosts.comfyui.regions import preview
+from .sockets import CATEGORY, Regions
 
 
 class RegionPreview(io.ComfyNode):

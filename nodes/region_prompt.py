@@ -3,9 +3,9 @@
 import torch
 from comfy_api.latest import io
 
-from ..editing import Region
-from ..hosts.comfy_regions import checked_region
-from .types import CATEGORY, Regions
+from ..editing.regions import Region
+from ..hosts.comfyui.regions import checked_region
+from .sockets import CATEGORY, Regions
 
 
 class RegionPrompt(io.ComfyNode):

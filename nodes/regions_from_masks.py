@@ -4,8 +4,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..hosts.comfy_regions import regions_from_masks
-from .types import CATEGORY, Regions
+from ..hosts.comfyui.regions import regions_from_masks
+from .sockets import CATEGORY, Regions
 
 
 class RegionsFromMasks(io.ComfyNode):

@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io, ui
 
-from ..hosts.comfy_errors import naming
-from ..hosts.comfy_files import describe, save_inversion
-from .types import CATEGORY, Inversion
+from ..hosts.comfyui.errors import naming
+from ..hosts.comfyui.files import describe, save_inversion
+from .sockets import CATEGORY, Inversion
 
 NAME = "Save Inversion"
 

@@ -6,14 +6,20 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..hosts.comfy_errors import naming
-from ..hosts.comfy_images import rgb_bytes
-from ..hosts.comfy_layout import source_words
-from ..layout.clusters import SCOPES, neutral_picture
-from ..layout.find import find_layout
-from ..layout.kinds import kinds_layout, pick_kinds
-from ..pictures.layouts import cluster_preview, features_picture, label_pictures, layout_preview, layout_sheet
-from .types import CATEGORY, ClipLayout, Inversion
+from ..editing.layout.clusters import SCOPES, neutral_picture
+from ..editing.layout.clusters_only import kinds_layout, pick_kinds
+from ..editing.layout.find import find_layout
+from ..hosts.comfyui.errors import naming
+from ..hosts.comfyui.images import rgb_bytes
+from ..hosts.comfyui.layout import source_words
+from ..measuring.pictures.layout_pictures import (
+    cluster_preview,
+    features_picture,
+    label_pictures,
+    layout_preview,
+    layout_sheet,
+)
+from .sockets import CATEGORY, ClipLayout, Inversion
 
 NAME = "Self-Attn Layout Cluster"
 SAME_SHAPE = 0.1  # by how much the sides' ratio of images and latent may differ: VAE Encode crops to whole cells
@@ -22,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class SelfAttnLayoutCluster(io.ComfyNode):
-    """The attention collected during the inversion, sorted by K-means, split into things, named (layout/find.py)."""
+    """The attention collected during the inversion, sorted by K-means, split into things, named (editing/layout/find.py)."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

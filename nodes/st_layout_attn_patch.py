@@ -8,14 +8,14 @@ import torch
 from comfy_api.latest import io
 
 from ..attention import KERNELS, RANGES, RangeRule, Schedule
-from ..attention.modulator import BACKGROUNDS, HALVES
+from ..attention.modulation import BACKGROUNDS, HALVES
 from ..attention.spacetime import MODES
 from ..editing.regions import edited_area, kept_area
-from ..hosts.comfy_edit import Edit
-from ..hosts.comfy_errors import naming
-from ..hosts.comfy_patch import check_model, patch_edit, patch_space_time, tag
-from ..hosts.comfy_text import encode_regions
-from .types import CATEGORY, Regions, advanced
+from ..hosts.comfyui.edit import Edit
+from ..hosts.comfyui.errors import naming
+from ..hosts.comfyui.unet.patch import check_model, patch_edit, patch_space_time, tag
+from ..hosts.comfyui.unet.prompts import encode_regions
+from .sockets import CATEGORY, Regions, advanced
 
 NODE = "ST-Layout Attn Patch"
 

@@ -198,10 +198,10 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _edit(args: argparse.Namespace) -> int:
-    from .editfile import load_edit
+    from .edit_file import load_edit
 
     spec = load_edit(args.file, output=args.output)
-    from .job import run_edit
+    from .jobs import run_edit
     from .progress import Progress
 
     finished = run_edit(spec, progress=Progress(quiet=args.quiet))
@@ -210,10 +210,10 @@ def _edit(args: argparse.Namespace) -> int:
 
 
 def _invert(args: argparse.Namespace) -> int:
-    from .editfile import load_edit
+    from .edit_file import load_edit
 
     spec = load_edit(args.file, purpose="invert")
-    from .job import run_invert
+    from .jobs import run_invert
     from .progress import Progress
 
     finished = run_invert(spec, args.output, progress=Progress(quiet=args.quiet))
@@ -222,10 +222,10 @@ def _invert(args: argparse.Namespace) -> int:
 
 
 def _layout(args: argparse.Namespace) -> int:
-    from .editfile import load_edit
+    from .edit_file import load_edit
 
     spec = load_edit(args.file, purpose="layout", output=args.output)
-    from .job import run_layout
+    from .jobs import run_layout
     from .progress import Progress
 
     finished = run_layout(spec, progress=Progress(quiet=args.quiet))
@@ -234,15 +234,15 @@ def _layout(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from . import bench
+    from ..lab.bench import command as bench
 
     return bench.main(args)
 
 
 def _metrics(args: argparse.Namespace) -> int:
-    from .editfile import device_rule
-    from .metricsfile import MODELS, MetricsSpec, load_metrics, with_flags
-    from .settings import SettingError
+    from ..editing.settings import SettingError
+    from .edit_file import device_rule
+    from .metrics_file import MODELS, MetricsSpec, load_metrics, with_flags
 
     spec = load_metrics(args.file) if args.file else MetricsSpec()
     paths = {"edit_file": args.edit_file, "video": args.source, "output": args.output, "raft": args.raft}

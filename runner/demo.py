@@ -14,19 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from ..editing import composite_support
-from ..pictures import sheets
+from ..editing.composite import composite_support
+from ..editing.pipeline import EditResult, Region, RoundTrip, edit_clip, invert_clip, measure_round_trip
+from ..editing.presets import GUIDANCE, embedded_attention
+from ..editing.settings import Attention, Composite, Sampling, WindowSettings
+from ..editing.whole_file import save_png, whole_file
+from ..measuring.metrics import pixels as figures
+from ..measuring.pictures import sheets
+from ..world.demo_task import FPS, Task, make_task
 from ..world.reader import read_region
-from ..world.tasks import FPS, Task, make_task
 from ..world.vocabulary import BACKGROUND_NAMES
-from . import figures
-from .embedded import GUIDANCE, embedded_attention
-from .files import save_png, whole_file
-from .pipeline import EditResult, Region, RoundTrip, edit_clip, invert_clip, measure_round_trip
+from .media.video import read_clip, write_video
 from .progress import Progress
 from .report import build_report, write_report
-from .settings import Attention, Composite, Sampling, WindowSettings
-from .video import read_clip, write_video
 
 MARGIN = 16
 
@@ -185,7 +185,7 @@ def moving_picture(path: Path, columns: Sequence[tuple[str, np.ndarray]], side: 
 
 def main(args: argparse.Namespace) -> int:
     """The command. args: out, frames, size, seed, steps, clips, motion, attention, windows, quiet."""
-    from ..hosts.diffusers import load_model
+    from ..hosts.diffusers.model import load_model
 
     if args.size % 8:
         raise ValueError(f"--size is {args.size}; expected a multiple of 8 (one latent cell); use e.g. 128")

@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..editing import Region
-from ..evaluation.encoders import Encoder, EncoderError, load_clip, load_dino
-from ..evaluation.flow import FlowError, find_estimator
-from ..evaluation.measure import Instruments, measure, prepare
-from ..evaluation.table import Table
-from ..layout.value import ClipLayout, LayoutError, Thing
-from ..pictures.bars import bar_sheet
-from .files import LAYOUT, METRICS, save_png, whole_file
-from .geometry import Geometry, GeometryError
-from .masks import FoundMask, MaskError, MaskFolder, MaskFrames, load_masks
-from .metricsfile import SOURCE, MeasuredEdit, MetricsSpec, completed
+from ..editing.layout.clip_layout import ClipLayout, LayoutError, Thing
+from ..editing.motion.optical_flow import FlowError, find_estimator
+from ..editing.regions import Region
+from ..editing.whole_file import LAYOUT, METRICS, save_png, whole_file
+from ..measuring.metrics.encoders import Encoder, EncoderError, load_clip, load_dino
+from ..measuring.metrics.measure import Instruments, measure, prepare
+from ..measuring.metrics.table import Table
+from ..measuring.pictures.bars import bar_sheet
+from .media.geometry import Geometry, GeometryError
+from .media.mask_files import FoundMask, MaskError, MaskFolder, MaskFrames, load_masks
+from .media.video import Clip, VideoError, probe, read_clip
+from .metrics_file import SOURCE, MeasuredEdit, MetricsSpec, completed
 from .preflight import device_problem, memory_errors
 from .progress import Progress
 from .report import build_report, write_report
-from .video import Clip, VideoError, probe, read_clip
 
 log = logging.getLogger(__name__)
 COMPRESSED = (

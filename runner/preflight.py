@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .editfile import EditSpec
-from .yamlnodes import EditFileError
+from .edit_file import EditSpec
+from .yaml_lines import EditFileError
 
 CPU_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")  # how torch names it without a type of its own
 
@@ -110,7 +110,7 @@ def unwritable(folder: Path) -> str | None:
 def check_start(spec: EditSpec, *, device: bool = True, places: bool = True) -> None:
     """EditFileError with all that would fail later. device: the file's device will be used; places: its ``output`` and
     ``inversion.save`` too."""
-    from ..attention.kernels import check_kernel
+    from ..attention.kernels.choice import check_kernel
 
     problems = []
     if device and (wrong := device_problem(spec.device)):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .flow import backward_flow, forward_flow
+from .exact_flow import backward_flow, forward_flow
 from .render import Scenes, render
 from .scenes import RADIUS
 from .vocabulary import BACKGROUNDS, COLOURS, SHAPES, caption, phrase

@@ -1,337 +1,341 @@
-"""The fused form against the literal formula, against numbers worked out by hand, and against plain attention."""
+"""The object that hosts call: batches of chunks and frames, schedules, halves, and what must change nothing."""
 
+import copy
 import math
-from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from videograin.attention import RangeRule, modulated_attention, plain_attention, reference_attention, row_range
-from videograin.attention.modulation import match_labels
+from videograin.attention import Layout, Modulation, Schedule, SpaceTime, space_time_attention
 
-HALF = (torch.float16, torch.bfloat16)
-FUSED = "_scaled_dot_product_flash_attention_for_cpu"
+HEADS, WIDTH, GRID, WORDS = 2, 16, (3, 5), 7
+TOKENS = GRID[0] * GRID[1]
+TEXT = torch.tensor([-1, 1, 1, -1, 2, -1, -1])
+ALWAYS = {"self_schedule": Schedule(0.8, 1, 0, 1), "cross_schedule": Schedule(0.9, 1, 0, 1)}
 
 
-def draw_case(seed, batch=2, heads=3, rows=11, keys=7, dim=5, regions=3, size=1.0, dtype=torch.float32, c_max=0.95):
-    """Random q, k, v, labels with -1 among them and some labels on one side only, strengths with zeros among them."""
+def two_regions(frames):
+    """Region 1 walks to the right; region 2 stays in the last row and is absent from the first of several frames."""
+    one, two = torch.zeros(frames, *GRID), torch.zeros(frames, *GRID)
+    for frame in range(frames):
+        one[frame, :2, frame % 4 : frame % 4 + 2] = 1
+    two[:, 2, 1:4] = 1
+    if frames > 1:
+        two[0] = 0
+    return Layout([one, two])
+
+
+def batch(chunks, frames, tokens=TOKENS, seed=0):
     g = torch.Generator().manual_seed(seed)
-    q = (torch.randn(batch, heads, rows, dim, generator=g) * size).to(dtype)
-    k = (torch.randn(batch, heads, keys, dim, generator=g) * size).to(dtype)
-    v = torch.randn(batch, heads, keys, dim, generator=g).to(dtype)
-    q_labels = torch.randint(-1, regions + 1, (batch, rows), generator=g)
-    k_labels = torch.randint(-1, regions + 2, (batch, keys), generator=g)
-    strength = torch.rand(batch, rows, generator=g) * c_max
-    strength[torch.rand(batch, rows, generator=g) < 0.2] = 0
-    return q, k, v, q_labels, k_labels, strength
+    return torch.randn(chunks * frames, tokens, WIDTH, generator=g) * 1.5
 
 
-def in_double(q, k, v, *rest):
-    return q.double(), k.double(), v.double(), *rest
+def plain(q, k, v, heads):
+    """A host's attention, recognisable: not bit-identical to torch's fused kernel."""
+    q, k, v = (x.double().unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    out = (q @ k.transpose(2, 3) / q.shape[3] ** 0.5).softmax(-1) @ v
+    return out.transpose(1, 2).flatten(2).float()
 
 
-shapes = st.fixed_dictionaries(
-    {
-        "seed": st.integers(0, 2**31),
-        "batch": st.integers(1, 3),
-        "heads": st.integers(1, 5),
-        "rows": st.integers(1, 33),
-        "keys": st.integers(1, 33),
-        "dim": st.integers(1, 41),
-        "regions": st.integers(0, 6),
-    }
-)
-
-
-@settings(max_examples=80, deadline=None)
-@given(shapes)
-def test_fused_equals_the_literal_formula_exactly(case):
-    case = draw_case(**case, dtype=torch.float64, size=1.5)
-    torch.testing.assert_close(
-        modulated_attention(*case), modulated_attention(*case, "reference"), atol=1e-11, rtol=0
+def run_self(modulation, q, k, v, roles, frames, t=0.9, mode="full", plain=plain):
+    spacetime = SpaceTime(mode, frames)
+    return modulation.self_attention(
+        q, k, v, heads=HEADS, grid=GRID, roles=roles, t=t, spacetime=spacetime, plain=plain
     )
 
 
-@settings(max_examples=80, deadline=None)
-@given(shapes, st.floats(0.1, 2.0))
-def test_fused_in_float32_is_within_1e_5(case, size):
-    case = draw_case(**case, size=size)
-    exact = reference_attention(*in_double(*case))
-    torch.testing.assert_close(modulated_attention(*case).double(), exact, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(modulated_attention(*case, "reference").double(), exact, atol=1e-5, rtol=1e-5)
-
-
-@settings(max_examples=80, deadline=None)
-@given(shapes, st.sampled_from(HALF), st.floats(0.1, 2.0))
-def test_fused_in_half_precision_errs_little_more_than_plain_attention_does(case, dtype, size):
-    case = draw_case(**case, size=size, dtype=dtype)
-    q, k, v = case[:3]
-    own_error = (plain_attention(q, k, v).double() - plain_attention(q.double(), k.double(), v.double())).abs().max()
-    error = (modulated_attention(*case).double() - reference_attention(*in_double(*case))).abs().max()
-    assert error <= 3 * own_error + 4 * torch.finfo(dtype).eps * v.double().abs().max()
-
-
-def relative(got, exact):
-    return (got.double() - exact).norm() / exact.norm()
-
-
-# Enough numbers that the luck of a rounding does not decide: a single bfloat16 is off by up to 3.9e-3 by itself.
-many = st.fixed_dictionaries(
-    {
-        "seed": st.integers(0, 2**31),
-        "rows": st.integers(24, 48),
-        "keys": st.integers(8, 80),
-        "dim": st.integers(4, 41),
-        "regions": st.integers(0, 6),
-    }
-)
-
-
-@settings(max_examples=80, deadline=None)
-@given(many, st.sampled_from(HALF), st.floats(0.1, 2.0))
-def test_the_relative_error_in_half_precision_is_plain_attention_s_and_3e_3(case, dtype, size):
-    case = draw_case(**case, size=size, dtype=dtype)
-    q, k, v = case[:3]
-    own = relative(plain_attention(q, k, v), plain_attention(q.double(), k.double(), v.double()))
-    assert relative(modulated_attention(*case), reference_attention(*in_double(*case))) <= own + 3e-3
-
-
-def literal_with_range(q, k, v, q_labels, k_labels, strength, spread):
-    """Eq. 4 in double precision, where the row's maximum is taken to lie `spread` above its minimum."""
-    q, k, v, c, spread = q.double(), k.double(), v.double(), strength.double()[:, None, :, None], spread.double()
-    s = torch.einsum("bhid,bhjd->bhij", q, k) / q.shape[-1] ** 0.5
-    low = s.amin(-1, keepdim=True)
-    same = (q_labels[:, None, :, None] == k_labels[:, None, None]) & (q_labels >= 0)[:, None, :, None]
-    return torch.where(same, s + c * (low + spread[..., None] - s), s - c * (s - low)).softmax(-1) @ v
-
-
-@settings(max_examples=60, deadline=None)
-@given(many, st.integers(2, 6), st.floats(0.1, 2.0))
-def test_with_a_range_of_other_keys_or_queries_it_is_the_literal_formula_with_that_range(case, every, size):
-    case = draw_case(**case, size=size)
-    q, k = case[:2]
-    other = draw_case(**{**case_shape(case), "seed": 17}, size=size)
-    for spread in (RangeRule("sampled", every=every).measure(q, k), row_range(other[0], other[1])):
-        got = modulated_attention(*case, row_range=spread)
-        torch.testing.assert_close(got.double(), literal_with_range(*case, spread), atol=1e-5, rtol=1e-5)
-        for dtype in HALF:
-            low = tuple(x.to(dtype) for x in case[:3])
-            own = relative(plain_attention(*low), plain_attention(*(x.double() for x in low)))
-            exact = literal_with_range(*low, *case[3:], spread)
-            assert relative(modulated_attention(*low, *case[3:], row_range=spread), exact) <= own + 3e-3
-
-
-def case_shape(case):
-    q, k = case[:2]
-    return {"batch": q.shape[0], "heads": q.shape[1], "rows": q.shape[2], "keys": k.shape[2], "dim": q.shape[3]}
-
-
-@pytest.mark.parametrize("dtype", HALF)
-def test_a_large_bias_keeps_its_bits_in_half_precision(dtype):
-    # Two keys, the negative one at the top of the range and the positive one at the bottom: at c = 0.5 both end at the
-    # same logit, whatever the range, so each gets half. A bias of about 100 rounded to 8 bits is off by up to 0.25.
-    # (d = 3, so that the bias is no round number.)
-    q = torch.linspace(12, 24, 256).to(dtype).view(1, 1, 256, 1).expand(-1, -1, -1, 3)
-    k = torch.tensor([5.0, -5.0]).to(dtype).view(1, 1, 2, 1).expand(-1, -1, -1, 3)
-    v = torch.tensor([0.0, 1.0]).to(dtype).view(1, 1, 2, 1).expand(-1, -1, -1, 3)
-    labels = torch.ones(1, 256, dtype=torch.int64)
-    out = modulated_attention(q, k, v, labels, torch.tensor([[0, 1]]), torch.full((1, 256), 0.5))
-    assert (out.double() - 0.5).abs().max() <= torch.finfo(dtype).eps
-
-
-@pytest.mark.parametrize("method", ["fused", "reference"])
-def test_numbers_worked_out_by_hand(method):
-    # d = 1, one query q = 1, logits 0, 1, 3; max 3, min 0; c = 0.5; only the middle key has the query's label.
-    q = torch.tensor([1.0]).view(1, 1, 1, 1)
-    k = torch.tensor([0.0, 1.0, 3.0]).view(1, 1, 3, 1)
-    v = torch.tensor([10.0, 20.0, 40.0]).view(1, 1, 3, 1)
-    modulated = [0 - 0.5 * (0 - 0), 1 + 0.5 * (3 - 1), 3 - 0.5 * (3 - 0)]  # 0, 2, 1.5
-    weights = [math.exp(s) for s in modulated]
-    expected = sum(w * x for w, x in zip(weights, (10, 20, 40))) / sum(weights)
-    out = modulated_attention(q, k, v, torch.tensor([[7]]), torch.tensor([[0, 7, -1]]), torch.tensor([[0.5]]), method)
-    assert out.item() == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize("method", ["fused", "reference"])
-def test_none_matches_nothing_not_even_none(method):
-    q, k, v, q_labels, k_labels, strength = draw_case(1)
-    none, some = torch.full_like(q_labels, -1), torch.full_like(q_labels, 5)
-    all_none = modulated_attention(q, k, v, none, torch.full_like(k_labels, -1), strength, method)
-    unmatched = modulated_attention(q, k, v, some, torch.full_like(k_labels, -1), strength, method)
-    # All pairs negative: (1 - c) s + c min, that is attention with queries shrunk by 1 - c.
-    shrunk = plain_attention(q * (1 - strength)[:, None, :, None], k, v)
-    torch.testing.assert_close(all_none, shrunk, atol=1e-5, rtol=0)
-    torch.testing.assert_close(unmatched, shrunk, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("method", ["fused", "reference"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, *HALF])
-def test_strength_zero_is_plain_attention_bit_for_bit(method, dtype):
-    q, k, v, q_labels, k_labels, strength = draw_case(2, dtype=dtype)
-    out = modulated_attention(q, k, v, q_labels, k_labels, torch.zeros_like(strength), method)
-    assert torch.equal(out, plain_attention(q, k, v))
-
-
-def test_a_row_of_strength_zero_among_others_is_plain_attention():
-    q, k, v, q_labels, k_labels, strength = draw_case(3)
-    strength[:, ::2] = 0
-    strength[:, 1::2] = 0.9
-    out, plain = modulated_attention(q, k, v, q_labels, k_labels, strength), plain_attention(q, k, v)
-    torch.testing.assert_close(out[:, :, ::2], plain[:, :, ::2], atol=1e-6, rtol=1e-6)
-    assert (out[:, :, 1::2] - plain[:, :, 1::2]).abs().max() > 0.1
-
-
-def test_only_equality_of_labels_counts():
-    q, k, v, q_labels, k_labels, strength = draw_case(4)
-    renamed = torch.tensor([10**12, 3, 0, 77, 5, -1])  # the last one is label -1's place
-    out = modulated_attention(q, k, v, renamed[q_labels], renamed[k_labels], strength)
-    torch.testing.assert_close(out, modulated_attention(q, k, v, q_labels, k_labels, strength), atol=1e-6, rtol=0)
-
-
-@given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 40), st.integers(0, 12))
-def test_labels_that_meet_are_numbered_in_rising_order_small_or_large(seed, rows, keys, regions):
-    g = torch.Generator().manual_seed(seed)
-    q_labels = torch.randint(-1, regions + 1, (2, rows), generator=g)
-    k_labels = torch.randint(-1, regions + 2, (2, keys), generator=g)
-    meet = sorted((set(q_labels.flatten().tolist()) & set(k_labels.flatten().tolist())) - {-1})
-    large = [torch.where(labels < 0, -1, labels * 10**6 + 5000) for labels in (q_labels, k_labels)]  # sorted
-    for matched in (match_labels(q_labels, k_labels), match_labels(*large)):
-        assert matched.count == len(meet)
-        for labels, index in ((q_labels, matched.q), (k_labels, matched.k)):
-            expected = [[meet.index(label) if label in meet else -1 for label in row] for row in labels.tolist()]
-            assert index.tolist() == expected
-
-
-def test_equal_labels_attract_and_different_ones_repel():
-    q, k, v, _, _, _ = draw_case(5, rows=12, keys=12)
-    labels = (torch.arange(12) % 2).expand(2, -1)
-    v = labels[:, None, :, None].float().expand_as(v).contiguous()  # the output is the attention paid to label 1
-    weak = modulated_attention(q, k, v, labels, labels, torch.full((2, 12), 0.1))
-    strong = modulated_attention(q, k, v, labels, labels, torch.full((2, 12), 0.6))
-    assert (strong[:, :, 1::2] > weak[:, :, 1::2]).all()
-    assert (strong[:, :, 0::2] < weak[:, :, 0::2]).all()
-
-
-def test_a_known_row_range_gives_the_same_and_is_used():
-    case = draw_case(6)
-    spread = row_range(case[0], case[1])
-    assert torch.equal(modulated_attention(*case, row_range=spread), modulated_attention(*case))
-    assert not torch.allclose(modulated_attention(*case, row_range=0 * spread), modulated_attention(*case))
-
-
-def test_inputs_are_left_alone_and_may_be_strided():
-    q, k, v, q_labels, k_labels, strength = draw_case(7)
-    strided = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in (q, k, v)]
-    before = [x.clone() for x in strided]
-    out = modulated_attention(*strided, q_labels, k_labels, strength)
-    assert all(torch.equal(x, y) for x, y in zip(strided, before))
-    torch.testing.assert_close(out, modulated_attention(q, k, v, q_labels, k_labels, strength), atol=1e-6, rtol=0)
-
-
-class _Watch(TorchDispatchMode):
-    """Remembers the operations, the most elements of any tensor that one returned, and the most channels of a 4-d one.
-    """
-
-    largest = widest = 0
-
-    def __init__(self):
-        super().__init__()
-        self.operations = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.operations[func.overloadpacket.__name__] += 1
-        out = func(*args, **(kwargs or {}))
-        for x in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(x, torch.Tensor):
-                self.largest = max(self.largest, x.numel())
-                self.widest = max(self.widest, x.shape[-1] if x.dim() == 4 else 0)
-        return out
-
-
-def test_the_fused_form_never_builds_the_logits():
-    case = draw_case(8, batch=1, heads=1, rows=2048, keys=2048, dim=8)
-    with _Watch() as watch:
-        modulated_attention(*case)
-    assert 2048 * 16 <= watch.largest < 2048 * 2048 / 4
-    case = draw_case(8, batch=1, heads=1, rows=512, keys=512, dim=8)
-    with _Watch() as watch:
-        modulated_attention(*case, "reference")
-    assert watch.largest >= 512 * 512  # the watch does see them
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_the_kernel_that_runs_is_the_fused_one(dtype):
-    case = draw_case(8, batch=1, heads=2, rows=256, keys=256, dim=40, dtype=dtype)
-    with _Watch() as watch:
-        modulated_attention(*case)
-    assert watch.operations[FUSED] == 1
-
-
-@pytest.mark.parametrize("given", [False, True])
-# One head of one row of the batch takes 2 (64 + 48) 16 channels of 4 bytes, 14,336.
-@pytest.mark.parametrize(("workspace", "calls"), [(0, 15), (14_335, 15), (30_000, 9), (80_000, 3), (150_000, 2)])
-def test_part_by_part_is_as_all_at_once(monkeypatch, workspace, calls, given):
-    q, k, v, *rest = draw_case(12, batch=3, heads=5, rows=64, keys=48, dim=8)
-    spread = row_range(q, k) if given else None
-    whole = modulated_attention(q, k, v, *rest, row_range=spread)
-    monkeypatch.setattr("videograin.attention.modulation.WORKSPACE", workspace)
-    with _Watch() as watch:
-        parts = modulated_attention(q, k, v, *rest, row_range=spread)
-    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)
-    assert watch.operations[FUSED] == calls
-
-
-def test_small_labels_are_counted_and_not_sorted():
-    sorting = {"sort", "unique", "_unique2", "searchsorted", "isin"}
-    q, k, v, q_labels, k_labels, strength = draw_case(11)
-    with _Watch() as watch:
-        modulated_attention(q, k, v, q_labels, k_labels, strength)
-    assert "bincount" in watch.operations
-    assert not sorting & set(watch.operations)
-    with _Watch() as watch:
-        modulated_attention(q, k, v, q_labels * 10**6 + 10**6 - 1, k_labels * 10**6 + 10**6 - 1, strength)
-    assert sorting & set(watch.operations)  # the watch does see them
-
-
-def test_many_labels_of_which_few_meet_stay_narrow():
-    q, k, v, _, _, strength = draw_case(9, batch=1, heads=1, rows=512, keys=512, dim=8)
-    q_labels, k_labels = torch.arange(512)[None], torch.arange(510, 1022)[None]  # 510 and 511 meet
-    with _Watch() as watch:
-        out = modulated_attention(q, k, v, q_labels, k_labels, strength)
-    assert watch.widest == 16  # 8 channels, 2 labels that meet, padded to a multiple of 8
-    torch.testing.assert_close(
-        out, modulated_attention(q, k, v, q_labels, k_labels, strength, "reference"), atol=1e-5, rtol=0
+def run_cross(modulation, q, k, v, roles, frames, t=0.9, plain=plain, **more):
+    return modulation.cross_attention(
+        q, k, v, heads=HEADS, grid=GRID, roles=roles, t=t, frames=frames, plain=plain, **more
     )
 
 
-def broken(**changes):
-    names = ("q", "k", "v", "q_labels", "k_labels", "strength")
-    return {**dict(zip(names, draw_case(10))), **changes}
+def row_by_row(q, k, v, q_labels, k_labels, c):
+    """Eq. 1 and 4 for one picture [N, channels], one query and one head at a time, in double precision."""
+    out = torch.empty(q.shape, dtype=torch.float64)
+    d = WIDTH // HEADS
+    for head in range(HEADS):
+        at = slice(head * d, (head + 1) * d)
+        for i in range(len(q)):
+            s = k[:, at].double() @ q[i, at].double() / d**0.5
+            same = k_labels == q_labels[i]
+            s = torch.where(same, s + c[i] * (s.max() - s), s - c[i] * (s - s.min()))
+            out[i, at] = s.softmax(0) @ v[:, at].double()
+    return out
+
+
+def strength_by_hand(labels, frame, xi, within, factors=(1.0, 1.0, 1.0)):
+    area = labels[frame] if within == "frame" else labels
+    return [xi * (1 - (area == label).double().mean()) * factors[label] for label in labels[frame]]
+
+
+@pytest.mark.parametrize("method", ["fused", "reference"])
+@pytest.mark.parametrize("mode", ["full", "sparse_causal", "key_frames", "per_frame"])
+def test_self_attention_is_eq_4_row_by_row(mode, method):
+    frames, t = 3, 0.9
+    modulation = Modulation(two_regions(frames), TEXT, **ALWAYS, region_strength=(0.5, 1.0), method=method)
+    q, k, v = (batch(1, frames, seed=n) for n in range(3))
+    out = run_self(modulation, q, k, v, ("cond",), frames, t=t, mode=mode)
+    labels = modulation.layout.labels(GRID)
+    for frame, seen in enumerate(SpaceTime(mode, frames).key_frames):
+        c = strength_by_hand(labels, frame, 0.8 * t, "clip", (1.0, 0.5, 1.0))
+        keys, values, key_labels = (x[seen].flatten(0, 1) for x in (k, v, labels))
+        expected = row_by_row(q[frame], keys, values, labels[frame], key_labels, c)
+        torch.testing.assert_close(out[frame].double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("background", ["neutral", "paper", "free"])
+def test_cross_attention_is_eq_1_row_by_row(background):
+    frames, t = 3, 0.9
+    words = TEXT.clone()
+    words[0] = 0  # the start token
+    modulation = Modulation(two_regions(frames), words, **ALWAYS, background=background)
+    q, k, v = batch(1, frames), batch(1, frames, WORDS, 1), batch(1, frames, WORDS, 2)
+    out = run_cross(modulation, q, k, v, ("cond",), frames, t=t)
+    labels = modulation.layout.labels(GRID)
+    for frame in range(frames):
+        c = strength_by_hand(labels, frame, 0.9 * t, "frame", (0.0 if background == "free" else 1.0, 1.0, 1.0))
+        if background == "neutral":  # the start token is the background's, at full strength
+            c = [0.9 * t if label == 0 else own for label, own in zip(labels[frame], c)]
+        matched = words if background == "neutral" else TEXT
+        expected = row_by_row(q[frame], k[frame], v[frame], labels[frame], matched, c)
+        torch.testing.assert_close(out[frame].double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    frames=st.sampled_from([2, 3, 16]),
+    halves=st.sampled_from(["both", "cond", "uncond"]),
+    mode=st.sampled_from(["full", "sparse_causal", "key_frames", "per_frame"]),
+    seed=st.integers(0, 2**31),
+)
+def test_the_order_of_the_halves_and_split_calls_agree(frames, halves, mode, seed):
+    modulation = Modulation(two_regions(frames), TEXT, **ALWAYS, self_halves=halves, cross_halves=halves)
+
+    def attend(which):
+        roles = tuple("cond" if n else "uncond" for n in which)
+        rows = torch.cat([torch.arange(frames) + n * frames for n in which])
+        in_self = [batch(2, frames, seed=seed % 1000 + n)[rows] for n in range(3)]
+        in_cross = [in_self[0], *(batch(2, frames, WORDS, seed % 1000 + n)[rows] for n in (3, 4))]
+        return (
+            run_self(modulation, *in_self, roles, frames, mode=mode).chunk(len(which)),
+            run_cross(modulation, *in_cross, roles, frames).chunk(len(which)),
+        )
+
+    uncond_first, cond_first, cond, uncond = attend((0, 1)), attend((1, 0)), attend((1,)), attend((0,))
+    for kind in (0, 1):
+        for other in (cond_first[kind][1], uncond[kind][0]):
+            torch.testing.assert_close(uncond_first[kind][0], other, atol=2e-6, rtol=1e-5)
+        for other in (cond_first[kind][0], cond[kind][0]):
+            torch.testing.assert_close(uncond_first[kind][1], other, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("halves", "changed"), [("both", (True, True)), ("cond", (False, True)), ("uncond", (True, False))]
+)
+def test_only_the_chosen_half_is_modulated_and_the_other_is_the_host_s_own(halves, changed):
+    frames = 2
+    modulation = Modulation(two_regions(frames), TEXT, **ALWAYS, self_halves=halves, cross_halves=halves)
+    q, k, v = (batch(2, frames, seed=n) for n in range(3))
+    text_k, text_v = batch(2, frames, WORDS, 3), batch(2, frames, WORDS, 4)
+    roles = ("uncond", "cond")
+    vanilla = space_time_attention(q, k, v, heads=HEADS, spacetime=SpaceTime("full", frames), plain=plain)
+    pairs = (
+        (run_self(modulation, q, k, v, roles, frames), vanilla),
+        (run_cross(modulation, q, text_k, text_v, roles, frames), plain(q, text_k, text_v, HEADS)),
+    )
+    for out, untouched in pairs:
+        for chunk in (0, 1):
+            rows = slice(chunk * frames, (chunk + 1) * frames)
+            if changed[chunk]:
+                assert (out[rows] - untouched[rows]).abs().max() > 1e-2
+            else:
+                torch.testing.assert_close(out[rows], untouched[rows], atol=1e-6, rtol=0)
+
+
+def silent_modulations(frames):
+    one = torch.ones(frames, *GRID)
+    layout = two_regions(frames)
+    off = Schedule(0.0, 5, 0, 1)
+    return {
+        "strength 0": Modulation(layout, TEXT, off, off, "both", "both"),
+        "outside the active range": Modulation(layout, TEXT, Schedule(1.0, 0, 0.5, 1), Schedule(1.0, 0, 0.5, 1)),
+        "one full-frame region": Modulation(Layout([one]), TEXT.clamp(max=1), **ALWAYS),
+        "empty masks": Modulation(Layout([0 * one, 0 * one]), TEXT, **ALWAYS),
+        "region strength 0": Modulation(Layout([one, layout.union([2])]), TEXT, **ALWAYS, region_strength=(0.0, 0.0)),
+    }
+
+
+@pytest.mark.parametrize("own", [plain, None])
+@pytest.mark.parametrize("frames", [2, 3, 16])
+@pytest.mark.parametrize("case", silent_modulations(2))
+def test_what_changes_nothing_is_the_plain_path_bit_for_bit(case, frames, own):
+    modulation = silent_modulations(frames)[case]
+    q, k, v = (batch(2, frames, seed=n) for n in range(3))
+    text_k, text_v = batch(2, frames, WORDS, 3), batch(2, frames, WORDS, 4)
+    roles = ("cond", "uncond")
+    vanilla = space_time_attention(q, k, v, heads=HEADS, spacetime=SpaceTime("full", frames), plain=own)
+    assert torch.equal(run_self(modulation, q, k, v, roles, frames, plain=own), vanilla)
+    per_frame = space_time_attention(  # cross-attention is attention per frame; let the other entry do the reshaping
+        q, text_k, text_v, heads=HEADS, spacetime=SpaceTime("per_frame", frames), plain=own
+    )
+    assert torch.equal(run_cross(modulation, q, text_k, text_v, roles, frames, plain=own), per_frame)
+
+
+def test_an_empty_mask_is_an_absent_region():
+    frames = 3
+    layout = two_regions(frames)
+    one, two = layout.union([1]), layout.union([2])
+    absent = Modulation(Layout([one, two]), TEXT, **ALWAYS)
+    empty = Modulation(Layout([one, torch.zeros_like(two), two]), torch.where(TEXT == 2, 3, TEXT), **ALWAYS)
+    q, k, v = (batch(1, frames, seed=n) for n in range(3))
+    text_k, text_v = batch(1, frames, WORDS, 3), batch(1, frames, WORDS, 4)
+    for run, tensors in ((run_self, (q, k, v)), (run_cross, (q, text_k, text_v))):
+        torch.testing.assert_close(
+            run(empty, *tensors, ("cond",), frames), run(absent, *tensors, ("cond",), frames), atol=1e-6, rtol=0
+        )
+
+
+def test_frames_of_one_half_do_not_reach_the_other():
+    frames = 3
+    modulation = Modulation(two_regions(frames), TEXT, **ALWAYS)
+    q, k, v = (batch(2, frames, seed=n) for n in range(3))
+    out = run_self(modulation, q, k, v, ("uncond", "cond"), frames)
+    for x in (k, v):
+        x[frames:] = batch(1, frames, seed=9)
+    after = run_self(modulation, q, k, v, ("uncond", "cond"), frames)
+    assert torch.equal(out[:frames], after[:frames])
+    assert not torch.allclose(out[frames:], after[frames:])
+
+
+def test_a_context_window_is_the_edit_of_its_frames():
+    modulation = Modulation(two_regions(6), TEXT, **ALWAYS)
+    window = [4, 0, 5, 0]
+    q, k, v = (batch(1, 6, seed=n) for n in range(3))
+    text_k, text_v = batch(1, 6, WORDS, 3), batch(1, 6, WORDS, 4)
+    whole = run_cross(modulation, q, text_k, text_v, ("cond",), 6)
+    part = run_cross(modulation.select(window), q[window], text_k[window], text_v[window], ("cond",), 4)
+    torch.testing.assert_close(part, whole[window], atol=1e-6, rtol=0)
+    # The window is the clip of its call: the area shares and the row range are the window's own.
+    alone = Modulation(Layout([modulation.layout.union([n])[window] for n in (1, 2)]), TEXT, **ALWAYS)
+    in_window = [x[window] for x in (q, k, v)]
+    assert torch.equal(
+        run_self(modulation.select(window), *in_window, ("cond",), 4), run_self(alone, *in_window, ("cond",), 4)
+    )
+
+
+def test_a_second_run_equals_the_first_and_inputs_are_left_alone():
+    modulation = Modulation(two_regions(3), TEXT, **ALWAYS)
+    tensors = [batch(2, 3, seed=n) for n in range(3)]
+    before = [x.clone() for x in tensors]
+    first = run_self(modulation, *tensors, ("uncond", "cond"), 3)
+    assert torch.equal(run_self(modulation, *tensors, ("uncond", "cond"), 3), first)
+    assert all(torch.equal(x, y) for x, y in zip(tensors, before))
+    assert copy.deepcopy(modulation) is modulation
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_stays_near_single(dtype):
+    modulation = Modulation(two_regions(3), TEXT, **ALWAYS)
+    q, k, v = (batch(2, 3, seed=n).to(dtype) for n in range(3))
+    out = run_self(modulation, q, k, v, ("uncond", "cond"), 3, plain=None)
+    exact = run_self(modulation, q.float(), k.float(), v.float(), ("uncond", "cond"), 3, plain=None)
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.float(), exact, atol=8 * torch.finfo(dtype).eps, rtol=0)
+
+
+def test_repeated_text_takes_repeated_labels():
+    modulation = Modulation(two_regions(2), TEXT, **ALWAYS)
+    q, k, v = batch(1, 2), batch(1, 2, WORDS, 1), batch(1, 2, WORDS, 2)
+    once = run_cross(modulation, q, k, v, ("cond",), 2)
+    twice = run_cross(modulation, q, k.repeat(1, 2, 1), v.repeat(1, 2, 1), ("cond",), 2, text_labels=TEXT.repeat(2))
+    torch.testing.assert_close(twice, once, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"q": torch.randn(2, 11, 5)}, r"q \[B, heads, N, d\].*got q \(2, 11, 5\).*Split the heads"),
-        ({"v": torch.randn(2, 3, 8, 5)}, r"v \(2, 3, 8, 5\)"),
-        ({"k": torch.randn(2, 3, 0, 5), "v": torch.randn(2, 3, 0, 5)}, "at least one key"),
-        ({"v": torch.randn(2, 3, 7, 5).half()}, "one floating dtype; got torch.float32, torch.float32, torch.float16"),
-        ({"q_labels": torch.zeros(2, 12, dtype=torch.int64)}, r"q_labels must be int64 \[2, 11\].*got.*\[2, 12\]"),
-        ({"k_labels": torch.zeros(2, 7)}, r"k_labels must be int64 \[2, 7\].*got torch.float32"),
-        ({"k_labels": torch.full((2, 7), -2)}, "k_labels must be >= 0, or -1 for none; got -2"),
-        ({"strength": torch.zeros(2, 7)}, r"strength must be floating \[2, 11\].*got torch.float32 \[2, 7\]"),
-        ({"strength": torch.zeros(2, 11, dtype=torch.int64)}, "strength must be floating"),
-        ({"strength": torch.ones(2, 11)}, r"strength must lie in \[0, 1\); got 1.0 to 1.0"),
-        ({"strength": torch.full((2, 11), -0.5)}, "got -0.5"),
-        ({"strength": torch.full((2, 11), math.nan)}, "got nan"),
-        ({"method": "fast"}, "method must be one of .*'fused', 'reference'.*got 'fast'"),
-        ({"row_range": torch.zeros(2, 3, 7)}, r"row_range must be .*\(2, 3, 11\); got \(2, 3, 7\)"),
-        ({"row_range": torch.zeros(2, 3, 11), "method": "reference"}, "row_range is used by method 'fused' alone"),
+        (
+            {"text_labels": torch.tensor([-1, 3])},
+            r"1..2 \(the layout's regions\), 0 for start.*got \[-1, 3\]",
+        ),
+        ({"text_labels": torch.tensor([-2, 1])}, r"got \[-2, 1\]"),
+        ({"text_labels": torch.tensor([1.0])}, r"got torch.float32 \[1\]"),
+        ({"self_halves": "all"}, r"self_halves must be one of \('both', 'cond', 'uncond'\); got 'all'"),
+        ({"cross_halves": None}, "cross_halves must be one of"),
+        ({"background": "none"}, r"background must be one of \('neutral', 'paper', 'free'\); got 'none'"),
+        ({"method": "fast"}, "method must be one of"),
+        ({"region_strength": (1.0,)}, r"2 factors in \[0, 1\], one per region; got \[1.0\]"),
+        ({"region_strength": (1.0, 2.0)}, r"got \[1.0, 2.0\]"),
     ],
 )
-def test_errors_say_what_was_expected_and_what_came(changes, says):
+def test_construction_errors(changes, says):
     with pytest.raises(ValueError, match=says):
-        modulated_attention(**broken(**changes))
+        replace(Modulation(two_regions(2), TEXT), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"roles": ()}, r"roles must be one of \('cond', 'uncond'\) per chunk of the batch; got \(\)"),
+        ({"roles": ("cond", "negative")}, "got .'cond', 'negative'"),
+        ({"roles": ("cond",)}, r"expected q \[1 chunks \* 3 frames.*got \(6, 15, 16\)"),
+        ({"frames": 2}, r"the call has 2 frames, the layout has 3.*modulation.select"),
+        ({"q": torch.zeros(6, 14, 16)}, r"3 \* 5 tokens.*got \(6, 14, 16\)"),
+        ({"q": torch.zeros(6, 15, 15)}, r"2 heads \* d\]; got \(6, 15, 15\)"),
+        ({"k": torch.zeros(6, 14, 16)}, r"\(6, 14, 16\)|\[6, 14, 16\]"),
+        ({"t": 900}, r"t must lie in \[0, 1\] \(timestep / 1000\); got 900"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["self", "cross"])
+def test_call_errors(kind, changes, says):
+    modulation = Modulation(two_regions(3), TEXT, **ALWAYS)
+    text = TOKENS if kind == "self" else WORDS
+    arguments = {
+        "q": batch(2, 3),
+        "k": batch(2, 3, text),
+        "v": batch(2, 3, text),
+        "roles": ("uncond", "cond"),
+        "frames": 3,
+        **changes,
+    }
+    with pytest.raises(ValueError, match=says):
+        (run_self if kind == "self" else run_cross)(modulation, **arguments)
+
+
+def test_text_of_another_length_is_refused():
+    modulation = Modulation(two_regions(3), TEXT, **ALWAYS)
+    k = batch(1, 3, 2 * WORDS)
+    with pytest.raises(ValueError, match=r"\[3, 7, 16\]; got \[3, 14, 16\].*repeated or padded likewise"):
+        run_cross(modulation, batch(1, 3), k, k, ("cond",), 3)
+
+
+def test_a_neutral_background_without_a_start_token_is_the_papers():
+    frames = 2
+    q, k, v = batch(1, frames), batch(1, frames, WORDS, 1), batch(1, frames, WORDS, 2)
+    neutral, paper = (Modulation(two_regions(frames), TEXT, **ALWAYS, background=b) for b in ("neutral", "paper"))
+    assert torch.equal(run_cross(neutral, q, k, v, ("cond",), frames), run_cross(paper, q, k, v, ("cond",), frames))
+    started = TEXT.clone()
+    started[0] = 0
+    with_start = Modulation(two_regions(frames), started, **ALWAYS, background="neutral")
+    assert not torch.allclose(
+        run_cross(with_start, q, k, v, ("cond",), frames), run_cross(paper, q, k, v, ("cond",), frames)
+    )
+
+
+def test_a_neutral_background_looks_at_the_start_token():
+    """Logits all 0 but one: its range is 1, so a background query's share of the start token is known by hand."""
+    words = torch.tensor([0, 1, -1])
+    mask = torch.zeros(1, 2, 2)
+    mask[0, 0, 0] = 1
+    modulation = Modulation(Layout([mask]), words, cross_schedule=Schedule(0.5, 0, 0, 1), background="neutral")
+    q, k = torch.ones(1, 4, 1), torch.tensor([[[0.0], [1.0], [0.0]]])
+    out = modulation.cross_attention(
+        q, k, torch.eye(3)[None, :, :1] * 1.0, heads=1, grid=(2, 2), roles=("cond",), t=0.9, frames=1
+    )
+    # c = 0.5: logits (1 - c) (0, 1, 0) + c (1 - 0) on the start token = (.5, .5, 0)
+    share = math.exp(0.5) / (2 * math.exp(0.5) + 1)
+    torch.testing.assert_close(out[0, 3, 0], torch.tensor(share))

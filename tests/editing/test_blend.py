@@ -5,17 +5,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from videograin.editing import (
-    SAMPLERS,
-    BlendError,
-    Reference,
-    TrajectoryError,
-    blend,
-    invert,
-    sample_dpmpp_2m,
-    sample_euler,
-    sample_heun,
-)
+from videograin.editing.blend import BlendError, Reference, blend
+from videograin.editing.inversion import invert
+from videograin.editing.samplers import SAMPLERS, sample_dpmpp_2m, sample_euler, sample_heun
+from videograin.editing.trajectory import TrajectoryError
 
 ALL = [sample_euler, sample_heun, sample_dpmpp_2m]
 F, C, H, W = 4, 3, 6, 7

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videograin.editing import CompositeError, composite, composite_support, composite_weight, latent_mask
+from videograin.editing.composite import CompositeError, composite, composite_support, composite_weight, latent_mask
 
 
 def distances(region):

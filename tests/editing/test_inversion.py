@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from videograin.editing import DenoiserError, LatentError, SigmaError, Trajectory, invert, sample_euler
-from videograin.editing.inversion import METHODS
+from videograin.editing.checks import DenoiserError, LatentError, SigmaError
+from videograin.editing.inversion import METHODS, invert
+from videograin.editing.samplers import sample_euler
+from videograin.editing.trajectory import Trajectory
 
 
 def round_trip(model, x, sigmas, **settings):

@@ -3,15 +3,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from videograin.editing import (
-    SAMPLERS,
-    DenoiserError,
-    LatentError,
-    SigmaError,
-    sample_dpmpp_2m,
-    sample_euler,
-    sample_heun,
-)
+from videograin.editing.checks import DenoiserError, LatentError, SigmaError
+from videograin.editing.samplers import SAMPLERS, sample_dpmpp_2m, sample_euler, sample_heun
 
 CALLS = {"euler": lambda s: s, "ddim": lambda s: s, "heun": lambda s: 2 * s - 1, "dpmpp_2m": lambda s: s}
 

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from videograin.editing import Trajectory, TrajectoryError, sample_euler
-from videograin.layout.features import Features
+from videograin.editing.attention_features import Features
+from videograin.editing.samplers import sample_euler
+from videograin.editing.trajectory import Trajectory, TrajectoryError
 
 FACTS = {"prompt": "two men – 二人", "family": "sd1", "model": "ab12", "source": "cd34", "method": "warm"}
 

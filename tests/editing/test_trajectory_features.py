@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from videograin.editing import Trajectory, TrajectoryError
-from videograin.layout.features import Features
+from videograin.editing.attention_features import Features
+from videograin.editing.trajectory import Trajectory, TrajectoryError
 
 from .test_trajectory import make, rewrite
 

@@ -3,8 +3,8 @@ compare the snapshot with a live server."""
 
 import pytest
 
-from videograin.tools import definitions
-from videograin.tools.checker import value_mistake, widgets
+from videograin.lab.templates import definitions
+from videograin.lab.templates.checker import value_mistake, widgets
 
 KNOWN = definitions.load()
 OWN = {name: node for name, node in KNOWN.items() if name.startswith(definitions.PREFIX)}

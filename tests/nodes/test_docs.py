@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from videograin.tools import definitions
+from videograin.lab.templates import definitions
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "web" / "docs"

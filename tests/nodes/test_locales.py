@@ -1,13 +1,14 @@
 """The texts of the nodes in every language: complete, nothing left over, translated, and from today's English.
 
-The English file is made from the nodes' own texts by tools/locales.py; tests/host/test_locales.py compares the two.
+The English file is made from the nodes' own texts by lab/locales.py; tests/in_comfyui/test_locales.py compares the two.
 """
 
 import re
 
 import pytest
 
-from videograin.tools import definitions, locales
+from videograin.lab import locales
+from videograin.lab.templates import definitions
 
 OTHERS = [language for language in locales.LANGUAGES if language != "en"]
 LETTERS = {"ja": re.compile("[\u3040-\u30ff]"), "zh": re.compile("[\u4e00-\u9fff]")}
@@ -55,7 +56,7 @@ def test_sentences_are_translated(language):
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_translations_are_of_the_english_texts_of_today(language):
-    """After translating what has changed: python -m videograin.tools.locales --accept ja zh."""
+    """After translating what has changed: python -m videograin.lab.locales --accept ja zh."""
     assert locales.stale(language) == []
 
 

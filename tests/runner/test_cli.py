@@ -12,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from videograin.editing import Trajectory
-from videograin.runner import cli, job
-from videograin.runner.editfile import EditFileError, load_edit
-from videograin.runner.video import probe, read_clip
+from videograin.editing.trajectory import Trajectory
+from videograin.runner import cli
+from videograin.runner import jobs as job
+from videograin.runner.edit_file import EditFileError, load_edit
+from videograin.runner.media.video import probe, read_clip
 
 OUTPUTS = ["edit.mp4", "report.json", "sheet.png", "side_by_side.mp4"]
 
@@ -99,7 +100,7 @@ def test_an_inversion_of_something_else_is_refused(edit_file, tmp_path, random_m
     (tmp_path / "torn.safetensors").write_bytes(saved.read_bytes()[:500])
     assert "torn.safetensors" in refused(edit_file(inversion={"load": "torn.safetensors"}), NoModel())
 
-    from videograin.hosts.diffusers import load_model
+    from videograin.hosts.diffusers.model import load_model
 
     other = load_model(random_model_folder)
     with torch.no_grad():
@@ -220,7 +221,7 @@ def test_a_missing_package_is_named(monkeypatch, capsys, edit_file):
     def missing(*_, **__):
         raise ModuleNotFoundError("No module named 'av'", name="av")
 
-    monkeypatch.setattr("videograin.runner.editfile.load_edit", missing)
+    monkeypatch.setattr("videograin.runner.edit_file.load_edit", missing)
     assert cli.main(["edit", "a.yaml"]) == 2
     assert "av is not installed" in capsys.readouterr().err
 

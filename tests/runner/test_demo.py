@@ -7,9 +7,9 @@ import pytest
 
 from videograin.runner.cli import main
 from videograin.runner.demo import Score, pooled, score
-from videograin.runner.editfile import load_edit
-from videograin.runner.video import read_clip
-from videograin.world.tasks import make_task
+from videograin.runner.edit_file import load_edit
+from videograin.runner.media.video import read_clip
+from videograin.world.demo_task import make_task
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from videograin.evaluation.encoders import Encoder
+from videograin.measuring.metrics.encoders import Encoder
 from videograin.runner import cli, metrics
-from videograin.runner.editfile import EditFileError
-from videograin.runner.metricsfile import MetricsError, MetricsSpec, completed, load_metrics, with_flags
-from videograin.runner.video import write_video
+from videograin.runner.edit_file import EditFileError
+from videograin.runner.media.video import write_video
+from videograin.runner.metrics_file import MetricsError, MetricsSpec, completed, load_metrics, with_flags
 
 WORDS = {"green": (0, 1, 0), "yellow": (1, 1, 0), "a": (1, 1, 1)}
 FILES = ["metrics.csv", "metrics.json", "metrics.md", "metrics.png"]
@@ -120,8 +120,8 @@ def test_plain_flags_are_enough(squares, capsys):
 
 
 def test_an_edit_s_folder_says_where_it_comes_from(edit_file, tmp_path, random_model, eyes, monkeypatch):
-    from videograin.runner import job
-    from videograin.runner.editfile import load_edit
+    from videograin.runner import jobs as job
+    from videograin.runner.edit_file import load_edit
 
     monkeypatch.chdir(tmp_path)
     path = edit_file(inversion={"check": False})

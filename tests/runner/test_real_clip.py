@@ -13,10 +13,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from videograin.editing import composite_support
-from videograin.runner.editfile import load_edit
-from videograin.runner.job import run_edit
-from videograin.runner.video import pictures, probe, read_clip
+from videograin.editing.composite import composite_support
+from videograin.runner.edit_file import load_edit
+from videograin.runner.jobs import run_edit
+from videograin.runner.media.video import pictures, probe, read_clip
 
 CLIP = Path(__file__).parents[2].parent / "shared" / "clips" / "cups.mp4"
 FIRST, STEP, COUNT = 118, 8, 3  # within frames 118 to 142, where the cups are three separate red patches

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from videograin.runner import figures
-from videograin.runner.files import plain, whole_file, write_json
+from videograin.editing.settings import Sampling
+from videograin.editing.whole_file import plain, whole_file, write_json
+from videograin.measuring.metrics import pixels as figures
 from videograin.runner.report import build_report, peak_memory, versions, write_report
-from videograin.runner.settings import Sampling
 
 clips = arrays(np.uint8, (2, 4, 5, 3))
 

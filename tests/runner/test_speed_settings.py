@@ -7,10 +7,10 @@ import torch
 
 from videograin.attention import KERNELS, RANGES, RangeRule
 from videograin.attention.spacetime import MODES
-from videograin.editing import space_time_notes
+from videograin.editing.region_modulation import build_modulation
+from videograin.editing.settings import Attention, SettingError
+from videograin.editing.trajectory import space_time_notes
 from videograin.runner.cli import build_parser
-from videograin.runner.regions import build_modulation
-from videograin.runner.settings import Attention, SettingError
 
 
 @pytest.mark.parametrize(("name", "legal"), [("mode", MODES), ("range", RANGES), ("kernel", KERNELS)])

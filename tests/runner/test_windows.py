@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.editing import Trajectory, sample_euler
+from videograin.editing.pipeline import Region, edit_clip, invert_clip, measure_round_trip
+from videograin.editing.provenance import space_time_notes
+from videograin.editing.samplers import sample_euler
+from videograin.editing.settings import Attention, Sampling, SettingError, WindowSettings
+from videograin.editing.trajectory import Trajectory
 from videograin.editing.windows import NOTE, Windows
-from videograin.runner import job
+from videograin.runner import jobs as job
 from videograin.runner.cli import main
-from videograin.runner.editfile import EditFileError, load_edit
-from videograin.runner.inputs import cut_of
-from videograin.runner.notes import space_time_notes
-from videograin.runner.pipeline import Region, edit_clip, invert_clip, measure_round_trip
-from videograin.runner.settings import Attention, Sampling, SettingError, WindowSettings
+from videograin.runner.edit_file import EditFileError, load_edit
+from videograin.runner.open_job import cut_of
 
 FRAMES, CUT = 6, {"frames": 4, "overlap": 1, "anchors": 1}
 SOURCE, PROMPT = "a red square and a blue square on sand", "a green circle and a yellow cross on sand"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from videograin.tools import checker, definitions, workflows
+from videograin.lab.templates import checker, definitions
+from videograin.lab.templates import write as workflows
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(p.stem for p in (ROOT / "workflows").glob("*.json"))
@@ -30,7 +31,7 @@ def test_the_eleven_are_there_each_with_its_twin_and_its_picture():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_what_its_description_makes(name):
-    """Whoever edits a workflow edits tools/, and runs `python -m videograin.tools.workflows`."""
+    """Whoever edits a workflow edits tools/, and runs `python -m videograin.lab.templates.write`."""
     ui, api = workflows.build(name, KNOWN)
     assert load(name) == ui
     assert load(name, "tests/workflows") == api

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import videograin.world
-from videograin.hosts.diffusers import load_model
-from videograin.runner.evaluate import autoencoder, round_trip, text_to_image
+from videograin.hosts.diffusers.model import load_model
+from videograin.lab.training.evaluate import autoencoder, round_trip, text_to_image
 
 FOLDER = Path(videograin.world.__file__).parent / "model"
 

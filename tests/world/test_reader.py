@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.runner.evaluate import reader_accuracy
+from videograin.lab.training.evaluate import reader_accuracy
 from videograin.world.clips import pair_clip
 from videograin.world.reader import fit_shape, read, read_region, same_objects
 from videograin.world.render import render

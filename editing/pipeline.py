@@ -1,0 +1,372 @@
+"""An edit in memory: frames in, frames out; no files, no printing, no command line.
+
+The steps of method.md 2 as small functions that hand each other plain values::
+
+    frames -> encode_clip -> invert_clip -> Trajectory -> edit_clip -> EditResult -> frames
+
+``model`` is always the object that hosts/diffusers/model.py's ``load_model`` returns. ``progress`` is a
+``runner.progress.Progress`` or None for silence. job.py puts files round these functions, demo.py a rendered world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..attention import normalise_mask
+from ..measuring.metrics.pixels import psnr
+from ..measuring.round_trip import frame_psnr
+from ..runner.media.video import frames_digest
+from .attention_features import FeatureCollector
+from .blend import blend as blended
+from .composite import composite as composited
+from .composite import latent_mask
+from .inversion import invert
+from .provenance import check_model, dtype_name, space_time_notes
+from .region_modulation import build_modulation, modulated_steps, region_notes
+from .regions import Region, edited_area, kept_area
+from .samplers import SAMPLERS, sample_euler
+from .settings import Attention, Blend, Composite, Inversion, Sampling
+from .trajectory import Trajectory
+from .windows import Windows
+
+if TYPE_CHECKING:
+    from ..runner.progress import Progress
+
+__all__ = [
+    "EditResult",
+    "PipelineError",
+    "Region",
+    "RoundTrip",
+    "check_frames",
+    "check_model",
+    "check_schedule",
+    "decode_clip",
+    "edit_clip",
+    "edited_area",
+    "encode_clip",
+    "inversion_steps",
+    "invert_clip",
+    "kept_area",
+    "measure_round_trip",
+    "noise_std",
+    "space_time_notes",
+    "starting_noise",
+    "with_round_trip",
+]
+
+BATCH = 4  # frames that go through the VAE at once: keeps its memory flat and gives the progress bar its steps
+
+
+class PipelineError(ValueError):
+    """The arguments do not fit each other. The text names both sides and the remedy."""
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """frames: the finished edit, uint8 [F, H, W, 3]; decoded: the same before the pixel composite; latents: float32
+    [F, C, h, w]; area: float32 [F, H, W], 1 where the edit was allowed, or None without regions; blend_mask: what the
+    latent blend used, float32 [F, h, w], or None; spans: the token positions of each phrase; notes: warnings;
+    modulated_steps: in how many steps the attention was modulated; keep: float32 [F, H, W], 1 where a preserved region
+    is on top (bit-identical to the source in ``frames`` where the composite is on), or None without regions."""
+
+    frames: np.ndarray
+    decoded: np.ndarray
+    latents: Tensor
+    area: Tensor | None
+    blend_mask: Tensor | None
+    spans: tuple[tuple[int, ...], ...]
+    notes: tuple[str, ...]
+    modulated_steps: int = 0
+    keep: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """Inversion and back with the same prompt, unguided. frames: uint8 [F, H, W, 3]; vae: the clip through the VAE
+    alone, uint8; psnr: dB between the two (inf when equal); noise_std: standard deviation of z_T, ideally 1."""
+
+    frames: np.ndarray
+    vae: np.ndarray
+    psnr: float
+    noise_std: float
+
+    @property
+    def psnr_per_frame(self) -> tuple[float, ...]:
+        """dB of every frame by itself, inf when equal."""
+        return tuple(frame_psnr(self.frames, self.vae))
+
+
+@contextmanager
+def _stage(progress: Progress | None, name: str, total: int) -> Iterator[Callable[..., None]]:
+    """One stage of ``progress``; yields its tick, which is also a k-diffusion callback."""
+    if progress is None:
+        yield lambda info=None: None
+    else:
+        with progress.stage(name, total) as tick:
+            yield tick
+
+
+def check_frames(model: Any, frames: np.ndarray) -> None:
+    """Raise PipelineError unless frames are uint8 [F, H, W, 3] with sides the model's VAE can halve evenly."""
+    if not (isinstance(frames, np.ndarray) and frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[3] == 3):
+        came = f"{getattr(frames, 'dtype', type(frames).__name__)} {list(getattr(frames, 'shape', ()))}"
+        raise PipelineError(f"the frames are {came}; expected uint8 [frames, height, width, 3] in RGB; convert them")
+    if len(frames) == 0:
+        raise PipelineError("the clip has 0 frames; expected at least one; choose another range")
+    height, width, unit = frames.shape[1], frames.shape[2], model.scale_factor
+    if height % unit or width % unit:
+        raise PipelineError(
+            f"the frames are {width} x {height} pixels; expected multiples of {unit} (one latent cell); "
+            f"use e.g. {max(width // unit, 1) * unit} x {max(height // unit, 1) * unit}"
+        )
+
+
+@torch.no_grad()
+def encode_clip(model: Any, frames: np.ndarray, *, progress: Progress | None = None) -> Tensor:
+    """uint8 [F, H, W, 3] -> latents float32 [F, C, H / 8, W / 8] at the model's scale."""
+    check_frames(model, frames)
+    parts = []
+    with _stage(progress, "encode", len(frames)) as tick:
+        for first in range(0, len(frames), BATCH):
+            part = frames[first : first + BATCH]
+            parts.append(model.encode_frames(part).cpu())
+            for _ in part:
+                tick()
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def decode_clip(model: Any, latents: Tensor, *, name: str = "decode", progress: Progress | None = None) -> np.ndarray:
+    """Latents [F, C, h, w] -> uint8 [F, 8 h, 8 w, 3]."""
+    parts = []
+    with _stage(progress, name, len(latents)) as tick:
+        for first in range(0, len(latents), BATCH):
+            part = latents[first : first + BATCH]
+            parts.append(model.decode_latents(part))
+            for _ in part:
+                tick()
+    return np.concatenate(parts)
+
+
+def inversion_steps(inversion: Inversion, steps: int) -> int:
+    """The number of steps of the inversion of an edit with ``steps`` steps."""
+    return steps if inversion.steps is None else inversion.steps
+
+
+def check_schedule(model: Any, steps: int, inverted: Tensor) -> None:
+    """Raise PipelineError unless an edit of ``steps`` steps starts within the noise levels ``inverted``."""
+    first, highest = float(model.sigmas(steps)[0]), float(inverted.max())
+    if first > highest * (1 + 1e-5):
+        raise PipelineError(
+            f"an edit of {steps} steps starts at sigma {first:.4g}, but the inversion ({len(inverted) - 1} steps) ends "
+            f"at sigma {highest:.4g}; expected an inversion that reaches the edit's first noise level; "
+            f"invert with {steps} steps (leave inversion.steps out)"
+        )
+
+
+@torch.no_grad()
+def invert_clip(
+    model: Any,
+    frames: np.ndarray,
+    source_prompt: str,
+    *,
+    steps: int = 50,
+    inversion: Inversion | None = None,
+    attention: Attention | None = None,
+    windows: Windows | None = None,
+    latents: Tensor | None = None,
+    features: str | None = None,
+    feature_range: tuple[float, float] = (0.0, 1.0),
+    progress: Progress | None = None,
+) -> Trajectory:
+    """Invert a clip: unguided, unmodulated, with the same space-time attention as the edit (method.md 8).
+
+    frames: uint8 [F, H, W, 3]; latents: their encoding, if it is at hand; steps: used where ``inversion.steps`` is
+    None. windows: how a clip longer than they are is cut, None = all frames at once. features: also collect what a
+    layout is made from, at "half" or "full" of the latent's side (method.md 9); feature_range: from where to where of
+    the noise range, 0 = pure noise, 1 = clean (FeatureCollector).
+    Returns the whole trajectory, on the CPU, which remembers what it belongs to. FeaturesError for features that cannot
+    be had, before the first step where a step of the range is missing.
+    """
+    inversion, attention = inversion or Inversion(), attention or Attention()
+    if latents is None:
+        latents = encode_clip(model, frames, progress=progress)
+    sigmas = model.sigmas(inversion_steps(inversion, steps))
+    prompt = model.encode_prompt(source_prompt)
+    collector = None
+    if features is not None:
+        collector = FeatureCollector(len(latents), features, *feature_range)
+        collector.check_steps(model.levels.t(float(sigma)) for sigma in sigmas[:-1])
+    denoiser = model.denoiser(
+        prompt,
+        frames=len(latents),
+        spacetime=attention.mode,
+        anchors=attention.anchors,
+        observer=collector,
+        windows=windows,
+    )
+    with _stage(progress, "invert", len(sigmas) - 1) as tick, denoiser as denoise:
+        trajectory = invert(
+            denoise,
+            latents,
+            sigmas,
+            callback=tick,
+            method=inversion.method,
+            calls=inversion.calls,
+            prompt=source_prompt,
+            family=model.family,
+            model_id=model.fingerprint,
+            source=frames_digest(frames),
+            extra={
+                **space_time_notes(attention, windows, len(latents)),
+                "dtype": dtype_name(model),
+                # ComfyUI's LATENT links hold latents without it.
+                "latent_scale": f"{model.vae.net.config['scaling_factor']:.6g}",
+            },
+        )
+    return trajectory if collector is None else replace(trajectory, features=collector.result())
+
+
+def noise_std(trajectory: Trajectory) -> float:
+    """Standard deviation of z_T = x_T / sqrt(1 + sigma^2): near 1 when the inversion ended in proper noise."""
+    return trajectory.noise_std
+
+
+@torch.no_grad()
+def measure_round_trip(
+    model: Any,
+    trajectory: Trajectory,
+    *,
+    attention: Attention | None = None,
+    windows: Windows | None = None,
+    progress: Progress | None = None,
+) -> RoundTrip:
+    """Denoise the inverted latent with the source prompt, unguided, and compare with the VAE round trip."""
+    attention = attention or Attention()
+    denoiser = model.denoiser(
+        model.encode_prompt(trajectory.prompt),
+        frames=trajectory.frames,
+        spacetime=attention.mode,
+        anchors=attention.anchors,
+        windows=windows,
+    )
+    with _stage(progress, "round trip", len(trajectory.sigmas) - 1) as tick, denoiser as denoise:
+        latents = sample_euler(denoise, trajectory.noise, trajectory.sigmas, callback=tick)
+    back = decode_clip(model, latents, name="decode round trip", progress=progress)
+    vae = decode_clip(model, trajectory.clean, name="decode source", progress=progress)
+    return RoundTrip(frames=back, vae=vae, psnr=psnr(back, vae), noise_std=noise_std(trajectory))
+
+
+def with_round_trip(trajectory: Trajectory, trip: RoundTrip) -> Trajectory:
+    """The trajectory with the figures of ``trip`` noted in it, so that a saved one still says how good it is."""
+    notes = {
+        "round_trip_psnr": f"{trip.psnr:.2f}",
+        "round_trip_psnr_per_frame": " ".join(f"{value:.2f}" for value in trip.psnr_per_frame),
+        "noise_std": f"{trip.noise_std:.4f}",
+    }
+    return replace(trajectory, extra={**trajectory.extra, **notes})
+
+
+def starting_noise(
+    trajectory: Trajectory, sigma: float, area: Tensor | None, sampling: Sampling, *, keep: Tensor | None = None
+) -> Tensor:
+    """The latent the edit starts from: the inverted one at ``sigma``, and inside ``area`` (None = everywhere) without
+    ``keep`` the part ``variation`` of it drawn afresh from the seed. Variance is kept: z = sqrt(1 - v^2) z_inverted +
+    v z_fresh (in cells that are kept in part it is a little lower)."""
+    x = trajectory.at(sigma)
+    if sampling.variation == 0:
+        return x
+    generator = torch.Generator().manual_seed(sampling.seed)
+    fresh = torch.randn(1, *x.shape[1:], generator=generator) * (1 + sigma**2) ** 0.5
+    mixed = (1 - sampling.variation**2) ** 0.5 * x + sampling.variation * fresh
+    if area is None:
+        return mixed
+    mask = latent_mask(area, tuple(x.shape[-2:]), 0, keep=keep)[:, None]
+    return x + mask * (mixed - x)
+
+
+@torch.no_grad()
+def edit_clip(
+    model: Any,
+    frames: np.ndarray,
+    trajectory: Trajectory,
+    prompt: str,
+    regions: Sequence[Region] = (),
+    *,
+    negative: str = "",
+    sampling: Sampling | None = None,
+    attention: Attention | None = None,
+    windows: Windows | None = None,
+    blend: Blend | None = None,
+    composite: Composite | None = None,
+    controlnet: Any = None,
+    observer: Any = None,
+    progress: Progress | None = None,
+) -> EditResult:
+    """One denoising pass from the inverted latent that edits every region to its own phrase.
+
+    frames: the source, uint8 [F, H, W, 3]; trajectory: from ``invert_clip`` on the same frames and model (checked).
+    Without regions this is the global prompt alone: nothing is modulated, blended or composited. windows: as in
+    ``invert_clip``, and the same. controlnet, observer: what ``model.denoiser`` takes. Raises PipelineError,
+    TrajectoryError or PhraseNotFound before any network call.
+    """
+    sampling, attention = sampling or Sampling(), attention or Attention()
+    blend, composite = blend or Blend(), composite or Composite()
+    check_frames(model, frames)
+    count, size, grid = len(frames), frames.shape[1:3], tuple(trajectory.noise.shape[-2:])
+    unit = model.scale_factor
+    trajectory.require(
+        frames=count,
+        source=frames_digest(frames),
+        size=(size[0] // unit, size[1] // unit),
+    )
+    check_model(model, trajectory)
+    check_schedule(model, sampling.steps, trajectory.sigmas)
+    masks = [normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)]
+    area, keep = (edited_area(regions, size, count), kept_area(regions, size, count)) if regions else (None, None)
+
+    if regions:
+        encoded, spans, labels = model.encode_regions(prompt, [r.phrase for r in regions], splice=attention.splice)
+    else:
+        encoded, spans, labels = model.encode_prompt(prompt), (), None
+    modulation = None
+    if regions and max(attention.self_strength, attention.cross_strength) > 0:
+        modulation = build_modulation(masks, labels, attention, [region.strength for region in regions])
+
+    sampler, mask = SAMPLERS[sampling.sampler], None
+    if blend.enabled and area is not None:
+        mask = latent_mask(area, grid, blend.feather, keep=keep)
+        sampler = blended(sampler, trajectory, mask, start=blend.start, end=blend.end, t_of=model.levels.t)
+
+    sigmas = model.sigmas(sampling.steps)
+    active = modulated_steps(model, modulation, sigmas, sampling.guidance)
+    notes = region_notes(regions, masks, attention, sampling.guidance, active, len(sigmas) - 1)
+    noise = starting_noise(trajectory, float(sigmas[0]), area, sampling, keep=keep)
+    denoiser = model.denoiser(
+        encoded,
+        frames=count,
+        negative=model.encode_prompt(negative) if sampling.guidance != 1 else None,
+        guidance=sampling.guidance,
+        spacetime=attention.mode,
+        anchors=attention.anchors,
+        modulation=modulation,
+        controlnet=controlnet,
+        observer=observer,
+        windows=windows,
+    )
+    with _stage(progress, "edit", len(sigmas) - 1) as tick, denoiser as denoise:
+        latents = sampler(denoise, noise, sigmas, callback=tick)
+
+    decoded = decode_clip(model, latents, progress=progress)
+    finished = decoded
+    if composite.enabled and area is not None:
+        finished = composited(frames, decoded, area, dilate=composite.dilate, feather=composite.feather, keep=keep)
+    places = tuple(tuple(span) for span in spans)
+    return EditResult(finished, decoded, latents, area, mask, places, tuple(notes), active, keep)

@@ -1,0 +1,142 @@
+"""Prompts as text: weights, escapes, and the words of a model with a closed language. No tokenizer, no torch."""
+# MERGED-DOC """Prompts and the phrases in them, on words: no tokenizer, no torch, so that mistakes show before a model is loaded."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+import unicodedata
+from collections.abc import Collection, Sequence
+
+GROUP_WEIGHT = 1.1
+
+
+class PromptError(ValueError):
+    """A prompt, or a phrase of it, that cannot be used; the text says which and what to change."""
+
+
+def parse_weights(text: str) -> list[tuple[str, float]]:
+    r"""Split a prompt into (text, weight) pieces; no tokenizer needed.
+
+    "(red)" weighs 1.1 and nesting multiplies; "(red:1.3)" weighs 1.3 (absolute, as in ComfyUI); "\(" and "\)" are
+    plain parentheses. Raises PromptError for unbalanced parentheses and for weights that are not finite.
+    """
+    return [piece for piece in _pieces(text, 1.0, text) if piece[0]]
+
+
+def clean_prompt(text: str) -> str:
+    """The prompt without weights and escapes: the text in which phrases are looked for."""
+    return "".join(piece for piece, _ in parse_weights(text))
+
+
+def _pieces(text: str, weight: float, prompt: str) -> list[tuple[str, float]]:
+    pieces: list[tuple[str, float]] = []
+    plain, depth, start, i = "", 0, 0, 0
+    while i < len(text):
+        char = text[i]
+        if char == "\\" and text[i + 1 : i + 2] in ("(", ")"):
+            plain += text[i + 1] if depth == 0 else ""
+            i += 2
+            continue
+        if char == "(":
+            if depth == 0:
+                pieces.append((plain, weight))
+                plain, start = "", i + 1
+            depth += 1
+        elif char == ")":
+            depth -= 1
+            if depth < 0:
+                break
+            if depth == 0:
+                pieces += _group(text[start:i], weight, prompt)
+        elif depth == 0:
+            plain += char
+        i += 1
+    if depth != 0:
+        raise PromptError(
+            f"prompt {prompt!r}: unbalanced parentheses. They set weights, as in '(word:1.2)'; write a plain one "
+            "as '\\('."
+        )
+    return [*pieces, (plain, weight)]
+
+
+def _group(inner: str, weight: float, prompt: str) -> list[tuple[str, float]]:
+    text, colon, number = inner.rpartition(":")
+    try:
+        value = float(number) if colon else None
+    except ValueError:
+        value = None  # "(portrait: detailed)" is text with a colon
+    if value is None:
+        return _pieces(inner, weight * GROUP_WEIGHT, prompt)
+    if not math.isfinite(value):
+        raise PromptError(f"prompt {prompt!r}: weight {number!r} is not a finite number; write one like '(word:1.2)'.")
+    return _pieces(text, value, prompt)
+
+
+def weighted_words(text: str) -> list[tuple[str, float]]:
+    """The words of a prompt, cut at white space, each with its weight."""
+    return [(word, weight) for piece, weight in parse_weights(text) for word in piece.split()]
+
+
+def check_words(text: str, known: Collection[str], model: str) -> None:
+    """Refuse a prompt with words that a model of a closed language was not trained on.
+
+    Its tokenizer would spell them in letters, and its text encoder make something of them that means nothing.
+    Punctuation, weights and case do not matter; a figure or a symbol is a word.
+
+    Args:
+        text: the prompt, weights included. known: all words of the model, lower case. model: what to call it.
+
+    Raises:
+        PromptError: names the unknown words, the model and the words it knows.
+    """
+    words = [part.lower() for word, _ in weighted_words(text) for part in _without_punctuation(word).split()]
+    unknown = [word for word in dict.fromkeys(words) if word not in known]
+    if unknown:
+        raise PromptError(
+            f"prompt {text!r}: {', '.join(map(repr, unknown))} {'is no word' if len(unknown) == 1 else 'are no words'} "
+            f"that the model {model} was trained on. Use the words it knows ({', '.join(sorted(known))}), or give a "
+            "model of your own."
+        )
+
+
+def _without_punctuation(word: str) -> str:
+    return "".join(" " if c in string.punctuation or unicodedata.category(c)[0] == "P" else c for c in word)
+
+
+def words(prompt: str) -> list[str]:
+    """A prompt's words and punctuation in lower case, without weights: "(a Red  car:1.2)," -> a, red, car, ','."""
+    prompt = re.sub(r":\s*[-+]?\d*\.?\d+\s*(?=(?<!\\)\))", "", prompt)
+    prompt = re.sub(r"(?<!\\)[()]", " ", prompt).replace("\\(", "(").replace("\\)", ")")
+    return re.findall(r"\w+|[^\w\s]", prompt.lower())
+
+
+def unplaced(prompt: str, phrases: Sequence[str]) -> dict[int, bool]:
+    """Phrases without a free place in the prompt: index -> whether it does occur, but only where another one stands.
+
+    The rule of attention.find_phrases, on words instead of tokens: longer phrases choose first, each takes the next
+    free occurrence, and no word serves twice.
+    """
+    text, taken, missing = words(prompt), set(), {}
+    split = [words(phrase) for phrase in phrases]
+    for index in sorted(range(len(phrases)), key=lambda n: -len(split[n])):
+        phrase = split[index]
+        starts = [n for n in range(len(text) - len(phrase) + 1) if phrase and text[n : n + len(phrase)] == phrase]
+        free = [n for n in starts if taken.isdisjoint(range(n, n + len(phrase)))]
+        if free:
+            taken.update(range(free[0], free[0] + len(phrase)))
+        else:
+            missing[index] = bool(starts)
+    return missing
+
+
+def append_phrases(prompt: str, phrases: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The prompt with ", phrase" for every phrase that has no free place in it, and those phrases (method.md 7).
+
+    Phrases keep their order and their weights; a prompt that has a place for all of them comes back as it is. A phrase
+    without any word is left out: it can be placed nowhere, and the check names it.
+    """
+    missing = unplaced(prompt, phrases)
+    added = tuple(phrase.strip() for index, phrase in enumerate(phrases) if index in missing and words(phrase))
+    return (", ".join([prompt.rstrip().rstrip(","), *added]), added) if added else (prompt, ())

@@ -1,0 +1,238 @@
+"""The latent blend inside ComfyUI, in two forms: a SAMPLER around a SAMPLER, and wrappers on a MODEL (method.md 10).
+
+Both work on x as samplers see it, which is the scale and the form of the trajectory: all frames of the clip, whatever
+context windows or CFG batches the host makes of them further in.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ...attention import normalise_mask
+from ...editing.blend import Reference, activity, blend
+from ...editing.composite import latent_mask
+from ...editing.trajectory import Trajectory, space_time_notes
+from .errors import EDITING_ERRORS, naming
+from .inversion import HOST, weights_fingerprint
+from .unet.patch import check_model, noise_levels
+from .unet.slots import SelfOccupant
+from .windows import compare_windows
+
+logger = logging.getLogger(__name__)
+
+KEY = "videograin_blend"
+SAME_SIGMAS = "connect the sigmas output of the inversion to the sampler"
+SAME_SCHEDULE = (
+    "set the sampler's scheduler to ddim_uniform and its steps to a number that divides 1000 (dpm_2 and uni_pc: one "
+    "less), or give the inversion the SIGMAS of a Basic Scheduler with the sampler's own scheduler and steps"
+)
+
+
+def blended_sampler(
+    sampler: Any,
+    trajectory: Trajectory,
+    mask: Tensor,
+    *,
+    start: float = 0.0,
+    end: float = 1.0,
+    feather: float = 1.0,
+    preserved: Tensor | None = None,
+    node: str,
+) -> Any:
+    """SAMPLER that does what `sampler` does inside the mask and follows the inversion outside of it.
+
+    sampler: any SAMPLER with a sampler_function (KSamplerSelect and all core nodes give such); its options are kept.
+    mask, preserved: any form of attention.normalise_mask, at any size; feather in latent cells. start, end: the active
+    part of the run. Raises ValueError, with the node's name, here and in the run.
+    """
+    inner = getattr(sampler, "sampler_function", None)
+    with naming(node):
+        if not callable(inner):
+            raise ValueError(
+                f"sampler: {type(sampler).__name__} has no sampler function that could be wrapped; take the sampler "
+                "from KSamplerSelect, or use Latent Blend (Model Patch) instead."
+            )
+        check_range(start, end, node)
+        weights = blend_mask(trajectory, mask, feather, preserved, node)
+
+    def walk(network, x, sigmas, extra_args=None, callback=None, disable=None, **options):
+        guider = network.inner_model
+        with naming(node):
+            check_run(trajectory, guider, x, extra_args or {}, node)
+            t_of = _t_of(guider)
+            check_levels(trajectory, sigmas, activity(start, end, t_of), SAME_SIGMAS)
+            run = blend(inner, trajectory, weights, start=start, end=end, t_of=t_of)
+        with naming(node, EDITING_ERRORS):
+            # A copy: uni_pc writes into its sigmas, which are the output of some node.
+            return run(network, x, sigmas.clone(), extra_args=extra_args, callback=callback, disable=disable, **options)
+
+    wrapped = copy.copy(sampler)  # its class, inpaint options and whatever else it carries
+    wrapped.sampler_function = walk
+    wrapped.extra_options = dict(getattr(sampler, "extra_options", {}))
+    return wrapped
+
+
+def blended_model(
+    model: Any,
+    trajectory: Trajectory,
+    mask: Tensor,
+    *,
+    start: float = 0.0,
+    end: float = 1.0,
+    feather: float = 1.0,
+    start_from_inversion: bool = True,
+    preserved: Tensor | None = None,
+    node: str,
+) -> Any:
+    """MODEL clone that blends under any sampler. Arguments as `blended_sampler`; all functions put on it are closures.
+
+    start_from_inversion: the sampler begins at the inverted latent of its first noise level, whatever latent, noise and
+    seed it was given.
+    """
+    with naming(node):
+        check_family(trajectory, model, node)
+        check_range(start, end, node)
+        weights = blend_mask(trajectory, mask, feather, preserved, node)
+
+    def reference(guider) -> Reference:
+        return Reference(trajectory, weights, activity(start, end, _t_of(guider)))
+
+    def sample(executor, guider, sigmas, extra_args, callback, noise, latent_image=None, *args, **kwargs):
+        blending = reference(guider)
+        with naming(node):
+            check_run(trajectory, guider, noise, extra_args, node)
+            check_levels(trajectory, sigmas, blending.active, SAME_SCHEDULE)
+            if start_from_inversion:
+                check_levels(trajectory, sigmas[:1], lambda sigma: True, SAME_SCHEDULE)
+                latent_image = trajectory.at(float(sigmas[0])).to(noise, copy=True)
+                noise = torch.zeros_like(noise)
+        samples = executor(guider, sigmas.clone(), extra_args, callback, noise, latent_image, *args, **kwargs)
+        return blending.result(samples, float(sigmas[-1]))
+
+    def predict(executor, x, timestep, *args, **kwargs):
+        blending, sigma = reference(executor.class_obj), float(timestep.flatten()[0])
+        with naming(node):
+            x = blending.state(x, sigma)
+        return blending.prediction(executor(x, timestep, *args, **kwargs), sigma)
+
+    patched = model.clone()
+    patched.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, sample)
+    patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict)
+    return patched
+
+
+def blend_mask(trajectory: Trajectory, mask: Tensor, feather: float, preserved: Tensor | None, node: str) -> Tensor:
+    """The masks of a graph as the blend wants them: float32 CPU [F, h, w] at the inverted latents' size."""
+    union = normalise_mask(mask, trajectory.frames, "the edited regions").cpu()
+    keep = None
+    if preserved is not None:
+        keep = normalise_mask(preserved, trajectory.frames, "the preserved regions").cpu()
+        if keep.shape != union.shape:
+            keep = interpolate(keep[:, None], union.shape[1:], mode="area")[:, 0]
+    weights = latent_mask(union, trajectory.size, float(feather), keep=keep)
+    if not weights.any():
+        logger.warning(f"{node}: the mask is empty, so the result will be the source; check the mask and `preserved`.")
+    return weights
+
+
+def check_range(start: float, end: float, node: str) -> None:
+    """ValueError for a range that is none; a warning for an empty one."""
+    if start > end:
+        raise ValueError(f"start_percent {start:g} lies after end_percent {end:g}; swap them (0 and 1: the whole run).")
+    if start == end:
+        logger.warning(f"{node}: start_percent equals end_percent ({start:g}), so almost nothing is blended.")
+
+
+def check_run(trajectory: Trajectory, guider: Any, x: Tensor, extra_args: dict, node: str) -> None:
+    """ValueError where the sampler's run does not fit the inversion; warnings where it fits badly. x: [F, C, h, w]."""
+    frames, size = x.shape[0], tuple(x.shape[-2:])
+    if x.ndim != 4 or (frames, size) != (trajectory.frames, trajectory.size):
+        h, w = trajectory.size
+        raise ValueError(
+            f"the sampler was given {frames} frames of {size[1]} x {size[0]} latent cells, the inversion has "
+            f"{trajectory.frames} of {w} x {h}; sample the noise output of that inversion, or the frames it is of."
+        )
+    patcher = getattr(guider, "model_patcher", None)
+    if patcher is not None:
+        apart = "it will not be undone exactly inside the mask. Invert with the checkpoint that edits"
+        check_checkpoint(trajectory, patcher, node, apart)
+    if extra_args.get("denoise_mask") is not None:
+        logger.warning(
+            f"{node}: the latent has a noise mask, which puts the clean source outside of it at every noise level and "
+            "works against the blend; remove it (the blend has its own mask)."
+        )
+    options = extra_args.get("model_options", {})
+    compare_attention(trajectory, options.get("transformer_options", {}), node)
+    compare_windows(trajectory, options, node)
+
+
+def check_family(trajectory: Trajectory, model: Any, node: str) -> None:
+    """ValueError for a model of another family than the inversion's."""
+    family = check_model(model, node)
+    if trajectory.family and family != trajectory.family:
+        raise ValueError(
+            f"the inversion was made with a model of family {trajectory.family}, this one is {family}; their latents "
+            "are not the same thing. Use the model that was used for the inversion."
+        )
+
+
+def check_checkpoint(trajectory: Trajectory, model: Any, node: str, apart: str) -> None:
+    """ValueError for a model of another family than the inversion's; a warning for another checkpoint.
+
+    apart: what follows from that, and what to do.
+    """
+    check_family(trajectory, model, node)
+    if trajectory.extra.get("host") == HOST and trajectory.model:
+        now = weights_fingerprint(model)
+        if now and now != trajectory.model:
+            logger.warning(
+                f"{node}: the inversion was made with another checkpoint (weights {trajectory.model}, now {now}); "
+                f"{apart}."
+            )
+
+
+def compare_attention(trajectory: Trajectory, options: dict, node: str) -> None:
+    """Warn where the run's space-time attention is known and is not that of the inversion.
+
+    options: the run's transformer_options. A model without our patch attends within each frame; where another pack has
+    taken the slots over, nothing is known.
+    """
+    made = {key: trajectory.extra[key] for key in ("attention", "anchors") if key in trajectory.extra}
+    slots = options.get("patches_replace", {}).get("attn1", {}).values()
+    edits = [slot.edits[-1] for slot in slots if isinstance(slot, SelfOccupant)]
+    if not made or (slots and not edits):
+        return
+    now = space_time_notes(edits[0].mode, edits[0].anchors) if edits else space_time_notes("per_frame", 0)
+    if now != made:
+        logger.warning(
+            f"{node}: the inversion was made with {_phrase(made)}, this run uses {_phrase(now)}; give ST-Layout Attn "
+            "Patch the spacetime and key_frames of the inversion, or invert again with these."
+        )
+
+
+def check_levels(trajectory: Trajectory, sigmas: Tensor, active: Callable[[float], bool], remedy: str) -> None:
+    """ValueError unless the inversion has every noise level of the schedule where the blend works."""
+    outside = [s for s in map(float, sigmas) if active(s) and not trajectory.covers(s)]
+    if outside:
+        raise ValueError(
+            f"the sampler runs from sigma {float(sigmas[0]):.4g} to {float(sigmas[-1]):.4g}, the inversion covers "
+            f"{float(trajectory.sigmas[-1]):.4g} to {float(trajectory.sigmas[0]):.4g} ({trajectory.steps} steps); "
+            f"{remedy}."
+        )
+
+
+def _t_of(guider: Any) -> Callable[[float], float]:
+    # Asked of the run's own model: a node after ours may have changed its noise levels. Called only for partial ranges.
+    return lambda sigma: noise_levels(guider.inner_model).t(sigma)
+
+
+def _phrase(notes: dict[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in notes.items())

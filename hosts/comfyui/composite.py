@@ -1,0 +1,69 @@
+"""IMAGE and MASK as ComfyUI hands them over, brought to what the pixel composite takes. Imports no ComfyUI."""
+
+from __future__ import annotations
+
+import logging
+
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ...attention import normalise_mask
+from ...editing.composite import composite
+from .errors import naming
+from .images import rgb_frames
+
+log = logging.getLogger(__name__)
+
+
+def composite_images(
+    source: Tensor,
+    edited: Tensor,
+    mask: Tensor,
+    *,
+    dilate: float = 8.0,
+    feather: float = 8.0,
+    preserved: Tensor | None = None,
+    node: str,
+) -> Tensor:
+    """IMAGE float32 CPU [F, H, W, 3]: edited inside the grown mask, bit for bit source outside (editing.composite).
+
+    source, edited: IMAGE [F, H, W, 3], same frames and size; a fourth channel is dropped and the log says so. mask,
+    preserved: any form of attention.normalise_mask; at another size than H, W they are scaled by area, so that every
+    pixel that the mask touches belongs to it, and a pixel is preserved where more than half of it is.
+    Raises ValueError, with the node's name, for what does not fit.
+    """
+    with naming(node):
+        below, above = rgb_frames(source, "source", node), rgb_frames(edited, "edited", node)
+        if len(below) != len(above):
+            raise ValueError(
+                f"source has {len(below)} frames, edited has {len(above)}; give the frames that were encoded, all of "
+                "them."
+            )
+        if below.shape != above.shape:
+            raise ValueError(
+                f"source is {_size(below)} pixels, edited is {_size(above)}; bring both to one size with Upscale Image "
+                "(ImageScale) before VAE Encode."
+            )
+        region = _sized(mask, below, "the edited regions")
+        if not region.any():
+            log.warning("%s: the mask is empty, so the result is the source; check the mask.", node)
+        return composite(
+            below,
+            above,
+            region,
+            dilate=float(dilate),
+            feather=float(feather),
+            keep=None if preserved is None else _sized(preserved, below, "the preserved regions"),
+        )
+
+
+def _sized(mask: Tensor, frames: Tensor, name: str) -> Tensor:
+    """float32 CPU [F, H, W]."""
+    mask = normalise_mask(mask, len(frames), name).cpu()
+    if mask.shape[1:] != frames.shape[1:3]:
+        mask = interpolate(mask[:, None], frames.shape[1:3], mode="area")[:, 0]
+    return mask
+
+
+def _size(frames: Tensor) -> str:
+    return f"{frames.shape[2]} x {frames.shape[1]}"

@@ -1,0 +1,327 @@
+"""An edit as a value that travels inside ComfyUI's model and conditioning, and what one sampling run adds to it.
+
+Nothing here imports comfy. Three values, all immutable, all their own deep copies (hosts deep-copy what nodes hold):
+
+- `Edit`: what one ST-Layout Attn Patch node does. The patched model holds it.
+- `Tag`: says, on a conditioning, which edit it belongs to and which of its tokens belong to which region.
+- `Run`: what the attention slots must know of the sampling run they are called in (`Run.begin`); lives in
+  transformer_options[KEY] for the time of the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...attention import (
+    CROSS,
+    SELF,
+    Layout,
+    Modulation,
+    NoiseLevels,
+    RangeMemory,
+    RangeRule,
+    Schedule,
+    SpaceTime,
+    normalise_mask,
+)
+from ...attention.coverage import is_present
+from ...attention.kernels.choice import check_kernel
+from ...editing.regions import Region
+from .errors import naming
+
+KEY = "videograin"
+"""Our name in a conditioning's dict (a `Tag`) and in transformer_options (a `Run`)."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """Space-time self-attention and, if there are regions, the modulation of self- and cross-attention.
+
+    Attributes:
+        mode, anchors: the arrangement of the frames (`SpaceTime`).
+        regions: in layering order, later = on top. None at all = space-time attention alone, unmodulated.
+        text_labels: int64 [L], region 1..R of each token of the prompt, 0 = start, -1 = none; only with regions.
+        self_schedule, cross_schedule, self_halves, cross_halves, background, method, range_rule, kernel: as in
+            `Modulation`.
+        id: names this edit among others; every new value, also one made by `replace`, has its own.
+
+    Raises:
+        ValueError: an unknown mode or kernel, a kernel that is not installed, regions without text labels.
+    """
+
+    mode: str = "full"
+    anchors: int = 2
+    regions: tuple[Region, ...] = ()
+    text_labels: Tensor | None = None
+    self_schedule: Schedule = SELF
+    cross_schedule: Schedule = CROSS
+    self_halves: str = "both"
+    cross_halves: str = "cond"
+    background: str = "neutral"
+    method: str = "fused"
+    range_rule: RangeRule = field(default_factory=RangeRule)
+    kernel: str = "auto"
+    id: str = field(init=False, default_factory=lambda: uuid.uuid4().hex)
+    # The last modulation made: the next run of the same length need not lay out the masks again.
+    _made: dict[int, Modulation] = field(init=False, default_factory=dict, repr=False)
+
+    def __post_init__(self):
+        SpaceTime(self.mode, 1, self.anchors)
+        check_kernel(self.kernel)
+        if self.regions and self.text_labels is None:
+            raise ValueError("Edit: expected text_labels with the regions; got none. encode_regions gives both.")
+
+    def __deepcopy__(self, memo) -> Edit:
+        return self
+
+    @property
+    def modulates(self) -> bool:
+        """Whether there is anything to modulate at some noise level."""
+        return bool(self.regions) and (self.self_schedule.strength > 0 or self.cross_schedule.strength > 0)
+
+    def modulation(self, frames: int, node: str = "ST-Layout Attn Patch") -> Modulation | None:
+        """The modulation of a clip of `frames` frames; None if this edit does not modulate.
+
+        Raises:
+            ValueError: a region's mask has another number of frames (or is no mask at all).
+        """
+        if not self.modulates:
+            return None
+        made = self._made.get(frames)
+        if made is None:
+            with naming(node):
+                made = Modulation(
+                    self.layout(frames),
+                    self.text_labels,
+                    self.self_schedule,
+                    self.cross_schedule,
+                    self_halves=self.self_halves,
+                    cross_halves=self.cross_halves,
+                    background=self.background,
+                    region_strength=tuple(float(region.strength) for region in self.regions),
+                    method=self.method,
+                    range_rule=self.range_rule,
+                    kernel=self.kernel,
+                )
+            self._made.clear()
+            self._made[frames] = made
+        return made
+
+    def layout(self, frames: int) -> Layout:
+        """The regions, of which there must be some, laid out for a clip; errors as in `modulation`."""
+        return Layout(self._masks(frames))
+
+    def _masks(self, frames: int) -> list[Tensor]:
+        return [
+            normalise_mask(region.mask, frames, f"region {number} ({region.phrase})")
+            for number, region in enumerate(self.regions, 1)
+        ]
+
+    def extent(self) -> tuple[int, tuple[int, int]]:
+        """(frames, (H, W)): the most frames and the largest sides that any region's mask has."""
+        shapes = [tuple(torch.as_tensor(region.mask).shape) for region in self.regions]
+        frames = max(shape[0] if len(shape) > 2 else 1 for shape in shapes)
+        return frames, (max(shape[-2] for shape in shapes), max(shape[-1] for shape in shapes))
+
+    def doubts(self, frames: int, node: str) -> list[str]:
+        """What is allowed but hardly meant, one sentence each; frames: to lay the masks out for.
+
+        Raises:
+            ValueError: masks of other frame counts (none but 1 fits besides `frames`), or no masks.
+        """
+        with naming(node):
+            masks = self._masks(frames)
+        found = []
+        for kind, schedule in (("self", self.self_schedule), ("cross", self.cross_schedule)):
+            if schedule.strength == 0:
+                found.append(f"{kind}_strength is 0: {kind}-attention is not modulated.")
+        if self.self_schedule.start >= self.self_schedule.end:
+            found.append("start_percent is not below end_percent: nothing is modulated at any step.")
+        if all(region.preserve for region in self.regions):
+            found.append("every region is preserved: nothing is edited.")
+        phrases: dict[str, int] = {}
+        for number, (region, mask) in enumerate(zip(self.regions, masks), 1):
+            name = f"region {number} ({region.phrase})"
+            empty = [frame for frame, one in enumerate(mask) if not is_present(one)]
+            if len(empty) == frames:
+                found.append(f"{name}: its mask is empty: the region is absent.")
+            elif empty:
+                found.append(f"{name}: its mask is empty in frames {_ranges(empty)}: the region is absent there.")
+            if region.strength == 0:
+                found.append(f"{name}: its strength is 0: its own pixels are not modulated.")
+            first = phrases.setdefault(" ".join(region.phrase.lower().split()), number)
+            if first != number:
+                found.append(f"{name}: the same prompt as region {first}; each takes an occurrence of its own.")
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Tag:
+    """On a conditioning: the edit it was made for, and the region of each of its tokens.
+
+    Not a plain tensor, because ComfyUI's context windows cut tensors of a conditioning to the window's frames.
+
+    Attributes:
+        edit: Edit.id.
+        labels: int64 [L], 1..R or -1.
+    """
+
+    edit: str
+    labels: Tensor
+
+    def __deepcopy__(self, memo) -> Tag:
+        return self
+
+    def padded(self, length: int) -> Tag | None:
+        """The tag of a conditioning of `length` tokens; None if it is shorter than the tag, so not the same prompt.
+
+        What other nodes append (Conditioning (Concat)) belongs to no region.
+        """
+        missing = length - len(self.labels)
+        if missing < 0:
+            return None
+        return replace(self, labels=torch.nn.functional.pad(self.labels, (0, missing), value=-1))
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Rising numbers, short: 0-3, 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
+def tag(conditioning: Sequence[Sequence], edit: Edit) -> list[list]:
+    """Copies of the conditioning's entries that carry the edit's `Tag`; without regions they carry none."""
+    if not edit.regions:
+        return [[entry[0], dict(entry[1])] for entry in conditioning]
+    mark = Tag(edit.id, edit.text_labels)
+    return [[entry[0], {**entry[1], KEY: mark}] for entry in conditioning]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One sampling run, as the attention slots must know it. Made anew for every run, dropped at its end.
+
+    Attributes:
+        frames: F, frames of the run's latent.
+        size: (h, w) of the run's latent.
+        levels: the noise levels of the model as it is sampled in this run.
+        roles: for every conditioning of the run, by its uuid, "cond" or "uncond".
+        tags: for those that belong to an edit, by uuid, their tags at the conditioning's own length.
+        modulations: by Edit.id, for F frames.
+        ranges: what "reuse" keeps of the row range, for all edits; goes with the run.
+    """
+
+    frames: int
+    size: tuple[int, int]
+    levels: NoiseLevels
+    roles: Mapping[Any, str] = field(default_factory=dict)
+    tags: Mapping[Any, Tag] = field(default_factory=dict)
+    modulations: Mapping[str, Modulation] = field(default_factory=dict)
+    ranges: RangeMemory = field(default_factory=RangeMemory)
+    # What follows from the fields and is asked for in every layer; and what was said. Threads may both
+    # write: equal values, in one assignment each.
+    _kept: dict[Any, Any] = field(init=False, default_factory=dict, repr=False)
+    # The edits of windows, with the noise level at which they were used last.
+    _windows: dict[tuple, tuple[float | None, Modulation]] = field(init=False, default_factory=dict, repr=False)
+
+    def __deepcopy__(self, memo) -> Run:
+        return self
+
+    @classmethod
+    def begin(cls, conds: Mapping[str, Iterable[Mapping]], latent_shape: Sequence[int], levels: NoiseLevels) -> Run:
+        """Args:
+        conds: the guider's conditionings, name -> entries with "uuid", "cross_attn" and perhaps our tag.
+        latent_shape: of the run's latent, [F, C, h, w].
+        """
+        roles, tags = {}, {}
+        for name, entries in conds.items():
+            for entry in entries:
+                key, mark = entry["uuid"], entry.get(KEY)
+                words = entry.get("cross_attn")
+                mark = mark.padded(words.shape[1]) if isinstance(mark, Tag) and words is not None else None
+                if mark is not None:
+                    tags[key] = mark
+                # The guiders of ComfyUI call every other one (negative, middle, empty_negative_prompt) negative.
+                roles[key] = "cond" if mark is not None or name == "positive" else "uncond"
+        size = (int(latent_shape[-2]), int(latent_shape[-1]))
+        return cls(int(latent_shape[0]), size, levels, roles, tags)
+
+    def with_edit(self, edit: Edit, node: str) -> Run:
+        """The same run, with one more edit laid out for its frames.
+
+        Raises:
+            ValueError: its masks do not fit the run's frames.
+        """
+        if self.frames < 2 and edit.mode != "per_frame":
+            log.warning(
+                "%s: the latent has 1 frame, so that space-time attention has no other frame to look at. Feed the "
+                "frames of a clip as one batch.",
+                node,
+            )
+        modulation = edit.modulation(self.frames, node)
+        if modulation is None:
+            return self
+        if edit.cross_schedule.strength > 0 and all(mark.edit != edit.id for mark in self.tags.values()):
+            log.warning(
+                "%s: no conditioning of this run comes from the node's output `positive`, so that cross-attention is "
+                "not modulated. Connect it to the sampler's positive input.",
+                node,
+            )
+        return replace(self, modulations={**self.modulations, edit.id: modulation})
+
+    def t(self, sigmas: Tensor) -> float:
+        """t in [0, 1) of a call's noise level; sigmas: [F], all equal."""
+        seen, t = self._kept.get("t", (None, 0.0))
+        if seen is not sigmas:  # one tensor for all layers of a call: read from the device once
+            t = self.levels.t(sigmas)
+            self._kept["t"] = (sigmas, t)
+            before = self._kept.get("levels", ())
+            if t not in before[-1:]:
+                self._kept["levels"] = (*before[-1:], t)
+        return t
+
+    def modulation(self, edit: Edit, indices: tuple[int, ...] | None) -> Modulation | None:
+        """The edit for the frames of a call (None = all of them); None if it does not modulate."""
+        whole = self.modulations.get(edit.id)
+        if whole is None or indices is None:
+            return whole
+        key = (edit.id, indices)
+        levels = self._kept.get("levels", ())
+        _, made = self._windows.get(key, (None, None))
+        if made is None:
+            made = whole.select(indices)
+            # Windows that come back at every level are made once; those that shift from step to step make way.
+            for old, (used, _) in list(self._windows.items()):
+                if used not in levels:
+                    self._windows.pop(old, None)
+        self._windows[key] = (levels[-1] if levels else None, made)
+        return made
+
+    def shown(self, edits: Sequence[Edit]) -> Any:
+        """uuid of the one prompt that observers see: the first of the last of these edits that has prompts; where none
+        has, the first positive; None if there is none."""
+        for edit in reversed(edits):
+            for key, mark in self.tags.items():
+                if mark.edit == edit.id:
+                    return key
+        return next((key for key, role in self.roles.items() if role == "cond"), None)
+
+    def say_once(self, what: str, message: str, level: int = logging.WARNING) -> None:
+        """Log a message the first time in this run."""
+        if what not in self._kept:
+            self._kept[what] = True
+            log.log(level, "%s", message)

@@ -1,0 +1,64 @@
+"""The way back down inside ComfyUI, unguided: does an inversion lead to its clip again?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...editing.trajectory import Trajectory
+from .blend import check_checkpoint
+from .errors import EDITING_ERRORS, naming
+from .images import rgb_bytes
+from .inversion import SourceGuider, check_schedule, latent_scale, noise_latent
+from .unet.patch import patch_space_time
+from .windows import compare_windows
+
+SAMPLER = "euler"  # deterministic DDIM, the way that the inversion went up
+
+
+@torch.no_grad()
+def sample_back(model: Any, positive: list, inversion: Trajectory, *, node: str) -> Tensor:
+    """Denoise the inverted latents with the source prompt alone, through the host's sampling.
+
+    model: MODEL, unpatched; it stays as it is. positive: CONDITIONING of the source prompt. The space-time attention is
+    the one that the inversion says it was made with. Returns the samples of a LATENT, float [F, C, h, w].
+    Raises ValueError for another model family and for an empty conditioning, before the model is loaded.
+    """
+    with naming(node):
+        if not positive:
+            raise ValueError("the conditioning is empty; connect CLIP Text Encode with the source prompt.")
+        sigmas = check_schedule(model, inversion.sigmas)
+        start = noise_latent(inversion)["samples"]
+        mode, anchors = inversion.extra.get("attention", "full"), int(inversion.extra.get("anchors", 2))
+        guider = SourceGuider(patch_space_time(model, mode, anchors, node=node))
+        guider.set_conds(positive)
+        check_checkpoint(inversion, model, node, "it cannot lead back to its frames. Check it with its own checkpoint")
+        compare_windows(inversion, model.model_options, node)
+    with naming(node, EDITING_ERRORS):
+        return guider.sample(
+            torch.zeros_like(start),
+            start,
+            comfy.samplers.sampler_object(SAMPLER),
+            sigmas,
+            callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=0,
+        )
+
+
+@torch.no_grad()
+def decoded(vae: Any, samples: Tensor, node: str) -> np.ndarray:
+    """Samples of a LATENT as frames uint8 [F, H, W, 3]. vae: the host's VAE."""
+    with naming(node):
+        return rgb_bytes(vae.decode(samples), "vae", node)
+
+
+def clean_samples(inversion: Trajectory) -> Tensor:
+    """The frames as they went in, as samples of a LATENT."""
+    return inversion.clean / latent_scale(inversion)

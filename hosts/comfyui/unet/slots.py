@@ -1,0 +1,329 @@
+"""`attention/` inside ComfyUI's UNet: the callables that stand in its attn1 and attn2 replace slots (host.md B2).
+
+Nothing here imports comfy; what is needed of the host (its own attention, its out-of-memory exception) is handed in.
+
+Neighbours. A slot holds one callable, and packs reach for it in two ways. Some replace the occupant: then a pack's
+patch is lost unless ours calls it (`previous`). IPAdapter_plus instead calls `.add(callback, **kwargs)` on whatever it
+finds, so ours has that method and does with the callbacks what IPAdapter's own occupant does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....attention import Observer, Seen, SpaceTime, space_time_attention
+from ..edit import Edit
+from ..host_attention import Attend, HostAttention
+from .call_parts import AttendPart, Part, by_kind
+from .slot_call import Call, check_batch, check_keys, check_tokens, frame_indices, read_call, unfit
+
+CELL = 8  # pixels of a latent cell
+
+
+class Occupant:
+    """What stands in a slot: called by the host with (q, k, v, extra_options), extended by IPAdapter through `add`.
+
+    Several of our patches on one model share the slot: a chunk whose conditioning was tagged by one of them is that
+    patch's; all other chunks (the negative prompt above all) are the last patch's. An occupant of another pack that
+    was there before is kept as a difference: ours(q, k, v) + (previous(q, k, v) - plain(q, k, v)); where ours would be
+    plain, it is called alone.
+
+    Args:
+        edits: the patches, in the order they were applied.
+        host: the host's attention.
+        node: names us in messages.
+        previous: who stood here before (never one of ours, see `chained`).
+        observers: are shown one prompt of a run, always the same (`Run.shown`): the first one of the last edit that
+            has any, else the first positive. Nothing where it is not sampled (another range of timesteps) or only on a
+            part of the latent, and not what an IPAdapter adds.
+        finest: how many sides of the model's finest level with attention make the latent's (SD1.x 1, SDXL 2).
+    """
+
+    kind: str
+
+    def __init__(
+        self,
+        edits: tuple[Edit, ...],
+        host: HostAttention,
+        node: str,
+        previous: Callable | None = None,
+        observers: tuple[Observer, ...] = (),
+        finest: int = 1,
+    ):
+        self.edits, self.host, self.node, self.previous, self.observers = edits, host, node, previous, observers
+        self.finest = finest
+        self._added: list[tuple[Callable, dict]] = []
+
+    def chained(self, previous: Callable | None) -> Occupant:
+        """This patch on top of whoever stands in the slot."""
+        if isinstance(previous, Occupant):
+            new = self.copy()
+            new.edits, new.previous = previous.edits + self.edits, previous.previous
+            new.observers = previous.observers + self.observers
+            new._added = previous._added + self._added
+            return new
+        new = self.copy()
+        new.previous = previous
+        return new
+
+    def observed(self, observer: Observer) -> Occupant:
+        """The same, shown to one more observer."""
+        new = self.copy()
+        new.observers = (*self.observers, observer)
+        return new
+
+    def copy(self) -> Occupant:
+        """Another slot's worth of the same: what is added to one is not added to the other."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        new._added = list(self._added)
+        return new
+
+    def __deepcopy__(self, memo) -> Occupant:
+        return self.copy()
+
+    def add(self, callback: Callable, **kwargs: Any) -> None:
+        """IPAdapter_plus's way in: out += callback(out, q, k, v, extra_options, **kwargs), in the order of adding.
+
+        Called while the noise level lies between kwargs["sigma_start"] and kwargs["sigma_end"]; always without them.
+        """
+        self._added.append((callback, kwargs))
+
+    def models(self) -> list:
+        """The models that the host must load for the previous occupant."""
+        return self.previous.models() if hasattr(self.previous, "models") else []
+
+    # Graphs of torch.compile break here: labels and windows change between calls.
+    @torch.compiler.disable
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra_options: dict, **kwargs: Any) -> Tensor:
+        """q [chunks * F, T, heads * d]; k, v [chunks * F, M, heads * d] -> q's shape and dtype."""
+        extra = extra_options
+        call = read_call(q, extra, self.edits, self.node)
+        plain = self.host.plain(extra)
+        heads = extra["n_heads"]
+        if self.observers:
+            # Here, and not where attention is computed: that happens by edits, and after a lack of memory by heads.
+            self._show(call, q, k, extra)
+        out = self._attend(call, q, k, v, extra, plain)
+        if out is None:
+            if self.previous is None:
+                out = plain(q, k, v, heads)
+            else:
+                out = self.previous(q, k, v, extra, **kwargs)
+        elif self.previous is not None:
+            out = out + (self.previous(q, k, v, extra, **kwargs) - plain(q, k, v, heads))
+        if self._added:
+            sigma = float(extra["sigmas"].detach().flatten()[0]) if "sigmas" in extra else float("inf")
+            for callback, options in self._added:
+                if options.get("sigma_end", 0.0) <= sigma <= options.get("sigma_start", float("inf")):
+                    out = out + callback(out, q, k, v, extra, **options)
+        return out.to(q.dtype)
+
+    def _attend(self, call: Call, q: Tensor, k: Tensor, v: Tensor, extra: dict, plain: Attend) -> Tensor | None:
+        """The attended values, or None where they would be those of plain attention."""
+        raise NotImplementedError
+
+    def _show(self, call: Call, q: Tensor, k: Tensor, extra: dict) -> None:
+        if "cond" not in call.roles or call.cropped:
+            return
+        run = call.run
+        if run is None:
+            raise RuntimeError(
+                f"{self.node}: this sampler does not run ComfyUI's OUTER_SAMPLE wrappers, so that the frames and the "
+                "noise level of what is looked at are unknown. Sample with KSampler, SamplerCustom or "
+                "SamplerCustomAdvanced."
+            )
+        t = run.t(extra["sigmas"])
+        wanting = [one for one in self.observers if one.wants(self.kind, call.grid, run.size, t)]
+        if not wanting:
+            return
+        if doubt := unfit(self.kind, q, k, call, extra):
+            run.say_once(f"unseen {self.kind}", f"{self.node}: {doubt}; such layers are not looked at.")
+            return
+        number = self._shown(call)
+        if number is None:
+            return
+        marks, spacetime = self._marks(call, number, k.shape[1], t)
+        labels, strength = marks or (None, None)
+        if spacetime is not None and strength is not None:
+            strength = spacetime.restore(strength)
+        rows = slice(number * call.frames, (number + 1) * call.frames)
+        frames = frame_indices(extra, call.frames, run, self.node)
+        heads = extra["n_heads"]
+        seen = Seen(self.kind, q[rows], k[rows], heads, call.grid, run.size, t, frames, spacetime, labels, strength)
+        for observer in wanting:
+            observer.add(seen)
+
+    def _shown(self, call: Call) -> int | None:
+        """The chunk that observers see: of the same prompt in every call, in whatever order and company it comes."""
+        run = call.run
+        wanted = run.shown(self.edits)
+        if any(one in run.roles for one in call.ids):
+            return next((number for number, one in enumerate(call.ids) if one == wanted), None)
+        # Nobody says which prompts these are. The host puts the first one last.
+        conditional = [number for number, role in enumerate(call.roles) if role == "cond"]
+        return conditional[-1] if conditional and wanted not in run.tags else None
+
+    def _marks(self, call: Call, number: int, keys: int, t: float) -> tuple[Any, SpaceTime | None]:
+        """Of one chunk: labels and strengths if it is modulated (`Modulation.self_marks`), and its arrangement."""
+        raise NotImplementedError
+
+    def _by_kind(self, call: Call, kinds: Sequence[Hashable], q, k, v, heads: int, attend: AttendPart) -> Tensor:
+        """Chunks of one kind go through one call, within the memory there is (comfy_parts.py)."""
+        return by_kind(kinds, q, k, v, heads, attend, host=self.host, trouble=lambda said: self._trouble(call, said))
+
+    def _trouble(self, call: Call, said: str) -> str:
+        """What to say of a call that the memory does not suffice for."""
+        return (
+            f"{self.node}: out of memory in attention over {call.frames} frames at {call.grid[0]} x {call.grid[1]} "
+            f"tokens ({call.latent[1] * CELL} x {call.latent[0] * CELL} pixels), also in two halves ({said}). "
+            "Connect Long Clip Windows, or lower its `frames`; or make width and height smaller."
+        )
+
+    def _say_kernel(self, call: Call, edit: Edit, extra: dict) -> None:
+        """Say, once a run, that modulated calls do not go through an attention that would lose their bias."""
+        if name := self.host.quantised(extra):
+            call.run.say_once(
+                "quantised",
+                f"{self.node}: attention here is {name}, whose 8-bit queries and keys would lose what steers the "
+                f"regions; steered calls go through kernel {edit.kernel!r} instead, all others stay with it.",
+                logging.INFO,
+            )
+
+
+class SelfOccupant(Occupant):
+    """In attn1: space-time attention of every chunk by its edit's arrangement, modulated where the edit says so."""
+
+    kind = "self"
+
+    def _attend(self, call, q, k, v, extra, plain):
+        def leaves(edit: Edit) -> bool:
+            modulation = call.modulation(edit)
+            calm = modulation is None or modulation.self_schedule.xi(call.t) == 0
+            return calm and (edit.mode == "per_frame" or call.frames == 1)
+
+        check_batch(q, extra, self.node)
+        for edit in call.edits:
+            if call.modulation(edit) is not None:
+                check_tokens(q, k, call, self.node)
+        if all(leaves(edit) for edit in call.edits):
+            return None
+
+        def attend(edit: Edit, part: Part, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            spacetime, modulation = self._spacetime(call, edit), call.modulation(edit)
+            if modulation is None:
+                return space_time_attention(q, k, v, heads=part.heads, spacetime=spacetime, plain=plain)
+            if modulation.self_schedule.xi(call.t) > 0:
+                self._say_kernel(call, edit, extra)
+            return modulation.self_attention(
+                q,
+                k,
+                v,
+                heads=part.heads,
+                grid=call.grid,
+                roles=tuple(call.roles[number] for number in part.chunks),
+                t=call.t,
+                spacetime=spacetime,
+                plain=plain,
+                ranges=call.run.ranges,
+                place=self._place(call, edit, part, q, extra),
+            )
+
+        return self._by_kind(call, call.edits, q, k, v, extra["n_heads"], attend)
+
+    def _spacetime(self, call: Call, edit: Edit) -> SpaceTime:
+        return SpaceTime(edit.mode, call.frames, edit.anchors).at(call.on_level(self.finest))
+
+    def _place(self, call: Call, edit: Edit, part: Part, q: Tensor, extra: dict) -> Hashable:
+        """What a range measured here belongs to (`RangeMemory.find`); None where the host does not say it."""
+        prompts = tuple(call.ids[number] for number in part.chunks)
+        if None in prompts or extra.get("block") is None:
+            return None
+        layer = (*extra["block"], extra.get("block_index"), extra.get("transformer_index"))
+        return (edit.id, layer, prompts, call.indices, part.half, q.device)
+
+    def _marks(self, call, number, keys, t):
+        edit = call.edits[number]
+        modulation, spacetime = call.modulation(edit), self._spacetime(call, edit)
+        if modulation is None:
+            return None, spacetime
+        return modulation.self_marks((call.roles[number],), grid=call.grid, t=t, spacetime=spacetime), spacetime
+
+
+class CrossOccupant(Occupant):
+    """In attn2: the modulated cross-attention of the chunks that belong to an edit, plain attention of the others.
+
+    Text labels of a chunk: a tagged conditioning's are its tag's. An untagged "uncond" one (the negative prompt) has
+    the last patch's, at the same positions, as in the diffusers host; they matter only where cross_halves says so. An
+    untagged "cond" one has none and is not modulated. Where the host repeats an embedding to the length of a longer
+    one, its labels are repeated likewise; keys that are no multiple (another pack has put its own there) are not
+    modulated, which the log says once.
+    """
+
+    kind = "cross"
+
+    def _attend(self, call, q, k, v, extra, plain):
+        if not any(edit.modulates for edit in self.edits):
+            return None
+        check_keys(q, k, self.node)
+        kinds = [self._kind(call, number, k.shape[1]) for number in range(len(call.edits))]
+        if all(kind is None for kind in kinds):
+            return None
+        check_batch(q, extra, self.node)
+        check_tokens(q, None, call, self.node)
+
+        def attend(kind, part: Part, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            if kind is None:
+                return plain(q, k, v, part.heads)
+            edit, labels = kind
+            self._say_kernel(call, edit, extra)
+            return call.modulation(edit).cross_attention(
+                q,
+                k,
+                v,
+                heads=part.heads,
+                grid=call.grid,
+                roles=tuple(call.roles[number] for number in part.chunks),
+                t=call.t,
+                frames=call.frames,
+                plain=plain,
+                text_labels=torch.tensor(labels),
+            )
+
+        return self._by_kind(call, kinds, q, k, v, extra["n_heads"], attend)
+
+    def _marks(self, call, number, keys, t):
+        kind = self._kind(call, number, keys)
+        if kind is None:
+            return None, None
+        edit, labels = kind
+        role, labels = (call.roles[number],), torch.tensor(labels)
+        return call.modulation(edit).cross_marks(role, grid=call.grid, t=t, text_labels=labels), None
+
+    def _kind(self, call: Call, number: int, keys: int) -> tuple[Edit, tuple[int, ...]] | None:
+        """(edit, labels of the keys) of a chunk; None = not modulated in this call."""
+        edit, role, mark = call.edits[number], call.roles[number], call.tags[number]
+        modulation = call.modulation(edit)
+        if modulation is None or modulation.cross_halves not in ("both", role):
+            return None
+        if modulation.cross_schedule.xi(call.t) == 0:
+            return None
+        if mark is not None and mark.edit == edit.id:
+            labels = mark.labels
+        elif role == "uncond":
+            labels = edit.text_labels
+        else:
+            return None
+        if keys % len(labels):
+            call.run.say_once(
+                f"keys {keys}",
+                f"{self.node}: cross-attention came with {keys} text keys, no multiple of the prompt's {len(labels)} "
+                "tokens: another node has put its own in their place. This prompt's cross-attention is not modulated.",
+            )
+            return None
+        return edit, tuple(labels.repeat(keys // len(labels)).tolist())

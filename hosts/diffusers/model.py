@@ -1,0 +1,211 @@
+"""diffusers as a host: Stable Diffusion from a local folder or file, turned into what `editing/` and the runner need.
+
+This module and its `diffusers_*` neighbours are the only ones that import diffusers and transformers. They do so when
+called, so that importing them costs nothing; only diffusers_world.py, which defines diffusers classes, needs diffusers
+at import and is itself imported where it is used. Nothing is downloaded and no pickle files are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...attention import Modulation, NoiseLevels, Observer, SpaceTime
+from ...editing.fingerprint import LENGTH, add_weights
+from ...editing.prompt_text import PromptError, clean_prompt, parse_weights
+from ...editing.windows import Windows
+from .unet.control import Control, load_control
+from .unet.denoiser import Denoiser, WindowedDenoiser
+from .unet.load import EMBEDDED, ModelError, Parts, load_folder, load_single_file
+from .unet.prompts import Prompt, TextEncoders
+
+__all__ = [
+    "Control",
+    "Denoiser",
+    "DiffusersModel",
+    "ModelError",
+    "Prompt",
+    "PromptError",
+    "clean_prompt",
+    "load_model",
+    "parse_weights",
+]
+
+
+def load_model(
+    path: str | Path | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    config: str | Path | None = None,
+) -> DiffusersModel:
+    """Load SD1.x, SD2.x (v-prediction too) or SDXL from this machine.
+
+    path: a diffusers folder (with model_index.json), a single .safetensors file, or None for the embedded model.
+        A folder with a words.json takes prompts of the words in it alone: any other raises PromptError.
+    dtype: of UNet and text encoders (float32, float16, bfloat16); the VAE always runs in float32.
+    config: for a single file, a diffusers folder of the same model, whose configs and tokenizers are read.
+    Raises ModelError (a ValueError) for anything missing, damaged or of another family.
+    """
+    source = EMBEDDED if path is None else Path(path)
+    if path is None and not (source / "model_index.json").is_file():
+        raise ModelError(f"the embedded model is not in {source}; reinstall the package, or give a model of your own.")
+    if not source.exists():
+        raise ModelError(f"{source} does not exist; give a diffusers folder or a .safetensors file.")
+    if source.is_dir():
+        if not (source / "model_index.json").is_file():
+            raise ModelError(f"{source} has no model_index.json; give the folder of a whole diffusers pipeline.")
+        parts = load_folder(source, dtype)
+    elif source.suffix == ".safetensors":
+        folder = None if config is None else Path(config)
+        if folder is not None and not (folder / "model_index.json").is_file():
+            raise ModelError(f"config folder {folder} has no model_index.json; give a diffusers pipeline folder.")
+        parts = load_single_file(source, dtype, folder)
+    else:
+        raise ModelError(
+            f"{source.name} is neither a folder nor a .safetensors file; convert it (a .ckpt is never unpickled)."
+        )
+    return DiffusersModel(parts, device)
+
+
+class DiffusersModel:
+    """A loaded model. Frames are uint8 [F, H, W, 3]; latents float32 [F, C, h, w], scaled, on the CPU.
+
+    family: "sd1", "sd2" or "sdxl". levels: its NoiseLevels. latent_channels: 4. scale_factor: pixels per latent
+    pixel, 8. prediction: "epsilon" or "v_prediction". unet: diffusers' own, unchanged between calls; LoRA may be
+    loaded into it.
+    """
+
+    def __init__(self, parts: Parts, device: str | torch.device = "cpu"):
+        self.device = torch.device(device)
+        self.family, self.prediction = parts.family, parts.prediction
+        self.levels = NoiseLevels(parts.alphas_cumprod)
+        self.unet = parts.unet.to(self.device).eval().requires_grad_(False)
+        self.text = TextEncoders(parts.encoders, parts.words, parts.source)
+        for encoder in parts.encoders:
+            encoder.model.to(self.device).requires_grad_(False)
+        self.vae = parts.vae
+        self.vae.net.to(self.device)
+        self.latent_channels, self.scale_factor = self.vae.channels, self.vae.factor
+        self._steps_offset = parts.steps_offset
+        if self.unet.config.in_channels != self.latent_channels:
+            raise ModelError(
+                f"the UNet works on {self.unet.config.in_channels} latent channels, the VAE makes "
+                f"{self.latent_channels}; they do not belong together."
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits of a SHA-256 over the UNet's config, the noise schedule and 8 weights of every tensor.
+
+        How the weights are taken: `add_weights`. LoRA layers count, since they change what the model does.
+        """
+        config = {k: v for k, v in self.unet.config.items() if not k.startswith("_")}
+        digest = hashlib.sha256(json.dumps([self.prediction, config], sort_keys=True, default=str).encode())
+        digest.update(self.levels.sigmas.numpy().tobytes())
+        add_weights(digest, sorted(self.unet.state_dict().items()))
+        return digest.hexdigest()[:LENGTH]
+
+    @property
+    def attention_halvings(self) -> frozenset[int]:
+        """How often the latent's side is halved where the UNet has attention: {0, 1, 2, 3} for SD 1.x, {1, 2} SDXL."""
+        kinds = [*self.unet.config.down_block_types]
+        found = {halvings for halvings, kind in enumerate(kinds) if "CrossAttn" in kind}
+        middle = {len(kinds) - 1} if "CrossAttn" in (self.unet.config.mid_block_type or "") else set()
+        return frozenset(found | middle)
+
+    def sigmas(self, steps: int) -> Tensor:
+        """float32 [steps + 1], descending, last 0: SD's DDIM spacing (50 steps: timesteps 981, 961, ..., 1)."""
+        return self.levels.leading(steps, self._steps_offset)
+
+    def encode_frames(self, frames: np.ndarray) -> Tensor:
+        """uint8 [F, H, W, 3], sides multiples of 8 -> scaled latents (the mean, so encoding is deterministic)."""
+        return self.vae.encode(frames, self.device)
+
+    def decode_latents(self, latents: Tensor) -> np.ndarray:
+        """Scaled latents -> uint8 [F, H, W, 3]."""
+        return self.vae.decode(latents, self.device)
+
+    def encode_prompt(self, text: str) -> Prompt:
+        """Encode a prompt of any length; "(word:1.2)" weights as in ComfyUI. Raises PromptError."""
+        return self.text.encode(text)
+
+    def encode_regions(
+        self, global_prompt: str, phrases: Sequence[str], splice: bool = True
+    ) -> tuple[Prompt, list[tuple[int, ...]], Tensor]:
+        """Encode the global prompt with its regions' phrases: (prompt, token spans, text labels int64 [L]).
+
+        splice: write each phrase's own encoding over its place (method.md 7). Raises PromptError for a phrase that
+        does not occur.
+        """
+        return self.text.encode_regions(global_prompt, phrases, splice)
+
+    def word_positions(self, prompt: str, phrases: Sequence[str]) -> tuple[list[list[tuple[int, ...]]], int]:
+        """The token positions of all occurrences of each phrase in a prompt, and the prompt's length L in tokens.
+
+        Case, spaces and weights do not matter; [] for a phrase that does not occur. Raises PromptError for an empty
+        phrase.
+        """
+        return self.text.word_positions(prompt, phrases)
+
+    def load_control(
+        self, folder: str | Path, frames: np.ndarray, *, scale: float = 1.0, start: float = 0.0, end: float = 1.0
+    ) -> Control:
+        """A local ControlNet folder with its control video uint8 [F, H, W, 3], for `denoiser(controlnet=...)`."""
+        return load_control(
+            folder,
+            frames,
+            context_width=self.unet.config.cross_attention_dim,
+            device=self.device,
+            dtype=self.unet.dtype,
+            scale=scale,
+            start=start,
+            end=end,
+        )
+
+    def denoiser(
+        self,
+        prompt: Prompt,
+        *,
+        frames: int,
+        negative: Prompt | None = None,
+        guidance: float = 1.0,
+        spacetime: str | SpaceTime = "full",
+        anchors: int = 2,
+        modulation: Modulation | None = None,
+        controlnet: Control | None = None,
+        batched: bool = True,
+        observer: Observer | None = None,
+        indices: tuple[int, ...] | None = None,
+        windows: Windows | None = None,
+    ) -> Denoiser | WindowedDenoiser:
+        """The model as `denoise(x, sigma) -> x0` for `frames` frames; use it in a `with` block.
+
+        guidance: 1 runs the prompt alone; otherwise `negative` is needed and the UNet sees [uncond, cond] in one batch
+        (`batched=False`: one after the other, half the memory). spacetime, anchors: as SpaceTime. modulation: regions
+        (None = plain attention). controlnet: from `load_control`. observer: is shown every self- and cross-attention
+        layer of the conditional half. indices: which frames of a clip these are (a window), None = all. windows: how a
+        clip that is longer than they are is cut, to be denoised a window at a time (None = all frames at once). Raises
+        ValueError for what does not fit together.
+        """
+        whole = Denoiser(
+            self,
+            prompt,
+            frames=frames,
+            negative=negative,
+            guidance=guidance,
+            spacetime=spacetime,
+            anchors=anchors,
+            modulation=modulation,
+            controlnet=controlnet,
+            batched=batched,
+            observer=observer,
+            indices=indices,
+        )
+        return WindowedDenoiser(whole, windows) if windows is not None and frames > windows.frames else whole

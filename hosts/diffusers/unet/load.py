@@ -1,0 +1,313 @@
+"""Reading Stable Diffusion weights from disk: diffusers folders and single .safetensors files, offline, no pickles.
+
+Every part is loaded by the class name its own config records. Only what the UNets of SD1.x, SD2.x and SDXL are made
+of is let through; anything else is refused by its name, because region attention would silently go wrong in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..vae import load_vae
+from .prompts import Encoder
+
+SUPPORTED = "supports SD1.x, SD2.x, SDXL UNets"
+WORDS_FILE = "words.json"
+EMBEDDED = Path(__file__).resolve().parent.parent / "world" / "model"
+
+TEXT_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")
+TOKENIZER_CLASSES = ("CLIPTokenizer", "CLIPTokenizerFast")
+BLOCKS = {
+    "down_block_types": {"CrossAttnDownBlock2D", "DownBlock2D"},
+    "mid_block_type": {"UNetMidBlock2DCrossAttn"},
+    "up_block_types": {"CrossAttnUpBlock2D", "UpBlock2D"},
+}
+# UNet options that SD1.x, SD2.x and SDXL do not use, with the value that means "not used" and who uses them.
+UNUSED = {
+    "class_embed_type": (None, "unCLIP or another class-conditioned model"),
+    "num_class_embeds": (None, "an upscaler or another class-conditioned model"),
+    "encoder_hid_dim_type": (None, "a model with its own text or image projection"),
+    "time_cond_proj_dim": (None, "a guidance-distilled (LCM) model"),
+    "dual_cross_attention": (False, "a model with two cross-attentions"),
+    "attention_type": ("default", "a GLIGEN model"),
+    "time_embedding_type": ("positional", "a model with another time embedding"),
+    "cross_attention_norm": (None, "a model with normed text"),
+}
+# Which text encoders a single file holds shows its family; SD1 and SD2 differ in the text encoder alone.
+SINGLE_FILE_MARKS = {
+    "sdxl": "conditioner.embedders.1.model.",
+    "sd2": "cond_stage_model.model.transformer.",
+    "sd1": "cond_stage_model.transformer.",
+}
+CONFIG_SOURCES = {
+    "sd1": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+}
+
+
+class ModelError(ValueError):
+    """A model that cannot be loaded or is not supported; the text says which, why and what to do."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a model is made of. alphas_cumprod: float32 [T]; steps_offset: of SD's leading timestep spacing.
+
+    words: all the words that the model was trained on, or None where it does not say. source: its name in messages.
+    """
+
+    family: str
+    unet: Any
+    encoders: tuple[Encoder, ...]
+    vae: Any
+    alphas_cumprod: torch.Tensor
+    steps_offset: int
+    prediction: str
+    words: frozenset[str] | None = None
+    source: str = ""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from disk; ModelError where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist; the model folder is incomplete. Copy the whole folder.") from None
+    except ValueError as error:
+        raise ModelError(f"{path} is not valid JSON ({error}); copy the model folder again.") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds no JSON object; copy the model folder again.")
+    return content
+
+
+def read_words(folder: Path) -> frozenset[str] | None:
+    """The words a model was trained on, from its words.json (a JSON list, lower case); None where it has no such file.
+
+    Stock SD folders have none: their text encoders have seen the open language.
+    """
+    path = folder / WORDS_FILE
+    if not path.exists():
+        return None
+    try:
+        words = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); copy the model folder again.") from None
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
+        raise ModelError(f"{path} must hold a JSON list of the words the model was trained on; copy the folder again.")
+    return frozenset(word.lower() for word in words)
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep the libraries' own progress bars out of a caller's terminal, and put the settings back."""
+    import diffusers
+    import transformers
+
+    loggers = [library.utils.logging for library in (diffusers, transformers)]
+    switched = [logger for logger in loggers if logger.is_progress_bar_enabled()]
+    for logger in switched:
+        logger.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logger in switched:
+            logger.enable_progress_bar()
+
+
+@_no_bars()
+def load_folder(folder: Path, dtype: torch.dtype) -> Parts:
+    """Load a diffusers pipeline folder (model_index.json; weights as .safetensors, `fp16` variants too).
+
+    A words.json beside model_index.json limits its prompts to the words in it (`read_words`).
+    """
+    from diffusers import UNet2DConditionModel
+
+    index = read_json(folder / "model_index.json")
+    words = read_words(folder)
+    family = _family(index, folder)
+    schedule = read_schedule(read_json(folder / "scheduler" / "scheduler_config.json"), folder)
+    unet = _load(UNet2DConditionModel, folder / "unet", dtype)
+    encoders = tuple(_load_encoder(folder, index, part, family, dtype) for part in _text_parts(family))
+    return Parts(family, unet, encoders, load_vae(folder / "vae"), *schedule, words, _name(folder))
+
+
+@_no_bars()
+def load_single_file(path: Path, dtype: torch.dtype, config: Path | None) -> Parts:
+    """Load one .safetensors file in the original (ComfyUI) layout.
+
+    config: a diffusers folder of the same family; only its configs, scheduler and tokenizers are read (no words.json:
+    that speaks of the folder's own weights). Without it the folder in the local Hugging Face cache is used; nothing is
+    downloaded.
+    """
+    from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    marked = _single_file_family(path)
+    config = config or _cached_config(path, marked)
+    family = _family(read_json(config / "model_index.json"), config)
+    if family != marked:
+        raise ModelError(
+            f"{path.name} is an {marked} checkpoint, but config folder {config} is of {family}; give one of {marked}."
+        )
+    schedule = read_schedule(read_json(config / "scheduler" / "scheduler_config.json"), config)
+    for part in _text_parts(family):
+        tokenizer = config / part.replace("text_encoder", "tokenizer")
+        vocabulary = any((tokenizer / name).is_file() for name in ("vocab.json", "tokenizer.json"))
+        if not (config / part / "config.json").is_file() or not vocabulary:
+            raise ModelError(
+                f"config folder {config} lacks {part}/config.json or {tokenizer.name}/vocab.json; give a complete one."
+            )
+    loader = StableDiffusionXLPipeline if family == "sdxl" else StableDiffusionPipeline
+    absent = {"feature_extractor": None, "image_encoder": None}
+    if family != "sdxl":
+        absent["safety_checker"] = None
+    common = {"config": str(config), "local_files_only": True}
+    try:
+        # On its own, because it stays in float32.
+        vae = AutoencoderKL.from_single_file(str(path), subfolder="vae", torch_dtype=torch.float32, **common)
+        pipe = loader.from_single_file(str(path), vae=vae, torch_dtype=dtype, **common, **absent)
+    except Exception as error:  # diffusers raises whatever its converters stumble over
+        raise ModelError(
+            f"{path.name} could not be read as an {family} checkpoint with config folder {config}: "
+            f"{type(error).__name__}: {error}. Check that the folder belongs to this very model."
+        ) from error
+    penultimate = family == "sdxl"
+    encoders = [Encoder(pipe.tokenizer, pipe.text_encoder.eval(), penultimate)]
+    if penultimate:
+        encoders.append(Encoder(pipe.tokenizer_2, pipe.text_encoder_2.eval(), penultimate))
+    return Parts(family, pipe.unet, tuple(encoders), load_vae(vae), *schedule, source=str(path))
+
+
+def read_schedule(config: dict[str, Any], where: Path) -> tuple[torch.Tensor, int, str]:
+    """(alphas_cumprod float32 [T], steps_offset, prediction type) from any discrete scheduler's config.
+
+    What the scheduler would do with them (clipping, its own sampler) is not taken over: the samplers here are
+    k-diffusion's. The noise at the last level is kept finite where the config asks for zero terminal SNR.
+    """
+    from diffusers import DDIMScheduler
+
+    name = config.get("_class_name", "unknown scheduler")
+    if "beta_start" not in config and config.get("trained_betas") is None:
+        raise ModelError(f"{SUPPORTED}; got {where} with {name}, which has no beta schedule.")
+    prediction = config.get("prediction_type", "epsilon")
+    if prediction not in ("epsilon", "v_prediction"):
+        raise ModelError(
+            f"{SUPPORTED} that predict epsilon or v_prediction; got prediction_type {prediction!r} in "
+            f"{where}/scheduler."
+        )
+    scheduler = DDIMScheduler.from_config({k: v for k, v in config.items() if not k.startswith("_")})
+    alphas = scheduler.alphas_cumprod.float().clamp(min=2.0**-24)
+    return alphas, int(config.get("steps_offset", 1)), prediction
+
+
+def _name(folder: Path) -> str:
+    return "embedded" if folder == EMBEDDED else str(folder)
+
+
+def _class_of(index: dict[str, Any], part: str) -> str | None:
+    """The class name that model_index.json records for a part ([library, class], null or absent = no such part)."""
+    return (index.get(part) or (None, None))[1]
+
+
+def _family(index: dict[str, Any], folder: Path) -> str:
+    """ "sd1", "sd2" or "sdxl", by what the configs record; ModelError by name for anything else."""
+    pipeline = index.get("_class_name", "a folder without pipeline class")
+    if _class_of(index, "unet") != "UNet2DConditionModel":
+        other = [_class_of(index, part) for part in ("transformer", "prior", "unet") if _class_of(index, part)]
+        raise ModelError(f"{SUPPORTED}; got {' with '.join([pipeline, *other[:1]])} in {folder}.")
+    unet = read_json(folder / "unet" / "config.json")
+    if unet.get("in_channels") != unet.get("out_channels"):
+        raise ModelError(
+            f"{SUPPORTED}; got {pipeline} in {folder}, whose UNet takes {unet.get('in_channels')} channels and gives "
+            f"{unet.get('out_channels')} (an inpainting or instruction model). Use the base model."
+        )
+    for option, (unused, whose) in UNUSED.items():
+        if unet.get(option, unused) != unused:
+            raise ModelError(f"{SUPPORTED}; got {whose} in {folder} (UNet option {option} = {unet[option]!r}).")
+    for option, allowed in BLOCKS.items():
+        found = unet.get(option, next(iter(allowed)))
+        strange = {found} - allowed if isinstance(found, str) or found is None else set(found) - allowed
+        if strange:
+            raise ModelError(f"{SUPPORTED}; got a UNet with {option} {sorted(map(str, strange))} in {folder}.")
+    addition = unet.get("addition_embed_type")
+    encoders = [part for part in ("text_encoder", "text_encoder_2") if _class_of(index, part)]
+    if addition == "text_time" and encoders == ["text_encoder", "text_encoder_2"]:
+        return "sdxl"
+    if addition is not None or encoders != ["text_encoder"]:
+        raise ModelError(
+            f"{SUPPORTED}; got {pipeline} in {folder} with addition_embed_type {addition!r} and "
+            f"{' + '.join(encoders) or 'no text encoder'} (an SDXL refiner has one encoder; use the base model)."
+        )
+    return "sd2" if unet.get("use_linear_projection") else "sd1"
+
+
+def _text_parts(family: str) -> tuple[str, ...]:
+    return ("text_encoder", "text_encoder_2") if family == "sdxl" else ("text_encoder",)
+
+
+def _load_encoder(folder: Path, index: dict[str, Any], part: str, family: str, dtype: torch.dtype) -> Encoder:
+    import transformers
+
+    tokens = part.replace("text_encoder", "tokenizer")
+    for name, classes in ((part, TEXT_CLASSES), (tokens, TOKENIZER_CLASSES)):
+        if _class_of(index, name) not in classes:
+            raise ModelError(f"{SUPPORTED}; got {name} of class {_class_of(index, name)} in {folder}.")
+    tokenizer = getattr(transformers, _class_of(index, tokens)).from_pretrained(folder / tokens, local_files_only=True)
+    model = _load(getattr(transformers, _class_of(index, part)), folder / part, dtype)
+    return Encoder(tokenizer, model, penultimate=family == "sdxl")
+
+
+def _load(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """A model of class `kind` in eval mode, from .safetensors only (never unpickled)."""
+    weights = sorted(path.name for path in folder.glob("*.safetensors"))
+    if not weights:
+        raise ModelError(f"{folder} has no .safetensors weights; convert or download the model in that format.")
+    variant = "fp16" if all(".fp16" in name for name in weights) else None
+    model = kind.from_pretrained(
+        folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, variant=variant
+    )
+    return model.eval().requires_grad_(False)
+
+
+def _single_file_family(path: Path) -> str:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys = list(file.keys())
+    except SafetensorError as error:
+        raise ModelError(f"{path} is not a readable .safetensors file ({error}); copy it again.") from None
+    if any(key.startswith("model.diffusion_model.input_blocks.") for key in keys):
+        for family, mark in SINGLE_FILE_MARKS.items():
+            if any(key.startswith(mark) for key in keys):
+                return family
+    tops = sorted({".".join(key.split(".")[:2]) for key in keys})
+    raise ModelError(
+        f"{SUPPORTED}; got {path.name}, whose tensors are named {', '.join(tops[:4])}, ... A complete checkpoint with "
+        "UNet, VAE and text encoder is needed, not a UNet, LoRA or VAE alone."
+    )
+
+
+def _cached_config(path: Path, family: str) -> Path:
+    """The config folder in the local Hugging Face cache, without touching the network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    source = CONFIG_SOURCES.get(family)
+    found = try_to_load_from_cache(source, "model_index.json") if source else None
+    if isinstance(found, str):
+        return Path(found).parent
+    hint = (
+        f"e.g. hf download {source} --include '*.json' '*.txt' --local-dir FOLDER"
+        if source
+        else "SD2 comes with epsilon and with v-prediction, which the file does not tell"
+    )
+    raise ModelError(
+        f"{path.name} is an {family} checkpoint; its configs and tokenizer are not in the file and not on this "
+        f"machine. Give `config` = a diffusers folder of that model (only its small files are read; {hint})."
+    )

@@ -1,0 +1,160 @@
+"""What the benchmark measured so far: one JSON line a cell (clip, seed, system, variation); a stopped run goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ...editing.whole_file import write_json
+
+CELLS, INVERSIONS, SETUP = "cells.jsonl", "inversions.jsonl", "setup.json"
+
+
+class BenchError(ValueError):
+    """A folder of results that is damaged or belongs to another run. The text says which, and what to do."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One edit. vary: the label of the variation, "" for the settings themselves; trained: whether the model learnt
+    such scenes; metrics: of world_metrics, nan where there was nothing to measure; seconds: of processor time, nan
+    where a kept edit was judged again."""
+
+    clip: str
+    seed: int
+    system: str
+    vary: str
+    kind: str
+    objects: int
+    motion: str
+    trained: bool
+    metrics: Mapping[str, float]
+    seconds: float
+
+    @property
+    def key(self) -> tuple[str, int, str, str]:
+        return self.clip, self.seed, self.system, self.vary
+
+
+@dataclass(frozen=True)
+class InversionCell:
+    """One inversion. how: BenchSettings.inverted_with; round_trip_psnr in dB against the autoencoder alone; noise_std:
+    of z_T, ideally 1."""
+
+    clip: str
+    how: str
+    trained: bool
+    round_trip_psnr: float
+    noise_std: float
+    seconds: float
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.clip, self.how
+
+
+class Records:
+    """The results in one folder. Reading them again gives what was added."""
+
+    def __init__(self, folder: str | Path, setup: Mapping[str, Any]):
+        """Open or begin. setup: what all results must share (model, frames, settings ...), JSON values. BenchError
+        where the folder holds results of another setup, or a line in the middle is damaged."""
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _check_setup(self.folder / SETUP, setup)
+        for name in (CELLS, INVERSIONS):
+            _mend(self.folder / name)
+        self.cells: dict[tuple, Cell] = {}
+        self.inversions: dict[tuple, InversionCell] = {}
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the lines again: other processes may have added some. No file is changed."""
+        self.cells = {c.key: c for c in (Cell(**_floats(line)) for line in _lines(self.folder / CELLS)[0])}
+        found = (InversionCell(**_floats(line)) for line in _lines(self.folder / INVERSIONS)[0])
+        self.inversions = {inversion.key: inversion for inversion in found}
+
+    def add(self, cell: Cell | InversionCell) -> None:
+        """Keep a result, in memory and as one whole line on the disk."""
+        inversion = isinstance(cell, InversionCell)
+        (self.inversions if inversion else self.cells)[cell.key] = cell
+        line = json.dumps(_texts(asdict(cell)), ensure_ascii=False, allow_nan=False) + "\n"
+        with open(self.folder / (INVERSIONS if inversion else CELLS), "a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_folder(folder: str | Path) -> tuple[list[Cell], list[InversionCell], dict[str, Any]]:
+    """What a folder holds: its edits, inversions and setup ({} without). Nothing is changed, also while a run adds to
+    it; BenchError for a damaged line, FileNotFoundError without results."""
+    folder = Path(folder)
+    cells = {cell.key: cell for cell in (Cell(**_floats(line)) for line in _lines(folder / CELLS)[0])}
+    found = [InversionCell(**_floats(line)) for line in _lines(folder / INVERSIONS)[0]]
+    if not cells:
+        raise FileNotFoundError(f"{folder} holds no {CELLS}; expected a folder of videograin bench --out; correct it")
+    setup = folder / SETUP
+    known = json.loads(setup.read_text(encoding="utf-8")) if setup.exists() else {}
+    return list(cells.values()), list({one.key: one for one in found}.values()), known
+
+
+def _check_setup(path: Path, setup: Mapping[str, Any]) -> None:
+    if not path.exists():
+        write_json(path, setup)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    wrong = [name for name in {**before, **setup} if before.get(name) != setup.get(name)]
+    if wrong:
+        facts = "; ".join(f"{name}: there {before.get(name)!r}, now {setup.get(name)!r}" for name in wrong)
+        raise BenchError(
+            f"{path.parent} holds results of another run ({facts}); expected one setup a folder; give another "
+            "--out, or the same options"
+        )
+
+
+def _mend(path: Path) -> None:
+    """Remove a last line that was cut off when a run was stopped."""
+    whole = _lines(path)[1]
+    if whole is not None:
+        with open(path, "r+b") as file:
+            file.truncate(whole)
+
+
+def _lines(path: Path) -> tuple[list[dict[str, Any]], int | None]:
+    """(the whole lines of a file, how many bytes those are where more follows)."""
+    if not path.exists():
+        return [], None
+    every = path.read_bytes()
+    complete = every[: every.rfind(b"\n") + 1]
+    lines = []
+    for number, line in enumerate(complete.decode("utf-8").splitlines(), 1):
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            raise BenchError(
+                f"{path} line {number} is no JSON; expected one result a line; delete that line, its cell is run again"
+            ) from None
+    return lines, None if complete == every else len(complete)
+
+
+def _texts(value: Any) -> Any:
+    """nan and inf as text: JSON has neither."""
+    if isinstance(value, dict):
+        return {key: _texts(item) for key, item in value.items()}
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _floats(line: dict[str, Any]) -> dict[str, Any]:
+    """What `_texts` made, as numbers again (all metrics are numbers)."""
+    out = dict(line)
+    if "metrics" in out:
+        out["metrics"] = {name: float(value) for name, value in out["metrics"].items()}
+    for name in ("round_trip_psnr", "noise_std", "seconds"):
+        if name in out:
+            out[name] = float(out[name])
+    return out

@@ -1,0 +1,114 @@
+"""What every system of the benchmark does alike, so that they differ only in what their files say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ....attention import Modulation, RangeRule, Schedule, normalise_mask
+from ....editing.blend import blend
+from ....editing.composite import composite, latent_mask
+from ....editing.pipeline import decode_clip, starting_noise
+from ....editing.regions import Region, edited_area, kept_area
+from ....editing.samplers import SAMPLERS
+from ....editing.trajectory import Trajectory
+from ..mask_damage import changed_masks
+from ..settings import BenchSettings
+from ..tasks import EditTask
+from .labelling import layout_of
+
+Denoise = Callable[..., Tensor]
+"""x [F, C, h, w], sigma -> x0, as editing's samplers call it."""
+
+
+def regions_of(task: EditTask, settings: BenchSettings) -> list[Region]:
+    """The task's regions, their masks changed as settings.ablation.masks says, drawn anew for every clip and seed."""
+    draw = 1_000 * task.spec.seed + task.seed
+    masks = changed_masks([region.mask for region in task.regions], settings.ablation.masks, draw)
+    return [Region(r.phrase, mask, preserve=r.keep) for r, mask in zip(task.regions, masks)]
+
+
+def areas(regions: Sequence[Region], frames: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Where the edit is allowed and what is preserved inside it: float32 [F, H, W] each."""
+    size, count = frames.shape[1:3], len(frames)
+    return edited_area(regions, size, count), kept_area(regions, size, count)
+
+
+def composited(
+    frames: np.ndarray, decoded: np.ndarray, regions: Sequence[Region], settings: BenchSettings
+) -> np.ndarray:
+    """The decoded frames with the pixels of `frames` outside the regions: uint8 [F, H, W, 3] all."""
+    area, keep = areas(regions, frames)
+    return composite(
+        frames, decoded, area, dilate=settings.composite.dilate, feather=settings.composite.feather, keep=keep
+    )
+
+
+def blend_mask(
+    regions: Sequence[Region], trajectory: Trajectory, settings: BenchSettings, frames: np.ndarray
+) -> Tensor:
+    """The latent blend's mask, float32 [F, h, w]."""
+    area, keep = areas(regions, frames)
+    return latent_mask(area, trajectory.size, settings.blend.feather, keep=keep)
+
+
+def modulation_of(
+    kind: type[Modulation], regions: Sequence[Region], labels: Tensor, settings: BenchSettings, **more: Any
+) -> Modulation:
+    """A Modulation of class `kind` with these settings; more: replaces or adds fields."""
+    attention, frames = settings.attention, len(regions[0].mask)
+    masks = [normalise_mask(region.mask, frames, f"region {n}") for n, region in enumerate(regions, 1)]
+    span = {"power": attention.power, "start": attention.start, "end": attention.end}
+    given = {
+        "self_schedule": Schedule(attention.self_strength, **span),
+        "cross_schedule": Schedule(attention.cross_strength, **span),
+        "self_halves": attention.self_halves,
+        "cross_halves": attention.cross_halves,
+        "background": attention.background,
+        "region_strength": tuple(region.strength for region in regions),
+        "range_rule": RangeRule(attention.range, attention.range_steps, attention.range_every),
+        "kernel": attention.kernel,
+    }
+    return kind(layout=layout_of(masks, settings.ablation.labels), text_labels=labels, **{**given, **more})
+
+
+def guided(model: Any, prompt: Any, settings: BenchSettings, frames: int, modulation: Modulation | None = None) -> Any:
+    """The denoiser of one encoded prompt at the settings' guidance and space-time attention, empty negative prompt."""
+    guidance = settings.sampling.guidance
+    return model.denoiser(
+        prompt,
+        frames=frames,
+        negative=model.encode_prompt("") if guidance != 1 else None,
+        guidance=guidance,
+        spacetime=settings.attention.mode,
+        anchors=settings.attention.anchors,
+        modulation=modulation,
+    )
+
+
+@torch.no_grad()
+def sample(
+    model: Any,
+    denoise: Denoise,
+    frames: np.ndarray,
+    trajectory: Trajectory,
+    settings: BenchSettings,
+    seed: int,
+    regions: Sequence[Region] = (),
+) -> np.ndarray:
+    """From the inverted noise to decoded frames uint8 [F, H, W, 3]. With regions, and settings.blend, everything
+    outside them is held on the inversion's trajectory at every step; without, nothing is."""
+    sampling = replace(settings.sampling, seed=seed)
+    sampler, sigmas = SAMPLERS[sampling.sampler], model.sigmas(sampling.steps)
+    area, keep = areas(regions, frames) if regions else (None, None)
+    if regions and settings.blend.enabled:
+        mask = blend_mask(regions, trajectory, settings, frames)
+        span = {"start": settings.blend.start, "end": settings.blend.end}
+        sampler = blend(sampler, trajectory, mask, **span, t_of=model.levels.t)
+    noise = starting_noise(trajectory, float(sigmas[0]), area, sampling, keep=keep)
+    return decode_clip(model, sampler(denoise, noise, sigmas))

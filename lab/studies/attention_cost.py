@@ -1,0 +1,379 @@
+"""What modulation costs one attention layer, beside plain attention and beside the literal formula.
+
+    python lab/studies/attention_cost.py --out benchmarks/attention            # this CPU, some 20 minutes
+    python lab/studies/attention_cost.py --out benchmarks/attention --device cuda
+    python lab/studies/attention_cost.py --out benchmarks/attention --page     # .md and .png from the JSON
+
+writes OUT_<device>.json (every reading), .png and .md (the table). Needs torch and matplotlib; on a GPU triton as well.
+
+Every size runs all variants in turn, again and again, in one process; a figure is the median of a variant's times
+divided by the median of plain attention's, so that what else the machine does meets all of them. On a CPU the times are
+those of the process, not of the clock. Memory is read in a process of its own for each variant, which first makes a
+tiny call, so that code that has to be loaded does not count: the highest resident size on a CPU, the allocator's
+highest on a GPU, in both less what is held before the call and the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import functools
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...attention import KERNELS, RangeRule, modulated_attention, plain_attention
+from ...attention.kernels import logit_range as row_range
+from ...attention.modulated_attention import attend_matched, match_labels
+from .clock import Clock, facts, peak_resident, resident, restart_peak
+
+HEADS, DIM, REGIONS = 8, 40, 2  # SD 1.5's finest level; two regions and the background
+SIZES = {"cpu": (4096, 8192, 16384), "cuda": (16384, 32768, 65536)}
+LITERAL = {"cpu": 4096, "cuda": 16384}
+LARGEST = 65536  # 16 frames of 512 x 512
+DTYPES = {"cpu": torch.float32, "cuda": torch.bfloat16}
+EVERY = RangeRule().every
+# The range measured; known already; of some keys; the formula as it stands.
+VARIANTS = ("plain", "exact", "reused", "sampled", "literal")
+TARGETS = {"cpu": {"exact": 2.6, "reused": 1.15}, "cuda": {"exact": 1.6, "reused": 1.10}}
+LITERAL_TARGET, MEMORY_TARGET = 5.0, 64.0
+MB = 10**6
+
+
+def inputs(tokens: int, device: str, dtype: torch.dtype) -> dict[str, Tensor]:
+    """q, k, v [1, HEADS, tokens, DIM], laid out as a projection leaves them, labels and strengths [1, tokens]."""
+    g = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, tokens, HEADS, DIM, generator=g).to(device, dtype).transpose(1, 2) for _ in range(3))
+    return {
+        "q": q,
+        "k": k,
+        "v": v,
+        "labels": torch.randint(0, REGIONS + 1, (1, tokens), generator=g),
+        "strength": torch.rand(1, tokens, generator=g) * 0.3,
+    }
+
+
+def literal_by_head(q: Tensor, k: Tensor, v: Tensor, labels: Tensor, strength: Tensor) -> Tensor:
+    """Eq. 1, 2 and 4 with the logits of one head at a time written out, in q's dtype: how the method is usually run."""
+    same = labels[0, :, None].to(q.device) == labels[0, None].to(q.device)
+    c = strength[0, :, None].to(q)
+    out = torch.empty_like(q)
+    for head in range(q.shape[1]):
+        s = q[0, head] @ k[0, head].T / DIM**0.5
+        top, low = s.amax(1, keepdim=True), s.amin(1, keepdim=True)
+        s = torch.where(same, s + c * (top - s), s - c * (s - low))
+        out[0, head] = s.softmax(1) @ v[0, head]
+    return out
+
+
+@functools.cache
+def kernels(device: str, dtype: torch.dtype) -> tuple[str, ...]:
+    """The kernels beside SDPA that run here: each is tried."""
+    x, found = inputs(128, device, dtype), []
+    for name in KERNELS:
+        if name in ("auto", "sdpa"):
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", RuntimeWarning)  # that another kernel has stood in
+                matched = match_labels(x["labels"], x["labels"])
+                attend_matched(x["q"], x["k"], x["v"], matched, x["strength"], kernel=name)
+        except Exception as error:  # not installed, no compiler, another device: whatever it is, it is left out
+            print(f"without {name}: {str(error).splitlines()[0] if str(error) else error!r}", file=sys.stderr)
+        else:
+            found.append(name)
+    return tuple(found)
+
+
+def variants(tokens: int, device: str, dtype: torch.dtype, true: bool = True) -> dict[str, Callable[[], Tensor]]:
+    """One attention layer in several ways, on equal inputs. Labels are matched beforehand, as `Modulation` does it.
+
+    Kernels other than SDPA are given the range, as "reused" is. true: that range is measured, else it is made
+    up, and no other kernels are tried.
+    """
+    x = inputs(tokens, device, dtype)
+    q, k, v, labels, strength = x["q"], x["k"], x["v"], x["labels"], x["strength"]
+    matched, sampling = match_labels(labels, labels), RangeRule("sampled", every=EVERY)
+
+    spread = row_range(q, k) if true else torch.full(q.shape[:3], 8.0, device=device)
+
+    def attend(find: Callable[[], Tensor | None], kernel: str = "auto") -> Callable[[], Tensor]:
+        return lambda: attend_matched(q, k, v, matched, strength, row_range=find(), kernel=kernel)
+
+    made = {
+        "plain": lambda: plain_attention(q, k, v),
+        "exact": attend(lambda: None),
+        "reused": attend(lambda: spread),
+        "sampled": attend(lambda: sampling.measure(q, k)),
+        "literal": lambda: literal_by_head(q, k, v, labels, strength),
+    }
+    if true:
+        made |= {name: attend(lambda: spread, name) for name in kernels(device, dtype)}
+    return made
+
+
+def measure_times(tokens: int, device: str, dtype: torch.dtype, rounds: int) -> dict[str, list[float]]:
+    """Seconds of every variant in every round; the first round, which warms up, is left out."""
+    clock = Clock(device)
+    cases = variants(tokens, device, dtype)
+    if tokens > LITERAL[device]:
+        del cases["literal"]
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    for number in range(rounds + 1):
+        for name, call in cases.items():
+            start = clock.now()
+            call()
+            if number:
+                seconds[name].append(clock.now() - start)
+    return seconds
+
+
+def measure_error(device: str, dtype: torch.dtype) -> dict[str, float]:
+    """The largest difference to the literal formula in float64, and plain attention's to plain attention in float64."""
+    x = inputs(2048, device, dtype)
+    q, k, v = x["q"], x["k"], x["v"]
+    double = [tensor.double() for tensor in (q, k, v)]
+    marks = (x["labels"], x["labels"], x["strength"])
+    exact = modulated_attention(*double, *(mark.to(device) for mark in marks), "reference")
+    return {
+        "modulated": float((modulated_attention(q, k, v, *marks).double() - exact).abs().max()),
+        "plain": float((plain_attention(q, k, v).double() - plain_attention(*double)).abs().max()),
+    }
+
+
+def measure_peak(variant: str, tokens: int, device: str, dtype: torch.dtype) -> int:
+    """Bytes at the highest point of one call in this process, beyond what is held before it and the result."""
+    variants(512, device, dtype)[variant]()
+    call = variants(tokens, device, dtype, true=False)[variant]
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        out = call()
+        return torch.cuda.max_memory_allocated() - before - out.nbytes
+    ctypes.CDLL(None).malloc_trim(0)  # what is free is not held
+    restart_peak()
+    before = resident()
+    out = call()
+    return peak_resident() - before - out.nbytes
+
+
+def measure_peaks(tokens: int, device: str, dtype: torch.dtype) -> dict[str, float]:
+    """MB of every variant beyond q, k, v and the result."""
+    peaks = {}
+    for name in VARIANTS:
+        if name == "literal" and tokens > LITERAL[device]:
+            continue
+        command = [sys.executable, __file__, "--peak", name, "--tokens", str(tokens), "--device", device]
+        # Of fixed size: what is freed is given back, and the peak does not depend on what was freed before.
+        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+        peaks[name] = int(done.stdout) / MB
+    return peaks
+
+
+def verdicts(found: dict) -> list[tuple[str, str, str, bool]]:
+    """(what, target, what came out, whether it was met) for every target of the issue that was measured."""
+    sizes, out = found["sizes"], []
+    span = f"N = {sizes[0]['tokens']:,} to {sizes[-1]['tokens']:,}"
+    for name, most in TARGETS[found["device"]].items():
+        worst = max(size["ratio"][name] for size in sizes)
+        out.append((f"{SHOWN[name]} / plain, {span}", f"<= {most:g}", f"{worst:.2f} at most", worst <= most))
+    for size in sizes:
+        if "literal" in size["ratio"]:
+            gain = size["ratio"]["literal"] / size["ratio"]["exact"]
+            what = f"literal formula / ours, N = {size['tokens']:,}"
+            out.append((what, f">= {LITERAL_TARGET:g}", f"{gain:.1f}", gain >= LITERAL_TARGET))
+    for row in found["peaks"]:
+        if row["tokens"] == LARGEST:
+            worst = max(value for name, value in row["memory"].items() if name not in ("plain", "literal"))
+            what = f"memory of modulation beyond q, k, v and the result, N = {LARGEST:,}"
+            out.append((what, f"<= {MEMORY_TARGET:g} MB", f"{worst:.0f} MB at most", worst <= MEMORY_TARGET))
+    return out
+
+
+SHOWN = {"exact": "range measured in the call (exact)", "reused": "range reused", "sampled": "range of some keys"}
+
+
+def table(found: dict) -> str:
+    """The page: targets, times, memory."""
+    names = list(found["sizes"][0]["ratio"])
+    lines = [
+        f"# One modulated attention layer on {found['machine']}",
+        "",
+        f"Made on {found['date']} with torch {found['torch']}, {found['dtype']}, by",
+        "",
+        "```sh",
+        found["command"],
+        "```",
+        "",
+        f"{HEADS} heads of {DIM} channels, {REGIONS} regions and the background at random places; full space-time "
+        "self-attention over N tokens.",
+        "",
+        f"![time and memory by tokens](attention_{found['device']}.png)",
+        "",
+        "| | target | came out | |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| {what} | {goal} | {got} | {'met' if ok else 'MISSED'} |" for what, goal, got, ok in verdicts(found)]
+    lines += [
+        "",
+        "## Time",
+        "",
+        f"Medians of {found['rounds']} rounds, divided by plain attention's median in the same run. exact: the range "
+        f"is measured in the call; reused: it is known; sampled: measured over every {found['every']}th key; literal: "
+        "Eq. 1, 2 and 4 with the logits of one head at a time"
+        + ("; other columns: that kernel, range known." if set(names) - set(VARIANTS) else "."),
+        "",
+        "| N | plain, s | " + " | ".join(names) + " | literal / exact |",
+        "|---" * (len(names) + 3) + "|",
+    ]
+    for size in found["sizes"]:
+        ratio, plain = size["ratio"], statistics.median(size["seconds"]["plain"])
+        cells = " | ".join(f"{ratio[name]:.2f}" if name in ratio else "-" for name in names)
+        gain = f"{ratio['literal'] / ratio['exact']:.1f}" if "literal" in ratio else "-"
+        lines.append(f"| {size['tokens']:,} | {plain:.3g} | {cells} | {gain} |")
+    lines += [
+        "",
+        "## Memory",
+        "",
+        "MB (10^6 bytes) at the highest point of a call, beyond q, k, v and the result; each in a process of its own.",
+        "",
+        "| N | q, k, v and the result | " + " | ".join(VARIANTS) + " |",
+        "|---" * (len(VARIANTS) + 2) + "|",
+    ]
+    for row in found["peaks"]:
+        cells = " | ".join(f"{row['memory'][name]:.0f}" if name in row["memory"] else "-" for name in VARIANTS)
+        held = 4 * row["tokens"] * HEADS * DIM * found["element"] / MB
+        lines.append(f"| {row['tokens']:,} | {held:.0f} | {cells} |")
+    error = found["error"]
+    lines += [
+        "",
+        f"Largest difference at N = 2,048 to float64: modulated {error['modulated']:.1e} (literal formula), plain "
+        f"{error['plain']:.1e}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def plot(found: dict, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    sizes = [size["tokens"] for size in found["sizes"]]
+    figure, (times, memory) = pyplot.subplots(1, 2, figsize=(9.5, 3.6), dpi=120)
+    style = {"exact": "#D55E00", "sampled": "#009E73", "reused": "#0072B2"}
+    for name, colour in style.items():
+        ratios = [size["ratio"][name] for size in found["sizes"]]
+        times.plot(sizes, ratios, marker="o", color=colour, label=SHOWN[name])
+        if name in TARGETS[found["device"]]:
+            times.axhline(TARGETS[found["device"]][name], color=colour, linewidth=1, linestyle=":")
+    times.axhline(1, color="black", linewidth=1)
+    for size in found["sizes"]:
+        if "literal" in (ratio := size["ratio"]):
+            times.plot(size["tokens"], ratio["literal"], "s", color="black", label="literal formula")
+            words = f"{ratio['literal']:.1f} = {ratio['literal'] / ratio['exact']:.1f} x ours (exact)"
+            times.annotate(words, (size["tokens"], ratio["literal"]), (8, -3), textcoords="offset points", fontsize=9)
+    highest = max(max(size["ratio"][name] for name in VARIANTS if name in size["ratio"]) for size in found["sizes"])
+    times.set(xscale="log", yscale="log", xlabel="tokens N", ylabel="time / plain attention")
+    times.set_ylim(0.8, max(4, highest * 1.5))
+    marks = [1, 1.5, 2, 3, 5, 10, 20, 50, 100]
+    times.set_yticks([m for m in marks if m < highest * 1.5], [f"{m:g}" for m in marks if m < highest * 1.5])
+    times.set_title("time (dotted: targets)", fontsize=10)
+    tokens = [row["tokens"] for row in found["peaks"]]
+    for name, colour in {"plain": "#999999", **style}.items():
+        held = [row["memory"][name] for row in found["peaks"]]
+        memory.plot(tokens, held, marker="o", color=colour, label=name if name == "plain" else None)
+    for row in found["peaks"]:
+        if "literal" in row["memory"]:
+            memory.plot(row["tokens"], row["memory"]["literal"], "s", color="black")
+            words = f"literal formula: {row['memory']['literal']:.0f}"
+            place = (row["tokens"], row["memory"]["literal"])
+            memory.annotate(words, place, (8, -3), textcoords="offset points", fontsize=9)
+    memory.axhline(MEMORY_TARGET, color="black", linewidth=1, linestyle=":")
+    memory.set(xscale="log", yscale="log", xlabel="tokens N", ylabel="MB beyond q, k, v, result")
+    marks = [m for m in (1, 3, 10, 30, 100, 300, 1000, 3000) if m < 1.5 * memory.get_ylim()[1]]
+    memory.set_yticks(marks, [f"{m}" for m in marks])
+    memory.set_title("memory (dotted: target)", fontsize=10)
+    for axis, ticks in ((times, sizes), (memory, tokens)):
+        axis.set_xticks(ticks, [f"{n:,}" for n in ticks])
+        axis.minorticks_off()
+    times.legend(frameon=False, fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.85))
+    memory.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1, 0.3))
+    figure.suptitle(found["machine"], fontsize=10)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("out/attention"), help="without _DEVICE and the suffix")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where it runs")
+    parser.add_argument("--rounds", type=int, default=5, help="a time is the median of so many, after one to warm up")
+    parser.add_argument("--page", action="store_true", help="only write the page and the picture from the JSON")
+    parser.add_argument("--threads", type=int, default=1, help="of a CPU")
+    parser.add_argument("--tokens", type=int, nargs="*", help="sizes N, instead of those of the device")
+    parser.add_argument("--peaks", type=int, nargs="*", help="sizes N whose memory is read; default: those and 65536")
+    parser.add_argument("--peak", choices=VARIANTS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    dtype = DTYPES[args.device]
+    torch.set_num_threads(args.threads)
+    with torch.inference_mode():
+        if args.peak:
+            print(measure_peak(args.peak, args.tokens[0], args.device, dtype))
+            return
+        base = f"{args.out}_{args.device}"
+        found = json.loads(Path(f"{base}.json").read_text()) if args.page else measure(args, dtype)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    Path(f"{base}.json").write_text(json.dumps(found, indent=1) + "\n")
+    Path(f"{base}.md").write_text(table(found))
+    if importlib.util.find_spec("matplotlib") is not None:  # a bare GPU machine may lack it
+        plot(found, Path(f"{base}.png"))
+
+
+def measure(args: argparse.Namespace, dtype: torch.dtype) -> dict:
+    """Times and peaks of all sizes."""
+    sizes = args.tokens or list(SIZES[args.device])
+    peaks = sorted({*sizes, LARGEST}) if args.peaks is None else args.peaks
+    options = "".join(
+        f" --{name} {' '.join(map(str, given))}"
+        for name in ("tokens", "peaks")
+        if (given := getattr(args, name)) is not None
+    )
+    found = {
+        **facts(args.device),
+        "command": f"python lab/studies/attention_cost.py --out {args.out} --device {args.device} "
+        f"--rounds {args.rounds} --threads {args.threads}{options}",
+        "dtype": str(dtype).removeprefix("torch."),
+        "element": dtype.itemsize,
+        "rounds": args.rounds,
+        "every": EVERY,
+        "error": measure_error(args.device, dtype),
+        "sizes": [],
+        "peaks": [],
+    }
+    for tokens in sizes:
+        seconds = measure_times(tokens, args.device, dtype, args.rounds)
+        middle = {name: statistics.median(times) for name, times in seconds.items()}
+        ratio = {name: value / middle["plain"] for name, value in middle.items()}
+        found["sizes"].append({"tokens": tokens, "seconds": seconds, "ratio": ratio})
+        print(tokens, {name: round(value, 2) for name, value in ratio.items()}, file=sys.stderr)
+    for tokens in peaks:
+        memory = measure_peaks(tokens, args.device, dtype)
+        found["peaks"].append({"tokens": tokens, "memory": memory})
+        print(tokens, {name: round(value, 1) for name, value in memory.items()}, "MB", file=sys.stderr)
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""A whole edit with Stable Diffusion 1.5's true architecture and random weights on a GPU, against the targets.
+
+    python benchmarks/sd15_gpu.py --all --out out/sd15_gpu                 # everything, on a machine with a GPU
+    python benchmarks/sd15_gpu.py --flops --out benchmarks/sd15_flops      # only the count of operations; no GPU
+    python benchmarks/sd15_gpu.py --device cpu --frames 2 --size 64 --steps 2 --channels 32 --dtypes float32
+
+For a bare machine that has torch, triton and transformers but neither network nor this package: in this folder, on a
+machine with a network, once (6.4 MB; those that the other machine has may be left out),
+
+    pip download --no-deps --only-binary=:all: -d .gpu diffusers importlib_metadata zipp
+
+then copy this folder there, and in it
+
+    pip install --no-deps --no-index --target /tmp/site .gpu/*.whl
+    ln -sfn "$PWD" /tmp/site/videograin
+    PYTHONPATH=/tmp/site python benchmarks/sd15_gpu.py --all --out out/sd15_gpu
+
+(the repository's root IS the package). Without OpenCV (opencv-python-headless, another 61 MB) it runs without latent
+blend and composite, without matplotlib it makes no picture. --all: 16 and 32 frames of 512 x 512, 50 + 50 steps, the
+profile, the operations, the row range's kernel beside torch, and lab/studies/attention_cost.py; --minutes stops it from
+beginning more.
+
+Writes OUT.json and OUT.md after every cell. Each (frames, mode) is warmed up by two steps (kernels are compiled, cuDNN
+loads), which do not count. Weights are made on the device from a seed; times do not depend on their values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from ...attention.kernels import logit_range as row_range
+from ...editing.pipeline import edit_clip, encode_clip, invert_clip
+from ...editing.regions import Region
+from ...editing.settings import Attention, Blend, Composite, Sampling
+from ...hosts.diffusers.model import DiffusersModel
+from ...world.demo_task import make_task
+from . import random_sd15 as sd15
+from .clock import Clock, facts, head, peak_resident, synchronise
+
+HERE = Path(__file__).resolve().parent
+MODES, RANGES = ("full", "full_coarse"), ("exact", "reuse")
+# Frames: (seconds, GB). The paper, on an A6000, 16 frames: 3.83 min, 15.94 GB.
+TARGETS = {16: (30.0, 8.0), 32: (None, 10.0)}
+MODULATED = 0.3  # part of the steps; half of them where there are so few that none would be
+TERAFLOPS = 989.5
+"""Dense fp16 and bf16 matrix work of an H200 in 10^12 operations a second, as NVIDIA publishes it (1,979 is its figure
+with sparsity)."""
+STAGES = ("encode", "inversion step", "modulated step", "plain step", "decode", "whole")
+
+
+def measure(model: DiffusersModel, frames: int, mode: str, args: argparse.Namespace) -> list[dict]:
+    """One inversion, and an edit with every way to the row range."""
+    device = model.device.type
+    task, cells = make_task(0, frames, args.size), []
+    source, prompt = task.clip.frames, task.clip.caption
+    regions = [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
+    whole = importlib.util.find_spec("cv2") is not None
+    extras = {"blend": Blend(enabled=whole), "composite": Composite(enabled=whole)}
+
+    def run(steps: int, clock: Clock, how: str) -> tuple[float, int]:
+        """(seconds, modulated steps) of encode, inversion and edit."""
+        attention = Attention(mode=mode, range=how, kernel=args.kernel, end=MODULATED if steps >= 10 else 0.5)
+        common = {"attention": attention, "progress": clock}
+        begin = clock.now()
+        latents = encode_clip(model, source, progress=clock)
+        made = invert_clip(model, source, prompt, steps=steps, latents=latents, **common)
+        sampling = Sampling(steps=steps, guidance=sd15.GUIDANCE)
+        result = edit_clip(model, source, made, task.prompt, regions, sampling=sampling, **extras, **common)
+        return clock.now() - begin, result.modulated_steps
+
+    for how in args.ranges:
+        run(min(2, args.steps), Clock(device), how)
+        if device == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        clock = Clock(device)
+        seconds, active = run(args.steps, clock, how)
+        edit = clock.steps("edit")
+        times = {
+            "encode": clock.total("encode"),
+            "inversion step": statistics.median(clock.steps("invert")),
+            "modulated step": statistics.median(edit[:active]),
+            "plain step": statistics.median(edit[active:]) if edit[active:] else None,
+            "decode": clock.total("decode"),
+            "whole": seconds,
+        }
+        peaks = {"allocated": peak_resident(), "reserved": 0}
+        if device == "cuda":
+            peaks = {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
+        cell = {"frames": frames, "mode": mode, "range": how, "seconds": times, "modulated": active, **peaks}
+        cells.append({"dtype": str(model.unet.dtype).removeprefix("torch."), **cell})
+        print(cells[-1], file=sys.stderr, flush=True)
+    return cells
+
+
+def profile(model: DiffusersModel, frames: int, args: argparse.Namespace) -> str:
+    """Where the rest goes: the operators that take most, of one modulated and one plain step."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiled
+
+    cuda = model.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    lines = []
+    for kind in ("modulated", "plain"):
+        denoiser, x, sigma = sd15.unet_call(model, make_task(0, frames, args.size), Attention(mode="full"), kind)
+        with denoiser as denoise:
+            denoise(x, sigma)
+            with profiled(activities=activities) as log:
+                denoise(x, sigma)
+                synchronise(model.device.type)
+        key = "self_device_time_total" if cuda else "self_cpu_time_total"
+        shown = log.key_averages().table(sort_by=key, row_limit=25, max_name_column_width=60)
+        lines += [f"### {kind} step, {frames} frames, full", "", "```", shown, "```", ""]
+    return "\n".join(lines)
+
+
+@torch.no_grad()
+def check_range(device: str, tokens: int = 16384) -> list[dict]:
+    """`row_range` as it chooses (on a GPU the Triton kernel) beside the pass in torch: difference, seconds of each."""
+    rows, clock = [], Clock(device)
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        for dim in (40, 80):
+            q, k = (torch.randn(1, 8, tokens, dim, device=device, dtype=dtype) for _ in range(2))
+            calls = {"chosen": lambda q=q, k=k: row_range(q, k), "torch": lambda q=q, k=k: row_range(q, k, chunk=2048)}
+            seconds, found = {}, {}
+            for name, call in calls.items():
+                call()
+                begin = clock.now()
+                found[name] = call()
+                seconds[name] = clock.now() - begin
+            error = float(((found["chosen"] - found["torch"]).abs() / found["torch"]).max())
+            name = str(dtype).removeprefix("torch.")
+            rows.append({"dtype": name, "dim": dim, "tokens": tokens, "error": error, "seconds": seconds})
+    return rows
+
+
+def operations(args: argparse.Namespace) -> list[dict]:
+    """FLOPs of an edit and how long the chip would take for nothing else."""
+    calls = {"inversion": args.steps + 1, "modulated": round(MODULATED * args.steps)}
+    calls["plain"] = args.steps - calls["modulated"]
+    rows = []
+    for frames in args.frames:
+        for mode in args.modes:
+            spent = sd15.whole(sd15.flops(frames, args.size, mode, args.channels), calls)
+            limit = sum(spent.values()) / args.teraflops / 1e12
+            rows.append({"frames": frames, "mode": mode, "flops": spent, "limit": limit})
+    return rows
+
+
+def verdict(value: float, most: float | None) -> str:
+    return "" if most is None else f" ({'met' if value <= most else 'MISSED'}: <= {most:g})"
+
+
+def page(found: dict) -> str:
+    """The Markdown page of what is there so far."""
+    cuda, steps, size = found["device"] == "cuda", found["steps"], found["size"]
+    lines = head(f"A whole edit with SD 1.5's architecture, {size} x {size}, {steps} + {steps} steps", found)
+    if found["channels"] != sd15.CHANNELS:
+        lines += [f"**{found['channels']} channels instead of {sd15.CHANNELS}: only a trial of the script.**", ""]
+    if found["cells"]:
+        memory = "allocator's peak, GB (10^9; reserved)" if cuda else "highest resident size, GB"
+        lines += [
+            f"Seconds measured on {found['machine']}; a step's is the median of its kind, `whole` is all of it, text "
+            "included. Weights are random, in the dtype shown (VAE: float32). In brackets: targets.",
+            "",
+            f"| frames | dtype | mode | range | {' | '.join(STAGES)} | {memory} |",
+            "|---" * (len(STAGES) + 5) + "|",
+        ]
+    for c in found["cells"]:
+        goal = TARGETS.get(c["frames"], (None, None)) if cuda and steps == 50 and size == 512 else (None, None)
+        shown = ["-" if c["seconds"][s] is None else f"{c['seconds'][s]:.3g}" for s in STAGES]
+        shown[-1] += verdict(c["seconds"]["whole"], goal[0])
+        peak = f"{c['allocated'] / 1e9:.2f}{verdict(c['allocated'] / 1e9, goal[1])}"
+        peak += f"; {c['reserved'] / 1e9:.2f}" if cuda else ""
+        lines.append(f"| {c['frames']} | {c['dtype']} | {c['mode']} | {c['range']} | {' | '.join(shown)} | {peak} |")
+    if found["operations"]:
+        lines += [
+            "",
+            "## Operations, and the physical limit",
+            "",
+            f"Counted on torch's meta device (torch.utils.flop_counter), 10^12 operations of the whole edit; the limit "
+            f"is their sum at {found['teraflops']:g} x 10^12 a second (the default: an H200's published dense fp16).",
+            "",
+            "| frames | mode | attention | modulation (row range, labels) | everything else | sum | limit, s |",
+            "|---|---|---|---|---|---|---|",
+        ]
+    for row in found["operations"]:
+        parts = " | ".join(f"{row['flops'][part] / 1e12:,.0f}" for part in sd15.PARTS)
+        total = sum(row["flops"].values()) / 1e12
+        lines.append(f"| {row['frames']} | {row['mode']} | {parts} | {total:,.0f} | {row['limit']:.1f} |")
+    if found["range"]:
+        lines += [
+            "",
+            f"## The row range on {found['machine']}: as chosen (Triton on a GPU) beside torch",
+            "",
+            "| dtype | d | N | largest relative difference | chosen, s | torch, s |",
+            "|---|---|---|---|---|---|",
+        ]
+    for row in found["range"]:
+        seconds = " | ".join(f"{row['seconds'][name]:.3g}" for name in ("chosen", "torch"))
+        lines.append(f"| {row['dtype']} | {row['dim']} | {row['tokens']:,} | {row['error']:.1e} | {seconds} |")
+    if found["profile"]:
+        lines += ["", f"## Where the time goes on {found['machine']}", "", found["profile"]]
+    return "\n".join(lines) + "\n"
+
+
+def prepare(model: DiffusersModel, args: argparse.Namespace) -> DiffusersModel:
+    """The model as the options ask; what is not standard here is tried by them, side by side."""
+    if args.channels_last:
+        model.unet.to(memory_format=torch.channels_last)
+    torch.backends.cudnn.benchmark = args.cudnn_benchmark
+    return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda", help="where it runs; cpu: for a trial")
+    parser.add_argument("--frames", type=int, nargs="+", default=[16, 32], help="lengths of the clips")
+    parser.add_argument("--size", type=int, default=512, help="pixels a side")
+    parser.add_argument("--steps", type=int, default=50, help="of the inversion and of the edit")
+    parser.add_argument("--channels", type=int, default=sd15.CHANNELS, help="of the UNet's first level; 320: SD 1.5")
+    parser.add_argument("--dtypes", nargs="+", default=["float16", "bfloat16"], help="of UNet and text encoder")
+    parser.add_argument("--modes", nargs="+", default=list(MODES), help="of space-time attention")
+    parser.add_argument("--ranges", nargs="+", default=list(RANGES), help="ways to the row range")
+    parser.add_argument("--kernel", default="auto", help="of modulated attention (editing/settings.py)")
+    parser.add_argument("--channels-last", action="store_true", help="UNet weights in channels_last memory format")
+    parser.add_argument(
+        "--cudnn-benchmark", action="store_true", help="cuDNN tries its convolutions and takes the fastest"
+    )
+    parser.add_argument("--profile", action="store_true", help="also say where the time goes")
+    parser.add_argument("--flops", action="store_true", help="only count the operations; needs no GPU")
+    parser.add_argument("--all", action="store_true", help="cells, profile, operations, row range, attention.py")
+    parser.add_argument("--teraflops", type=float, default=TERAFLOPS, help="what the chip does, 10^12 a second")
+    parser.add_argument("--minutes", type=float, default=60, help="begin nothing more after so many")
+    parser.add_argument("--out", type=Path, default=Path("out/sd15_gpu"), help="the page, without its suffix")
+    args = parser.parse_args()
+    if args.device == "cuda" and not args.flops and not torch.cuda.is_available():
+        sys.exit("torch sees no GPU; run this on a machine with one, with --device cpu and small numbers, or --flops")
+    torch.set_num_threads(1)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    device = "cpu" if args.flops else args.device
+    found = {**facts(device), "command": shlex.join(["python", "benchmarks/sd15_gpu.py", *sys.argv[1:]]), "cells": []}
+    found |= {"operations": [], "range": [], "profile": "", "size": args.size, "steps": args.steps}
+    found |= {"channels": args.channels, "teraflops": args.teraflops}
+    end = time.monotonic() + 60 * args.minutes
+
+    def write() -> None:
+        args.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        args.out.with_suffix(".md").write_text(page(found), encoding="utf-8")
+
+    if args.flops or args.all:
+        found["operations"] = operations(args)
+        write()
+    if args.flops:
+        return
+    if args.all:
+        found["range"] = check_range(device)
+    for dtype in args.dtypes:
+        model = prepare(sd15.build(device, getattr(torch, dtype), args.channels), args)
+        for frames in args.frames:
+            for mode in args.modes:
+                if time.monotonic() < end:
+                    found["cells"] += measure(model, frames, mode, args)
+                    write()
+        if (args.profile or args.all) and not found["profile"] and time.monotonic() < end:
+            found["profile"] = profile(model, args.frames[0], args)
+            write()
+        del model
+    if args.all and time.monotonic() < end:
+        layer = [sys.executable, str(HERE / "attention.py"), "--device", device, "--out"]
+        subprocess.run([*layer, str(args.out.with_name("attention"))], check=True)
+    print(args.out.with_suffix(".md"))
+
+
+if __name__ == "__main__":
+    main()

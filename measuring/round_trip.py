@@ -1,0 +1,125 @@
+"""How good an inversion is: the round trip (invert, then denoise unguided with the same prompt) and the noise it found.
+
+Two figures belong together (method.md 8). The PSNR of every frame against the VAE's own says whether the way back
+leads to the clip; the standard deviation of z_T says whether the way up ended in proper noise, 1. An inversion of few
+explicit steps can come back well and yet end in far too little of it.
+
+The borders lie between what was measured on the embedded model: docs/benchmarks/round_trips.md, `python
+lab/studies/round_trips.py`, 4 clips of 8 frames. Real footage has more detail and comes back worse for the same
+settings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+GOOD_DB = 35.0  # the lowest frame: method warm with the right prompt lies above, with 5 steps as well
+POOR_DB = 25.0  # the lowest frame: back with another prompt lies below
+CALM, WILD = 0.35, 1.3  # std of the noise: from 0.38 to 1.0 edits came out alike; nothing beyond was tried
+USUAL = (0.9, 1.1)  # std of the noise: outside, it is worth a remark
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `judge` says of a round trip.
+
+    ok: it is good enough. psnr: dB of every frame against the VAE's own, inf where equal. lowest, mean: of these
+    (the mean of finite ones; inf where all are equal). worst: the frame of the lowest. std: of z_T, ideally 1. advice:
+    what to try, one sentence or two, and where it is ok a remark; "" where all is well.
+    """
+
+    ok: bool
+    psnr: tuple[float, ...]
+    lowest: float
+    mean: float
+    worst: int
+    std: float
+    advice: str
+
+    @property
+    def text(self) -> str:
+        """The whole verdict in one or two lines, for a console or a node."""
+        said = "good" if self.ok else "poor"
+        return (
+            f"round trip {said}: {decibels(self.mean)} on average, lowest {decibels(self.lowest)} in frame "
+            f"{self.worst}; std of the noise {self.std:.3f} (ideally 1)." + (f"\n{self.advice}" if self.advice else "")
+        )
+
+
+def judge(psnr_per_frame: Sequence[float], noise_std: float) -> Verdict:
+    """Judge a round trip.
+
+    Args:
+        psnr_per_frame: dB of every frame between the round trip and the VAE's own, inf where they are equal; at least
+            one.
+        noise_std: standard deviation of z_T = x_T / sqrt(1 + sigma^2), over all frames.
+
+    Raises:
+        ValueError: no frame.
+    """
+    psnr = tuple(float(value) for value in psnr_per_frame)
+    if not psnr:
+        raise ValueError("judge: expected the PSNR of at least one frame; got none.")
+    # NaN, a broken run, counts as the worst of all.
+    ranked = [-math.inf if math.isnan(value) else value for value in psnr]
+    worst = min(range(len(psnr)), key=ranked.__getitem__)
+    finite = [value for value in psnr if math.isfinite(value)]
+    mean = math.nan if any(map(math.isnan, psnr)) else sum(finite) / len(finite) if finite else math.inf
+    advice = _advice(ranked[worst], worst, float(noise_std))
+    remark = advice or _remark(float(noise_std))
+    return Verdict(not advice, psnr, psnr[worst], mean, worst, float(noise_std), " ".join(remark))
+
+
+def frame_psnr(one: np.ndarray, other: np.ndarray) -> list[float]:
+    """PSNR in dB of every frame of two clips uint8 [F, H, W, 3], peak 255; inf where a frame's pixels are equal.
+
+    Raises:
+        ValueError: clips of different shapes.
+    """
+    if one.shape != other.shape:
+        raise ValueError(f"frame_psnr: expected clips of one shape; got {list(one.shape)} and {list(other.shape)}.")
+    errors = [float(np.square(a.astype(np.float64) - b.astype(np.float64)).mean()) for a, b in zip(one, other)]
+    return [10 * math.log10(255**2 / error) if error else math.inf for error in errors]
+
+
+def decibels(value: float) -> str:
+    """A PSNR for people."""
+    return "identical" if value == math.inf else "no number" if math.isnan(value) else f"{value:.1f} dB"
+
+
+def _advice(lowest: float, worst: int, std: float) -> list[str]:
+    said = []
+    if not math.isfinite(std) or lowest == -math.inf:
+        return ["The run gave numbers that are none: invert again in float32 or bfloat16."]
+    if lowest < POOR_DB:
+        said.append(
+            f"Frame {worst} does not come back at all: check that the source prompt, the model with its LoRAs, and the "
+            "space-time attention are those of the inversion, and invert with method warm, because ddim can lose a "
+            "frame."
+        )
+    elif lowest < GOOD_DB:
+        said.append(
+            f"Frame {worst} comes back with losses: invert with method warm or fixed_point, and with more steps (50); "
+            "describe the clip more closely in the source prompt."
+        )
+    if std < CALM:
+        said.append("The inversion ended in too little noise: take method warm or fixed_point, or more steps.")
+    elif std > WILD:
+        said.append(
+            "The inversion ended in too much noise: take method warm, or more steps, and check the source prompt."
+        )
+    return said
+
+
+def _remark(std: float) -> list[str]:
+    if USUAL[0] <= std <= USUAL[1]:
+        return []
+    found, shown = ("calmer", "flat, or stays the source") if std < 1 else ("wilder", "harsh")
+    return [
+        f"The noise is {found} than a model is used to. If an edit comes out {shown}: invert with method warm, more "
+        "steps, or a source prompt that fits better."
+    ]

@@ -1,0 +1,117 @@
+"""The attention of an edit as pictures and shares (``attention_maps`` of an edit file). Free where it is off."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..attention import Layout, normalise_mask
+from ..editing.pipeline import Region
+from ..editing.settings import Pixel
+from ..editing.whole_file import ATTENTION, save_png, whole_file
+from ..measuring.attention_probe import AttentionProbe, InspectionError, Phrase, Place
+from ..measuring.attention_shares import ShareTable, share_table
+from ..measuring.pictures import heat
+from ..measuring.probed_phrases import chosen_phrases
+from .edit_file import EditSpec
+from .media.geometry import Geometry
+from .media.video import Clip, write_video
+from .open_job import Inputs, check_level
+from .preflight import at_line
+from .progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was seen. files: name -> path of everything written; table: the shares, None where nothing could be shown;
+    notes: why not."""
+
+    files: dict[str, Path]
+    table: ShareTable | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The shares for the console."""
+        return "" if self.table is None else self.table.text()
+
+    def facts(self) -> list[dict[str, Any]]:
+        """The shares for the report, one entry a phrase."""
+        rows = () if self.table is None else self.table.rows
+        return [{**dataclasses.asdict(row), "gain": row.gain} for row in rows]
+
+
+def open_probe(spec: EditSpec, inputs: Inputs, model: Any) -> AttentionProbe | None:
+    """The observer of the edit; None where the file asks for none. EditFileError for what would show nothing."""
+    maps = spec.attention_maps
+    if maps is None:
+        return None
+    check_level(spec, model, "attention_maps", maps.level)
+    with at_line(spec, "attention_maps.words", "attention_maps"):
+        phrases, length = _phrases(spec, inputs.prompt, model)
+    with at_line(spec, "attention_maps"):
+        probe = AttentionProbe(
+            frames=len(inputs.clip.frames),
+            phrases=phrases,
+            length=length,
+            level=maps.level,
+            start=maps.start,
+            end=maps.end,
+            place=_place(maps.pixel, inputs.clip.geometry),
+        )
+        probe.check_steps([model.levels.t(float(sigma)) for sigma in model.sigmas(spec.sampling.steps)[:-1]])
+    return probe
+
+
+def _phrases(spec: EditSpec, prompt: str, model: Any) -> tuple[list[Phrase], int]:
+    """The phrases with their tokens and the region that each belongs to, and the number of tokens of the prompt."""
+    names = [region.phrase for region in spec.regions]
+    _, spans, labels = model.encode_regions(prompt, names, splice=spec.attention.splice)
+    regional = [Phrase(name, tuple(span), n) for n, (name, span) in enumerate(zip(names, spans), 1)]
+    wanted = spec.attention_maps.words or ()
+    chosen = chosen_phrases(wanted, regional, lambda others: model.word_positions(prompt, others)[0], prompt)
+    return chosen, len(labels)
+
+
+def _place(pixel: Pixel | None, geometry: Geometry) -> Place | None:
+    """A pixel of the source as a place of the edit's frames (its middle); it lies inside: editchecks.py looked."""
+    if pixel is None:
+        return None
+    x0, y0, x1, y1 = geometry.box
+    return Place(pixel.frame, (pixel.x + 0.5 - x0) / (x1 - x0), (pixel.y + 0.5 - y0) / (y1 - y0))
+
+
+def write_maps(
+    spec: EditSpec, clip: Clip, regions: Sequence[Region], probe: AttentionProbe, progress: Progress
+) -> Looked:
+    """Write ``attention.mp4``, ``attention.png`` and ``shares.csv`` to the output. Nothing seen (a level that the model
+    does not have) is a note, no error: the edit is done and worth more than its maps."""
+    count = len(clip.frames)
+    try:
+        maps = probe.result()
+    except InspectionError as error:
+        note = f"attention_maps: {error}"
+        log.warning(note)
+        return Looked({}, notes=(note,))
+    layout = Layout([normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)])
+    outlines = [layout.union([n], visible=True).numpy() for n in range(1, layout.regions + 1)]
+    kept = [n for n, region in enumerate(regions, 1) if region.preserve]
+    table = share_table(maps, layout, kept)
+    files = {name: spec.output / file for name, file in ATTENTION.items()}
+    with progress.stage("write attention", 2) as tick, torch.no_grad():
+        rows = heat.heats(maps, outlines, table)
+        write_video(files["attention"], heat.heat_video(rows, clip.frames), clip.fps)
+        tick()
+        save_png(files["attention_sheet"], heat.heat_sheet(rows, clip.frames))
+        with whole_file(files["shares"]) as temporary:
+            temporary.write_text(table.csv(), encoding="utf-8")
+        tick()
+    return Looked(files, table)

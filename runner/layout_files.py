@@ -1,0 +1,275 @@
+"""Regions without masks: the layout of a clip from its inversion (method.md 9), and its files.
+
+A found mask is used in 8 bits, as its PNG holds it, so that an edit with the written masks and an edit that finds the
+layout itself give the same frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..editing.layout.clip_layout import ClipLayout
+from ..editing.layout.find import find_layout
+from ..editing.layout.grow import grow_mask
+from ..editing.layout.names import Words, words_of
+from ..editing.pipeline import PipelineError
+from ..editing.settings import LayoutSettings
+from ..editing.trajectory import Trajectory
+from ..editing.whole_file import LAYOUT, save_png, whole_file
+from ..measuring.pictures import layout_pictures as layouts
+from ..measuring.pictures import sheets
+from .edit_file import EditSpec
+from .media.video import write_video
+from .preflight import line_of
+from .yaml_lines import EditFileError
+
+if TYPE_CHECKING:
+    from .progress import Progress
+
+MASKS, LABELS = "masks", "labels"  # folders
+
+
+def clip_layout(
+    model: Any, frames: np.ndarray, trajectory: Trajectory, settings: LayoutSettings | None = None
+) -> ClipLayout:
+    """The things of a clip, with names and masks.
+
+    model: as in pipeline.py, the one that inverted. frames: uint8 [F, H, W, 3]; trajectory: their inversion, made with
+    ``features``. Raises PipelineError for one without, and for names that its prompt does not have.
+    """
+    settings = settings or LayoutSettings()
+    features = trajectory.features
+    if features is None:
+        raise PipelineError(
+            "the inversion holds no features, in which the layout is found; expected one made with "
+            'invert_clip(..., features="half"); invert again'
+        )
+    return find_layout(
+        features,
+        frames,
+        clusters=settings.clusters,
+        bounds=(2, settings.max_clusters),
+        scope=settings.scope,
+        seed=settings.seed,
+        max_things=settings.max_things,
+        min_area=settings.min_area,
+        gap=settings.gap,
+        words=_words(model, trajectory, settings.names),
+        smooth=settings.smooth,
+    )
+
+
+def _words(model: Any, trajectory: Trajectory, names: Sequence[str] | None) -> Words | None:
+    """The phrases that may name things, with their places; None where the inversion kept no cross-attention."""
+    if trajectory.features.cross is None:
+        return None
+    prompt = trajectory.prompt
+    words, _ = words_of(prompt, names or (), lambda phrases: model.word_positions(prompt, phrases))
+    if words.absent and names:
+        raise PipelineError(
+            f"{', '.join(map(repr, words.absent))} does not occur in the prompt of the inversion {prompt!r}; expected "
+            "names that stand in it; correct layout.names"
+        )
+    return words
+
+
+def picked_mask(layout: ClipLayout, text: str, grow: int = 0) -> Tensor:
+    """Everything that ``text`` picks (ClipLayout.pick_together) as one mask, grown by ``grow`` pixels and rounded to 8
+    bits: float32 [F, H, W] in [0, 1]. Raises LayoutError, which lists what is there."""
+    _, mask = layout.pick_together(text)
+    return torch.from_numpy(_eight_bits(mask, grow).astype(np.float32) / 255)
+
+
+def _eight_bits(mask: Tensor, grow: int) -> np.ndarray:
+    """uint8 [F, H, W] of a mask in [0, 1], grown by ``grow`` pixels."""
+    return (grow_mask(mask, grow) * 255).round().to(torch.uint8).numpy()
+
+
+def thing_facts(layout: ClipLayout) -> list[dict[str, Any]]:
+    """Every thing for the report; area: its mask's share of the picture in each frame."""
+    return [
+        {
+            "number": thing.number,
+            "name": thing.name,
+            "phrase": thing.phrase,
+            "score": None if np.isnan(thing.score) else round(thing.score, 4),
+            "background": thing.background,
+            "area": [round(float(value), 5) for value in thing.mask.mean((1, 2))],
+        }
+        for thing in layout.things
+    ]
+
+
+def thing_lines(layout: ClipLayout) -> str:
+    """The things for the console, one a line: number, name, score (how many times more than by chance its words are
+    attended there), share of the picture, in how many frames."""
+    width = max(len(name) for name in layout.names)
+    lines = []
+    for thing in layout.things:
+        score = "no name" if np.isnan(thing.score) else f"{thing.score:5.1f} x"
+        area = thing.mask.mean((1, 2))
+        seen = f"{int((area > 0).sum())} of {len(area)} frames"
+        lines.append(f"{thing.number:>3}  {thing.name:<{width}}  {score}  {float(area.mean()):6.1%}  in {seen}")
+    return "\n".join(lines)
+
+
+def check_masks(spec: EditSpec, folder: Path) -> None:
+    """EditFileError where masks would be replaced that are not as the last run left them."""
+    changed = changed_masks(folder)
+    if changed:
+        names = ", ".join(str(path) for path in changed[:3]) + (", ..." if len(changed) > 3 else "")
+        raise EditFileError(
+            spec.path,
+            [
+                (
+                    line_of(spec, "output"),
+                    f"output: {names} would be replaced, but was changed since it was written (or never came from a "
+                    "layout); expected masks as the last run left them; move them away, or choose another folder",
+                )
+            ],
+        )
+
+
+def changed_masks(folder: Path) -> list[Path]:
+    """Masks under ``folder`` that are not as `videograin` left them there: they were edited, or are somebody else's."""
+    listed = _listed(folder)
+    there = sorted((folder / MASKS).iterdir()) if (folder / MASKS).is_dir() else []
+    return [path for path in there if not path.name.startswith(".") and _digest(path) != listed.get(path.name)]
+
+
+def write_layout(
+    folder: Path,
+    layout: ClipLayout,
+    frames: np.ndarray,
+    fps: Fraction,
+    trajectory: Trajectory,
+    settings: LayoutSettings,
+    *,
+    edit_file: Path,
+    progress: Progress,
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Write all but ``layout.json`` to ``folder``; returns the files (folders too) by name, and what that file must
+    keep about the masks (``changed_masks``). frames: uint8 [F, H, W, 3] of the layout; edit_file: relative to which
+    ``regions.yaml`` names the masks.
+    """
+    files = {name: folder / file for name, file in LAYOUT.items()}
+    features, size = trajectory.features, frames.shape[1:3]
+    with progress.stage("write layout", 3) as tick:
+        write_video(files["preview"], layouts.layout_preview(frames, layout), fps)
+        save_png(files["preview_sheet"], layouts.layout_sheet(frames, layout))
+        tick()
+        labels = layouts.label_pictures(layout)
+        write_video(files["label_video"], labels, fps)
+        _replace(folder / LABELS, labels)
+        clusters = layouts.cluster_preview(layout.clusters, frames)
+        rows = [("source", frames), (f"K-means, k = {layout.k}", clusters)]
+        save_png(files["clusters"], sheets.contact_sheet(rows))
+        rows = [("source", frames), ("PCA", layouts.pca_picture(features, size))]
+        save_png(files["pca"], sheets.contact_sheet(rows))
+        tick()
+        masks = _write_masks(folder, layout, fps, settings)
+        _write_regions(files["regions"], layout, folder, edit_file)
+        tick()
+    return {**files, "labels": folder / LABELS, "masks": folder / MASKS}, masks
+
+
+def _write_masks(folder: Path, layout: ClipLayout, fps: Fraction, settings: LayoutSettings) -> dict[str, str]:
+    """The masks in place of those of the run before; name -> digest of everything written."""
+    for name in _listed(folder):
+        old = folder / MASKS / name
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+    written = {}
+    for thing in layout.things:
+        pictures = _eight_bits(thing.mask, 0 if thing.background else settings.grow)
+        target = mask_folder(folder, thing)
+        _replace(target, pictures)
+        written[target.name] = _digest(target)
+        if settings.videos:
+            video = target.with_suffix(".mp4")
+            write_video(video, np.repeat(pictures[..., None], 3, axis=3), fps)
+            written[video.name] = _digest(video)
+    return written
+
+
+def mask_folder(folder: Path, thing: Any) -> Path:
+    """Where the masks of a thing lie: ``masks/1_red_circle_1``."""
+    return folder / MASKS / f"{thing.number}_{re.sub(r'[^0-9A-Za-z]+', '_', thing.name).strip('_') or 'thing'}"
+
+
+def _replace(folder: Path, pictures: np.ndarray) -> None:
+    """A folder of the PNGs 0000.png, 0001.png ..., in place of one of that name; it appears whole."""
+    from PIL import Image
+
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part.mkdir(parents=True)
+    try:
+        for index, picture in enumerate(pictures):
+            Image.fromarray(picture).save(part / f"{index:04d}.png", optimize=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """What the last run noted about the masks it wrote."""
+    try:
+        noted = json.loads((folder / LAYOUT["layout"]).read_text(encoding="utf-8"))["masks"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def _digest(path: Path) -> str:
+    """sha256 of a file, or of the names and contents of a folder's files."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0")
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return digest.hexdigest()
+
+
+def _write_regions(path: Path, layout: ClipLayout, folder: Path, edit_file: Path) -> None:
+    """Regions for an edit file, ready to paste: every thing with its masks."""
+    lines = [
+        f"# Regions for {edit_file.name} (the paths are relative to it), found by `videograin layout`. Say in `phrase`",
+        "# what each is to become, with the same words in the file's `prompt`; leave out what stays as it is.",
+        "regions:",
+    ]
+    for thing in layout.things:
+        score = "" if np.isnan(thing.score) else f" ({thing.score:.1f} x)"
+        comment = f"  # {thing.number} {thing.name}{score}, {float(thing.mask.mean()):.1%} of the picture"
+        entry = [
+            f"  - phrase: {_quoted(thing.phrase or thing.name)}",
+            f"    masks: {{folder: {_quoted(_relative(mask_folder(folder, thing), edit_file.parent))}}}",
+        ]
+        lines += [comment, *(f"  # {line[2:]}" if thing.background else line for line in entry)]
+    with whole_file(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _relative(path: Path, base: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, base)).as_posix()
+    except ValueError:  # another drive of Windows
+        return path.absolute().as_posix()
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # YAML reads JSON's texts

@@ -1,0 +1,216 @@
+"""YAML read key by key, with the line of every key, so that each mistake can be pointed at. Collects all problems."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from ..editing.settings import Rule, SettingError, show
+
+T = TypeVar("T")
+
+EXAMPLES = {
+    "frames": "{start: 0, count: 16}",
+    "masks": "{folder: masks/left}",
+    "inversion": "{method: warm}",
+    "attention": "{mode: full}",
+    "windows": "{frames: 16}",
+    "blend": "{enabled: true}",
+    "composite": "{enabled: true}",
+    "controlnet": "{model: FOLDER, video: FILE}",
+    "layout": "{level: half}",
+    "attention_maps": "{level: half}",
+    "pixel": "{frame: 0, x: 120, y: 80}",
+}
+"""What a group of keys looks like, by the key that it stands under."""
+
+
+class EditFileError(ValueError):
+    """An edit file has mistakes. ``problems``: (line, text) pairs; the error's text lists all of them, one a line, as
+    ``edit.yaml:LINE: what is wrong; what was expected; remedy``."""
+
+    def __init__(self, path: Path, problems: list[tuple[int, str]]) -> None:
+        self.path, self.problems = path, sorted(problems)
+        super().__init__("\n".join(f"{path.name}:{line}: {text}" for line, text in self.problems))
+
+
+class Problems:
+    """The mistakes found so far in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.found = path, []
+
+    def add(self, line: int, text: object) -> None:
+        """Note a mistake; ``text`` says what is wrong; what was expected; the remedy."""
+        self.found.append((line, " ".join(str(text).split())))
+
+    def stop(self) -> None:
+        """Raise EditFileError if anything was noted."""
+        if self.found:
+            raise EditFileError(self.path, self.found)
+
+
+def kind_of(node: yaml.Node) -> str:
+    """What a node is, in a user's words."""
+    if isinstance(node, yaml.MappingNode):
+        return "a group of keys"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    return show(value_of(node))
+
+
+def line_of(node: yaml.Node) -> int:
+    """Line of a node, counted from 1."""
+    return node.start_mark.line + 1
+
+
+def value_of(node: yaml.Node) -> Any:
+    """A node as plain Python data (text, number, bool, None, list, dict)."""
+    try:
+        return yaml.SafeLoader("").construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError):  # e.g. 2024-99-99, which looks like a date, or an unknown !tag
+        return node.value if isinstance(node, yaml.ScalarNode) else str(node.tag)
+
+
+class Section:
+    """A group of keys. Keys are taken one by one; ``finish`` complains about those that nobody took."""
+
+    def __init__(self, node: yaml.MappingNode, name: str, problems: Problems) -> None:
+        self.name, self.problems, self.line = name, problems, line_of(node)
+        self.nodes: dict[str, yaml.Node] = {}
+        self.lines: dict[str, int] = {}
+        self.known: list[str] = []
+        for key_node, node_of_key in node.value:
+            key = str(value_of(key_node))
+            if key in self.nodes:
+                problems.add(
+                    line_of(key_node),
+                    f"{self.path(key)} is given twice (first in line {self.lines[key]}); expected once; remove one",
+                )
+            self.nodes[key], self.lines[key] = node_of_key, line_of(key_node)
+
+    def path(self, key: str) -> str:
+        """Full name of a key, such as ``attention.mode``."""
+        return f"{self.name}.{key}" if self.name else key
+
+    def line_at(self, *keys: str) -> int:
+        """Line of the first of ``keys`` that is there, else of the section."""
+        return next((self.lines[key] for key in keys if key in self.lines), self.line)
+
+    def lines_of(self, key: str) -> dict[str, int]:
+        """Lines of the keys of the group under ``key``, as ``key.inner``; none where there is no group."""
+        node = self.nodes.get(key)
+        inner = node.value if isinstance(node, yaml.MappingNode) else ()
+        return {f"{self.path(key)}.{value_of(name)}": line_of(name) for name, _ in inner}
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there (with any value)."""
+        return key in self.nodes
+
+    def take(self, key: str, rule: Rule, default: Any = None, *, needed: str = "") -> Any:
+        """The value of ``key`` if ``rule`` accepts it, else (after noting the problem) the default. ``needed``: what is
+        expected, where leaving the key out is a mistake."""
+        self.known.append(key)
+        if key not in self.nodes:
+            if needed:
+                self.problems.add(self.line, f"{self.path(key)} is missing; expected {needed}; add it")
+            return default
+        node = self.nodes[key]
+        try:
+            if isinstance(node, yaml.MappingNode):
+                raise SettingError("a group of keys is not allowed here; expected a value; see the README's example")
+            return rule(value_of(node))
+        except SettingError as error:
+            self.problems.add(self.lines[key], f"{self.path(key)}: {error}")
+            return default
+
+    def section(self, key: str) -> Section:
+        """The group of keys under ``key``; an empty one where it is left out."""
+        self.known.append(key)
+        node = self.nodes.get(key)
+        empty = yaml.MappingNode("tag:yaml.org,2002:map", [], _mark(self.line_at(key)))
+        if node is None or _is_empty(node):
+            return Section(empty, self.path(key), self.problems)
+        if not isinstance(node, yaml.MappingNode):
+            self.problems.add(
+                self.lines[key],
+                f"{self.path(key)} is {kind_of(node)}; expected a group of keys such as "
+                f"{key}: {EXAMPLES[key]}; write it so, or indent its keys below it",
+            )
+            return Section(empty, self.path(key), self.problems)
+        return Section(node, self.path(key), self.problems)
+
+    def items(self, key: str, what: str) -> list[yaml.Node]:
+        """The entries of the list under ``key``; ``what`` describes one for the message."""
+        self.known.append(key)
+        node = self.nodes.get(key)
+        if node is None:
+            return []
+        if not isinstance(node, yaml.SequenceNode):
+            self.problems.add(
+                self.lines[key], f"{self.path(key)} is {kind_of(node)}; expected a list of {what}; begin each with '- '"
+            )
+            return []
+        return list(node.value)
+
+    def settings(self, kind: type[T], **ready: Any) -> T:
+        """A settings dataclass (settings.py) from the keys of its fields' names. ready: fields that were read already,
+        because they are groups of keys themselves."""
+        values, clean = dict(ready), len(self.problems.found)
+        for item in fields(kind):  # type: ignore[arg-type]
+            if item.name not in ready:
+                values[item.name] = self.take(item.name, item.metadata["rule"], item.default)
+        if len(self.problems.found) > clean:
+            return kind()
+        try:
+            return kind(**values)
+        except SettingError as error:  # a rule about two fields together
+            self.problems.add(self.line_at("start", "end", "overlap", "anchors", "frames"), f"{self.name}: {error}")
+            return kind()
+
+    def finish(self) -> None:
+        """Note every key that was not asked for, with the nearest known name."""
+        for key in self.nodes:
+            if key in self.known:
+                continue
+            near = difflib.get_close_matches(key, self.known, n=1, cutoff=0.55)
+            remedy = f"did you mean {near[0]}?" if near else "remove it"
+            self.problems.add(
+                self.lines[key], f"unknown key {self.path(key)}; expected one of {', '.join(self.known)}; {remedy}"
+            )
+
+
+def read_yaml(path: Path, problems: Problems) -> Section:
+    """The top level of a YAML file; raises EditFileError where it is no YAML or no group of keys."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise EditFileError(
+            path, [(1, f"cannot be read ({error.strerror or error}); expected an edit file; correct the path")]
+        ) from None
+    except UnicodeDecodeError:
+        raise EditFileError(path, [(1, "is not UTF-8 text; expected an edit file in YAML; save it as UTF-8")]) from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or str(error)
+        line = mark.line + 1 if mark else 1
+        raise EditFileError(
+            path, [(line, f"not valid YAML ({what}); expected `key: value` lines; check the indentation")]
+        ) from None
+    if not isinstance(node, yaml.MappingNode):
+        raise EditFileError(path, [(1, "holds no keys; expected lines such as `video: clip.mp4`; see the README")])
+    return Section(node, "", problems)
+
+
+def _is_empty(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and value_of(node) is None
+
+
+def _mark(line: int) -> yaml.Mark:
+    return yaml.Mark("", 0, line - 1, 0, None, 0)

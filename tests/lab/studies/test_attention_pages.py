@@ -1,0 +1,65 @@
+"""The committed figures: pages are what their JSON says, and what the documents claim holds."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+from videograin.measuring.round_trip import judge
+
+HERE = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def module_of(name):
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def figures(name):
+    return json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def committed(name):
+    return (HERE / f"{name}.md").read_text(encoding="utf-8")
+
+
+def test_attention_shares():
+    found = figures("attention_shares")
+    assert module_of("attention_shares").page(found["clips"], found) == committed("attention_shares")
+    assert len(found["clips"]) >= 8
+
+
+@pytest.mark.parametrize("level", ["half", "full"])
+def test_own_shares_rise_by_half(level):
+    rows = [row for clip in figures("attention_shares")["clips"] for row in clip["rows"][level]]
+    assert mean(row["after"]["own"] / row["before"]["own"] for row in rows) >= 1.5
+    assert all(
+        row["after"]["own"] + row["after"]["others"] + row["after"]["background"] == pytest.approx(1) for row in rows
+    )
+
+
+def test_round_trips():
+    found = figures("round_trips")
+    facts = {key: found[key] for key in ("date", "torch", "command")}
+    assert module_of("round_trips").page(found["trips"], found["edits"], facts) == committed("round_trips")
+
+
+@pytest.mark.parametrize(
+    ("case", "good"),
+    [
+        ("warm, 50 steps", True),
+        ("warm, 20 steps", True),
+        ("warm, 5 steps", True),
+        ("ddim, 5 steps", False),
+        ("warm, 20 steps, back with another prompt", False),
+    ],
+)
+def test_the_borders_tell_good_from_bad(case, good):
+    """measuring/round_trip.py, on every clip that they were set by."""
+    assert [judge(row["psnr"], row["std"]).ok for row in figures("round_trips")["trips"][case]] == [good] * 4

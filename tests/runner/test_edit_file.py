@@ -1,0 +1,387 @@
+"""The edit file: every key, every message with its line, all problems at once, and no heavy import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from videograin.editing.settings import (
+    Attention,
+    Blend,
+    Inversion,
+    LayoutSettings,
+    MapSettings,
+    Pixel,
+    Sampling,
+    SettingError,
+)
+from videograin.runner.edit_file import EditFileError, load_edit
+from videograin.runner.media.mask_files import Boxes, FoundMask, LabelVideo, MaskFolder, MaskVideo
+from videograin.runner.yaml_lines import EXAMPLES
+
+GOOD = """\
+video: source.mp4
+frames: {start: 1, count: 2, stride: 2}
+size: [96, 64]
+source_prompt: a red square and a blue square on sand
+prompt: a green circle and a yellow cross on sand
+regions:
+  - phrase: a green circle
+    masks: {boxes: [[8, 8, 24, 24]]}
+  - phrase: a yellow cross
+    masks: {boxes: [[64, 40, 80, 56], [64, 40, 80, 56]]}
+    strength: 0.5
+steps: 4
+output: out
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, source_video) -> Path:
+    (tmp_path / "source.mp4").write_bytes(source_video.read_bytes())
+    return tmp_path
+
+
+def load(folder: Path, text: str, **options):
+    (folder / "edit.yaml").write_text(text, encoding="utf-8")
+    return load_edit(folder / "edit.yaml", **options)
+
+
+def problems(folder: Path, text: str, **options) -> list[tuple[int, str]]:
+    with pytest.raises(EditFileError) as caught:
+        load(folder, text, **options)
+    lines = str(caught.value).splitlines()
+    assert lines == [f"edit.yaml:{line}: {what}" for line, what in caught.value.problems]
+    return caught.value.problems
+
+
+def one(folder: Path, text: str, **options) -> tuple[int, str]:
+    found = problems(folder, text, **options)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_a_good_file_keeps_every_value_and_fills_the_rest_with_defaults(folder):
+    spec = load(folder, GOOD)
+    assert (spec.video, spec.output) == (folder / "source.mp4", folder / "out")
+    assert (spec.start, spec.count, spec.stride, spec.size, spec.fit) == (1, 2, 2, (96, 64), "crop")
+    assert [region.phrase for region in spec.regions] == ["a green circle", "a yellow cross"]
+    assert [region.strength for region in spec.regions] == [1.0, 0.5]
+    assert spec.regions[0].masks == Boxes(((8.0, 8.0, 24.0, 24.0),))
+    assert spec.sampling == Sampling(steps=4)
+    assert (spec.attention, spec.blend, spec.inversion) == (Attention(), Blend(), Inversion())
+    assert (spec.model, spec.controlnet, spec.device, spec.dtype) == (None, None, "auto", "float32")
+
+
+@pytest.mark.parametrize("key", sorted(EXAMPLES))
+def test_a_value_in_place_of_a_group_of_keys_is_answered_with_an_example_that_is_right(folder, key):
+    """Every section has one, and what it shows is accepted in that section."""
+    above, below = {
+        "masks": ("regions:\n  - phrase: a green circle\n    ", ""),
+        "pixel": ("attention_maps: {", "}"),
+    }.get(key, ("", "\n"))
+    head = "".join(line for line in GOOD.splitlines(True) if not line.startswith(key))
+    if key == "masks":
+        head = head.partition("regions:")[0] + "steps: 4\noutput: out\n"
+    said = [what for _, what in problems(folder, head + above + f"{key}: 16" + below) if "a group of keys" in what]
+    assert len(said) == 1
+    shown = said[0].partition("such as ")[2].partition("; write")[0]
+    assert list(yaml.safe_load(shown)) == [key]
+    found: list[tuple[int, str]] = []
+    try:
+        load(folder, head + above + shown + below)
+    except EditFileError as error:  # about the rest: files that are not there, a region that is left
+        found = error.problems
+    assert not [what for _, what in found if "unknown key" in what or "group of keys" in what]
+
+
+def test_all_sections(folder):
+    text = GOOD + (
+        "negative_prompt: blurred\nguidance: 5\nseed: 7\nsampler: heun\ndevice: cpu\ndtype: bfloat16\n"
+        "inversion: {method: fixed_point, calls: 2, steps: 20, check: false, save: inv.safetensors}\n"
+        "attention: {mode: key_frames, anchors: 3, self_strength: 0.2, cross_strength: 0.9, start: 0.1, end: 0.4,\n"
+        "  self_halves: cond, cross_halves: both, background: free, splice: false,\n"
+        "  range: reuse, range_steps: 4, range_every: 16, kernel: sdpa}\n"
+        "blend: {enabled: false, start: 0, end: 0.9, feather: 2}\ncomposite: {enabled: true, dilate: 4, feather: 0}\n"
+    )
+    spec = load(folder, text)
+    assert spec.sampling == Sampling(4, 5.0, 7, "heun")
+    assert spec.inversion == Inversion("fixed_point", 2, 20, False)
+    assert spec.save == folder / "inv.safetensors"
+    assert spec.attention == Attention(
+        "key_frames", 3, 0.2, 0.9, start=0.1, end=0.4, self_halves="cond", cross_halves="both", background="free",
+        splice=False, range="reuse", range_steps=4, range_every=16, kernel="sdpa",
+    )  # fmt: skip
+    assert spec.blend == Blend(False, 0.0, 0.9, 2.0)
+    assert (spec.composite.dilate, spec.composite.feather) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "parts"),
+    [
+        ("steps: 4", "stepz: 4", 12, ["unknown key stepz", "did you mean steps?"]),
+        ("steps: 4", "steps: many", 12, ["steps: 'many'", "whole number from 1 to 1000", "write e.g. 50"]),
+        ("steps: 4", "steps: true", 12, ["steps: True", "whole number"]),
+        ("steps: 4", "steps: 2.5", 12, ["steps: 2.5", "whole number"]),
+        ("steps: 4", "steps: 4\nsteps: 5", 13, ["steps is given twice", "line 12", "remove one"]),
+        ("steps: 4", "attention: {mode: ful}", 12, ["attention.mode: 'ful'", "sparse_causal", "choose one"]),
+        ("steps: 4", "attention: {range: guess}", 12, ["attention.range: 'guess'", "exact, reuse, sampled"]),
+        ("steps: 4", "attention: {range_every: 0}", 12, ["attention.range_every: 0", "whole number from 1 to 1024"]),
+        ("steps: 4", "attention: {kernel: sage}", 12, ["attention.kernel: 'sage'", "auto, sdpa, xformers"]),
+        ("steps: 4", "attention:\n  mod: full", 13, ["unknown key attention.mod", "did you mean mode?"]),
+        ("steps: 4", "attention:\n  start: 0.5\n  end: 0.4", 13, ["attention: start 0.5 is not before end 0.4"]),
+        ("steps: 4", "blend: true", 12, ["blend is True", "group of keys"]),
+        ("steps: 4", "dtype: float8", 12, ["dtype: 'float8'", "bfloat16"]),
+        ("steps: 4", "device: gpu", 12, ["device: 'gpu'", "cuda:N"]),
+        ("size: [96, 64]", "size: 100", 3, ["size: 100", "multiples of 8", "nearest is 96"]),
+        ("size: [96, 64]", "size: [96, 60]", 3, ["multiples of 8", "nearest is [96, 64]"]),
+        ("size: [96, 64]", "size: wide", 3, ["size: 'wide'", "[768, 512]"]),
+        ("source.mp4", "other.mp4", 1, ["other.mp4: no such file", "correct the path"]),
+        ("count: 2", "count: 9", 2, ["has 6 frames", "expected 9", "lower frames.count"]),
+        ("output: out", "output: source.mp4", 13, ["is a file", "expected a folder"]),
+        ("a green circle\n", "a green circel\n", 7, ["'a green circel' does not occur", "write them into the prompt"]),
+        ("    strength: 0.5", "    strength: 2", 11, ["regions[2].strength: 2", "from 0 to 1"]),
+        ("    strength: 0.5", "    preserve: perhaps", 11, ["regions[2].preserve", "true or false"]),
+        ("[[8, 8, 24, 24]]", "[[8, 8, 4, 24]]", 8, ["regions[1].masks.boxes[1]", "x0 < x1"]),
+        ("[[8, 8, 24, 24]]", "[[108, 8, 124, 24]]", 8, ["lies outside the picture", "96 x 64"]),
+        ("[[8, 8, 24, 24]]", "[]", 8, ["boxes is empty"]),
+        ("[[8, 8, 24, 24]]", "[[8, 8, 24, 24], [1, 1, 2, 2], [1, 1, 2, 2]]", 8, ["3 masks for 2 frames"]),
+        ("{boxes: [[8, 8, 24, 24]]}", "{folder: gone}", 8, ["gone: no such folder"]),
+        ("{boxes: [[8, 8, 24, 24]]}", "{video: gone.mp4}", 8, ["gone.mp4: no such file"]),
+        ("{boxes: [[8, 8, 24, 24]]}", "{video: a.mp4, folder: b}", 8, ["folder and video", "keep exactly one"]),
+        ("{boxes: [[8, 8, 24, 24]]}", "{labels: a.png}", 8, ["which label", "id: N or colour"]),
+        ("{boxes: [[8, 8, 24, 24]]}", "{labels: a.png, colour: #ff0000\n    }", 8, ["colour: None", "keep the quotes"]),
+        ("{boxes: [[8, 8, 24, 24]]}", "{folder: b, id: 2}", 8, ["id is given without labels"]),
+        ("    masks: {boxes: [[8, 8, 24, 24]]}\n", "", 7, ["regions[1].masks is missing", "one of {folder: DIR}"]),
+        ("prompt: a green", "promt: a green", 5, ["unknown key promt", "did you mean prompt?"]),
+        ("steps: 4", "model: nowhere", 12, ["model:", "nowhere does not exist", "leave model out"]),
+        ("steps: 4", "inversion: {load: no.safetensors}", 12, ["does not exist", "videograin invert"]),
+        ("steps: 4", "inversion: {save: inv.pt}", 12, ["inversion.save", "expected a .safetensors file"]),
+        ("steps: 4", "controlnet: {model: gone, video: source.mp4}", 12, ["controlnet.model", "no config.json"]),
+        ("steps: 4", "steps: [4", 13, ["not valid YAML"]),
+        ("{boxes: [[8, 8, 24, 24]]}", "{layout: ''}", 8, ["regions[1].masks.layout: ''", 'write e.g. "red circle 1"']),
+        ("{boxes: [[8, 8, 24, 24]]}", "{layout: 0}", 8, ["regions[1].masks.layout: 0", "a name or number"]),
+        ("{boxes: [[8, 8, 24, 24]]}", "{layout: 1, folder: b}", 8, ["folder and layout", "keep exactly one"]),
+        ("steps: 4", "layout: {clusters: 1}", 12, ["layout.clusters: 1", "0 (chosen for you) or 2 to 64"]),
+        ("steps: 4", "layout: {max_things: 16}", 12, ["layout.max_things: 16", "1 to 15"]),
+        ("steps: 4", "layout: {k: 3}", 12, ["unknown key layout.k", "clusters"]),
+        ("steps: 4", "layout:\n  level: third", 13, ["layout.level: 'third'", "half, full"]),
+        ("steps: 4", "layout: {start: 0.5, end: 0.5}", 12, ["layout: start 0.5 is not before end 0.5"]),
+        ("steps: 4", "layout:\n  names: [a red square, a cow]", 13, ["layout.names: 'a cow'", "in the source_prompt"]),
+        ("steps: 4", "layout: {names: []}", 12, ["layout.names: []", "a list of phrases"]),
+        ("steps: 4", "attention_maps: {words: [a cow]}", 12, ["attention_maps.words: 'a cow'", "in the prompt"]),
+        ("steps: 4", "attention_maps:\n  pixel: {x: 3, y: 4}", 13, ["attention_maps.pixel.frame is missing"]),
+        ("steps: 4", "attention_maps:\n  pixel: {frame: 2, x: 3, y: 4}", 13, ["pixel.frame: 2", "the edit, 0 to 1"]),
+        ("steps: 4", "attention_maps:\n  pixel: {frame: 1, x: 96, y: 4}", 13, ["x 96, y 4", "x from 0 to 95"]),
+        ("size: [96, 64]", "size: 64\nattention_maps: {pixel: {frame: 1, x: 9, y: 4}}", 4, ["16 to 79", "cut off"]),
+        ("steps: 4", "attention_maps: {pixel: [1, 2]}", 12, ["attention_maps.pixel is a list", "group of keys"]),
+        ("steps: 4", "attention_maps: true", 12, ["attention_maps is True", "group of keys"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_names_its_line_and_the_remedy(folder, old, new, line, parts):
+    assert old in GOOD
+    found = problems(folder, GOOD.replace(old, new, 1))
+    at_line = [what for where, what in found if where == line]
+    assert any(all(part in what for part in parts) for what in at_line), found
+
+
+def test_all_problems_are_reported_at_once_in_order_of_lines(folder):
+    text = GOOD.replace("source.mp4", "gone.mp4").replace("steps: 4", "steps: 0").replace("stride", "strid")
+    text = text.replace("phrase: a yellow cross", "phrase: a white cross")
+    found = problems(folder, text)
+    assert [line for line, _ in found] == [1, 2, 9, 12]
+
+
+def test_missing_keys_are_named(folder):
+    found = " ".join(what for _, what in problems(folder, "steps: 3\n"))
+    for key in ("video", "source_prompt", "prompt", "regions", "output"):
+        assert f"{key} is missing" in found
+
+
+def test_an_inversion_needs_only_the_video_and_its_prompt(folder):
+    spec = load(folder, "video: source.mp4\nsource_prompt: sand\n", purpose="invert")
+    assert (spec.regions, spec.output, spec.count) == ((), None, None)
+
+
+def test_output_from_the_command_line_takes_the_place_of_the_key(folder):
+    assert load(folder, GOOD.replace("output: out\n", ""), output=folder / "there").output == folder / "there"
+
+
+def test_everything_preserved_is_a_mistake(folder):
+    text = GOOD.replace("    strength: 0.5", "    preserve: true").replace("24]]}", "24]]}\n    preserve: true")
+    line, what = one(folder, text)
+    assert line == 6
+    assert "every region is preserved" in what
+
+
+def test_a_box_may_be_null_where_the_object_is_away(folder):
+    spec = load(folder, GOOD.replace("[[8, 8, 24, 24]]", "[[8, 8, 24, 24], null]"))
+    assert spec.regions[0].masks.boxes[1] is None
+
+
+@pytest.mark.parametrize("content", ["", "- a\n- b\n", "just text"])
+def test_a_file_without_keys(folder, content):
+    assert one(folder, content)[1].startswith("holds no keys")
+
+
+def test_not_utf8(folder):
+    (folder / "edit.yaml").write_bytes(b"prompt: \xff\xfe")
+    with pytest.raises(EditFileError, match=r"edit.yaml:1: is not UTF-8"):
+        load_edit(folder / "edit.yaml")
+
+
+def test_mask_sources(folder):
+    (folder / "masks").mkdir()
+    for name in ("1.png", "2.png"):
+        Image.fromarray(np.zeros((64, 96), np.uint8)).save(folder / "masks" / name)
+    box = "{boxes: [[8, 8, 24, 24]]}"
+    assert load(folder, GOOD.replace(box, "{folder: masks}")).regions[0].masks == MaskFolder(folder / "masks")
+    assert load(folder, GOOD.replace(box, "{video: source.mp4}")).regions[0].masks == MaskVideo(folder / "source.mp4")
+    spec = load(folder, GOOD.replace(box, '{labels: source.mp4, colour: "#d6262a"}'))
+    assert spec.regions[0].masks == LabelVideo(folder / "source.mp4", None, (214, 38, 42))
+    assert load(folder, GOOD.replace(box, "{labels: masks, id: 3}")).regions[0].masks == LabelVideo(folder / "masks", 3)
+    Image.fromarray(np.zeros((64, 96), np.uint8)).save(folder / "masks" / "3.png")
+    line, what = one(folder, GOOD.replace(box, "{folder: masks}"))
+    assert line == 8
+    assert "3 masks for 2 frames" in what
+
+
+def test_mistakes_show_without_torch_or_diffusers(folder):
+    (folder / "edit.yaml").write_text(GOOD.replace("steps: 4", "stepz: 4"))
+    code = (
+        "import sys\nfrom videograin.runner.cli import main\n"
+        f"assert main(['edit', {str(folder / 'edit.yaml')!r}]) == 2\n"
+        "heavy = {'torch', 'diffusers', 'transformers'} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+    assert run.returncode == 0, run.stderr
+    assert "edit.yaml:12: unknown key stepz" in run.stderr
+
+
+def test_settings_check_themselves():
+    with pytest.raises(SettingError, match=r"Attention.mode: 'all' is not allowed; expected one of full"):
+        Attention(mode="all")
+    with pytest.raises(SettingError, match=r"start 0\.6 is not before end 0\.3"):
+        Attention(start=0.6)
+    with pytest.raises(SettingError, match=r"Sampling.guidance: nan"):
+        Sampling(guidance=float("nan"))
+
+
+LOAD = GOOD + "inversion: {load: no.safetensors, save: new.safetensors}\n"
+
+
+def test_invert_is_the_remedy_for_a_missing_inversion(folder):
+    missing = [what for _, what in problems(folder, LOAD)]
+    assert any("does not exist" in what and "videograin invert" in what for what in missing)
+    assert any("beside inversion.load" in what for what in missing)
+    spec = load(folder, LOAD, purpose="invert")
+    assert (spec.load, spec.save) == (folder / "no.safetensors", folder / "new.safetensors")
+    text = LOAD.replace("source_prompt: a red square and a blue square on sand\n", "")
+    assert "source_prompt is missing" in one(folder, text, purpose="invert")[1]
+
+
+def test_results_that_would_replace_an_input_are_refused(folder):
+    (folder / "out").mkdir()
+    clip = (folder / "source.mp4").read_bytes()
+    for name in ("edit.mp4", "side_by_side.mp4"):
+        (folder / "out" / name).write_bytes(clip)
+        line, what = one(folder, GOOD.replace("video: source.mp4", f"video: out/{name}"))
+        assert line == 13
+        assert what.startswith("output: ")
+        assert f"{name} would replace video" in what
+        masks = GOOD.replace("{boxes: [[8, 8, 24, 24]]}", f"{{video: out/../out/{name}}}")
+        assert "would replace regions[1].masks" in one(folder, masks)[1]
+        (folder / "out" / name).unlink()
+
+
+def test_results_beside_masks_are_refused(folder):
+    (folder / "out").mkdir()
+    Image.fromarray(np.zeros((64, 96), np.uint8)).save(folder / "out" / "1.png")
+    line, what = one(folder, GOOD.replace("{boxes: [[8, 8, 24, 24]]}", "{folder: out}"))
+    assert line == 13
+    assert "sheet.png would count as a mask" in what
+    other = GOOD.replace("{boxes: [[8, 8, 24, 24]]}", "{folder: out}")
+    assert load(folder, other, output=folder / "elsewhere").output == folder / "elsewhere"
+
+
+def test_an_inversion_does_not_replace_the_model(folder):
+    (folder / "model.safetensors").write_bytes(b"weights")
+    text = GOOD + "model: model.safetensors\ninversion:\n  save: model.safetensors\n"
+    line, what = one(folder, text)
+    assert line == 16
+    assert "is the model" in what
+
+
+def test_layout_and_maps_are_off_unless_asked_for(folder):
+    spec = load(folder, GOOD)
+    assert (spec.layout, spec.attention_maps) == (None, None)
+    spec = load(folder, GOOD + "layout:\nattention_maps:\n")
+    assert (spec.layout, spec.attention_maps) == (LayoutSettings(), MapSettings())
+    text = GOOD + (
+        "layout: {level: full, start: 0.1, end: 0.9, clusters: 5, max_clusters: 6, scope: per_frame, seed: 3,\n"
+        "  max_things: 4, min_area: 0.02, gap: 1, smooth: false, names: sand, grow: -2, videos: true}\n"
+        "attention_maps: {words: [sand, circle], pixel: {frame: 1, x: 95, y: 63}, level: all, start: 0.2, end: 0.6}\n"
+    )
+    spec = load(folder, text)
+    assert spec.layout == LayoutSettings(
+        "full", 0.1, 0.9, 5, 6, "per_frame", 3, 4, 0.02, 1, False, ("sand",), -2, True
+    )  # fmt: skip
+    assert spec.attention_maps == MapSettings(("sand", "circle"), Pixel(1, 95, 63), "all", 0.2, 0.6)
+
+
+def test_a_thing_of_the_layout_needs_no_masks_and_no_section(folder):
+    box = "{boxes: [[8, 8, 24, 24]]}"
+    for written, name in (("red square 1", "red square 1"), ("2", "2"), ('"1 + 2"', "1 + 2")):
+        spec = load(folder, GOOD.replace(box, f"{{layout: {written}}}"))
+        assert spec.regions[0].masks == FoundMask(name)
+        assert spec.layout == LayoutSettings()
+        assert load(folder, GOOD.replace(box, f"{{layout: {written}}}"), purpose="invert").layout == LayoutSettings()
+
+
+def test_a_layout_needs_neither_prompt_nor_regions_but_an_output(folder):
+    text = GOOD.replace("prompt: a green circle and a yellow cross on sand\n", "", 1)
+    text = text.replace("{boxes: [[8, 8, 24, 24]]}", "{folder: found/masks/1_red_square}")  # what it will make
+    spec = load(folder, text, purpose="layout")
+    assert (spec.regions, spec.layout, spec.output) == ((), LayoutSettings(), folder / "out")
+    text = text.replace("output: out\n", "")
+    assert "output is missing" in one(folder, text, purpose="layout")[1]
+    assert load(folder, text, purpose="layout", output=folder / "else").output == folder / "else"
+    text = GOOD.replace("source_prompt: a red square and a blue square on sand\n", "")
+    assert "source_prompt is missing" in one(folder, text, purpose="layout")[1]
+
+
+def test_results_of_a_layout_that_would_replace_an_input_are_refused(folder):
+    (folder / "out").mkdir()
+    (folder / "out" / "preview.mp4").write_bytes((folder / "source.mp4").read_bytes())
+    line, what = one(folder, GOOD.replace("source.mp4", "out/preview.mp4"), purpose="layout")
+    assert line == 13
+    assert "preview.mp4 would replace video" in what
+    load(folder, GOOD.replace("source.mp4", "out/preview.mp4"))  # an edit's own lies in out/layout
+    (folder / "out" / "layout").mkdir()
+    (folder / "out" / "layout" / "a.mp4").write_bytes((folder / "source.mp4").read_bytes())
+    text = GOOD.replace("{boxes: [[8, 8, 24, 24]]}", "{layout: 1}").replace("source.mp4", "out/layout/a.mp4")
+    assert "out/layout is written anew by this edit" in one(folder, text)[1]
+    (folder / "out" / "attention.mp4").write_bytes((folder / "source.mp4").read_bytes())
+    text = GOOD.replace("source.mp4", "out/attention.mp4")
+    load(folder, text)
+    assert "attention.mp4 would replace video" in one(folder, text + "attention_maps: {}\n")[1]
+
+
+def test_an_inversion_for_a_layout_keeps_the_features(folder):
+    line, what = one(folder, GOOD + "inversion: {load: no.safetensors}\n", purpose="layout")
+    assert line == 14
+    assert "with a `layout:` section in the file" in what
+
+
+def test_append_phrases_lets_a_phrase_be_missing(folder):
+    text = GOOD.replace("on sand\nregions", "on sand\nappend_phrases: true\nregions")
+    text = text.replace("phrase: a yellow cross", "phrase: a white triangle")
+    assert load(folder, text).append_phrases
+    line, what = one(folder, text.replace("true", "false"))
+    assert line == 10
+    assert "or set append_phrases: true" in what
+    assert "append_phrases" not in one(folder, text.replace("a white triangle", "()"))[1]
