@@ -1,43 +1,39 @@
-"""The method's mathematics: torch only, no host, no model. See each module's first lines for its part."""
+"""The method's mathematics: torch only, no host, no model. See each module's first lines for its part.
 
-from .kernels.choice import KERNELS
-from .kernels.logit_range import row_range
-from .label_map import Layout, normalise_mask
-from .memory import within_memory
-from .modulated_attention import modulated_attention, plain_attention
-from .modulation import Modulation, space_time_attention
-from .observer import Observer, Seen
-from .phrase_tokens import PhraseNotFound, find_phrases, phrase_occurrences, splice, text_labels
-from .ranges import RANGES, RangeMemory, RangeRule
-from .reference import reference_attention
-from .schedule import CROSS, MAX_XI, SELF, NoiseLevels, Schedule
-from .spacetime import SpaceTime
+`kernels/` has the ways to compute it fast. The names below are loaded when they are first asked for, so that reading
+`attention.options` does not load torch.
+"""
 
-__all__ = [
-    "CROSS",
-    "KERNELS",
-    "MAX_XI",
-    "RANGES",
-    "SELF",
-    "Layout",
-    "Modulation",
-    "NoiseLevels",
-    "Observer",
-    "PhraseNotFound",
-    "RangeMemory",
-    "RangeRule",
-    "Schedule",
-    "Seen",
-    "SpaceTime",
-    "find_phrases",
-    "modulated_attention",
-    "normalise_mask",
-    "phrase_occurrences",
-    "plain_attention",
-    "reference_attention",
-    "row_range",
-    "space_time_attention",
-    "splice",
-    "text_labels",
-    "within_memory",
-]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "kernels.choice": ("KERNELS",),
+    "kernels.logit_range": ("row_range",),
+    "label_map": ("Layout", "normalise_mask"),
+    "memory": ("within_memory",),
+    "fused": ("modulated_attention", "plain_attention"),
+    "modulation": ("Modulation", "space_time_attention"),
+    "noise_levels": ("NoiseLevels",),
+    "observer": ("Observer", "Seen"),
+    "phrase_tokens": ("PhraseNotFound", "find_phrases", "phrase_occurrences", "splice", "text_labels"),
+    "ranges": ("RANGES", "RangeMemory", "RangeRule"),
+    "reference": ("reference_attention",),
+    "schedule": ("CROSS", "MAX_XI", "SELF", "Schedule"),
+    "spacetime": ("SpaceTime",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from .fused import METHODS, Matched, attend_matched, in_one_pass, match_labels, plain_attention
 from .kernels.choice import check_kernel
 from .label_map import Grid, Layout
-from .modulated_attention import METHODS, Matched, attend_matched, in_one_pass, match_labels, plain_attention
 from .ranges import EXACT, RangeMemory, RangeRule
 from .schedule import CROSS, SELF, Schedule
 from .spacetime import SpaceTime

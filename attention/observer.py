@@ -12,8 +12,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from .fused import Matched
 from .label_map import Grid
-from .modulated_attention import Matched
 from .spacetime import SpaceTime
 
 KINDS = ("self", "cross")

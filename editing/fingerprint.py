@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,3 +26,11 @@ def add_weights(digest: Any, weights: Iterable[tuple[str, Tensor]]) -> None:
         values = flat[places.to(flat.device)] if len(flat) else flat
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(values.cpu().float().half().numpy().tobytes())
+
+
+def frames_digest(frames: np.ndarray) -> str:
+    """sha256 (hex) of uint8 frames [F, H, W, 3], shape included: names a clip as the edit sees it."""
+    digest = hashlib.sha256(repr(tuple(frames.shape)).encode())
+    for frame in frames:
+        digest.update(np.ascontiguousarray(frame).data)
+    return digest.hexdigest()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..measuring.pictures.painting import COLOURS
-
 MOST_COLOURS = 32
 GREY = 16 / 255  # the colour difference that a lossy video leaves in grey pictures
 
@@ -79,3 +77,20 @@ def mask_of_picture(picture: Tensor) -> Tensor:
             f"{spread:.2f}). For label images choose the arrangement colours; of a picture take one channel."
         )
     return colours.mean(-1)
+
+
+# Okabe and Ito's colours, chosen to differ for every common kind of colour blindness; numbers on the regions say the
+# same a second time, since from the ninth region on they come again, darker.
+PALETTE = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+    (160, 160, 160),
+)
+
+
+COLOURS = PALETTE + tuple(tuple(round(0.55 * value) for value in colour) for colour in PALETTE)

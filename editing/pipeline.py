@@ -10,56 +10,29 @@ The steps of method.md 2 as small functions that hand each other plain values::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..attention import normalise_mask
-from ..measuring.metrics.pixels import psnr
-from ..measuring.round_trip import frame_psnr
-from ..runner.media.video import frames_digest
 from .attention_features import FeatureCollector
 from .blend import blend as blended
 from .composite import composite as composited
 from .composite import latent_mask
+from .fingerprint import frames_digest
 from .inversion import invert
+from .model import Progress, stage
 from .provenance import check_model, dtype_name, space_time_notes
 from .region_modulation import build_modulation, modulated_steps, region_notes
 from .regions import Region, edited_area, kept_area
-from .samplers import SAMPLERS, sample_euler
+from .samplers import SAMPLERS
 from .settings import Attention, Blend, Composite, Inversion, Sampling
 from .trajectory import Trajectory
 from .windows import Windows
-
-if TYPE_CHECKING:
-    from ..runner.progress import Progress
-
-__all__ = [
-    "EditResult",
-    "PipelineError",
-    "Region",
-    "RoundTrip",
-    "check_frames",
-    "check_model",
-    "check_schedule",
-    "decode_clip",
-    "edit_clip",
-    "edited_area",
-    "encode_clip",
-    "inversion_steps",
-    "invert_clip",
-    "kept_area",
-    "measure_round_trip",
-    "noise_std",
-    "space_time_notes",
-    "starting_noise",
-    "with_round_trip",
-]
 
 BATCH = 4  # frames that go through the VAE at once: keeps its memory flat and gives the progress bar its steps
 
@@ -87,32 +60,6 @@ class EditResult:
     keep: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class RoundTrip:
-    """Inversion and back with the same prompt, unguided. frames: uint8 [F, H, W, 3]; vae: the clip through the VAE
-    alone, uint8; psnr: dB between the two (inf when equal); noise_std: standard deviation of z_T, ideally 1."""
-
-    frames: np.ndarray
-    vae: np.ndarray
-    psnr: float
-    noise_std: float
-
-    @property
-    def psnr_per_frame(self) -> tuple[float, ...]:
-        """dB of every frame by itself, inf when equal."""
-        return tuple(frame_psnr(self.frames, self.vae))
-
-
-@contextmanager
-def _stage(progress: Progress | None, name: str, total: int) -> Iterator[Callable[..., None]]:
-    """One stage of ``progress``; yields its tick, which is also a k-diffusion callback."""
-    if progress is None:
-        yield lambda info=None: None
-    else:
-        with progress.stage(name, total) as tick:
-            yield tick
-
-
 def check_frames(model: Any, frames: np.ndarray) -> None:
     """Raise PipelineError unless frames are uint8 [F, H, W, 3] with sides the model's VAE can halve evenly."""
     if not (isinstance(frames, np.ndarray) and frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[3] == 3):
@@ -133,7 +80,7 @@ def encode_clip(model: Any, frames: np.ndarray, *, progress: Progress | None = N
     """uint8 [F, H, W, 3] -> latents float32 [F, C, H / 8, W / 8] at the model's scale."""
     check_frames(model, frames)
     parts = []
-    with _stage(progress, "encode", len(frames)) as tick:
+    with stage(progress, "encode", len(frames)) as tick:
         for first in range(0, len(frames), BATCH):
             part = frames[first : first + BATCH]
             parts.append(model.encode_frames(part).cpu())
@@ -146,7 +93,7 @@ def encode_clip(model: Any, frames: np.ndarray, *, progress: Progress | None = N
 def decode_clip(model: Any, latents: Tensor, *, name: str = "decode", progress: Progress | None = None) -> np.ndarray:
     """Latents [F, C, h, w] -> uint8 [F, 8 h, 8 w, 3]."""
     parts = []
-    with _stage(progress, name, len(latents)) as tick:
+    with stage(progress, name, len(latents)) as tick:
         for first in range(0, len(latents), BATCH):
             part = latents[first : first + BATCH]
             parts.append(model.decode_latents(part))
@@ -212,7 +159,7 @@ def invert_clip(
         observer=collector,
         windows=windows,
     )
-    with _stage(progress, "invert", len(sigmas) - 1) as tick, denoiser as denoise:
+    with stage(progress, "invert", len(sigmas) - 1) as tick, denoiser as denoise:
         trajectory = invert(
             denoise,
             latents,
@@ -232,46 +179,6 @@ def invert_clip(
             },
         )
     return trajectory if collector is None else replace(trajectory, features=collector.result())
-
-
-def noise_std(trajectory: Trajectory) -> float:
-    """Standard deviation of z_T = x_T / sqrt(1 + sigma^2): near 1 when the inversion ended in proper noise."""
-    return trajectory.noise_std
-
-
-@torch.no_grad()
-def measure_round_trip(
-    model: Any,
-    trajectory: Trajectory,
-    *,
-    attention: Attention | None = None,
-    windows: Windows | None = None,
-    progress: Progress | None = None,
-) -> RoundTrip:
-    """Denoise the inverted latent with the source prompt, unguided, and compare with the VAE round trip."""
-    attention = attention or Attention()
-    denoiser = model.denoiser(
-        model.encode_prompt(trajectory.prompt),
-        frames=trajectory.frames,
-        spacetime=attention.mode,
-        anchors=attention.anchors,
-        windows=windows,
-    )
-    with _stage(progress, "round trip", len(trajectory.sigmas) - 1) as tick, denoiser as denoise:
-        latents = sample_euler(denoise, trajectory.noise, trajectory.sigmas, callback=tick)
-    back = decode_clip(model, latents, name="decode round trip", progress=progress)
-    vae = decode_clip(model, trajectory.clean, name="decode source", progress=progress)
-    return RoundTrip(frames=back, vae=vae, psnr=psnr(back, vae), noise_std=noise_std(trajectory))
-
-
-def with_round_trip(trajectory: Trajectory, trip: RoundTrip) -> Trajectory:
-    """The trajectory with the figures of ``trip`` noted in it, so that a saved one still says how good it is."""
-    notes = {
-        "round_trip_psnr": f"{trip.psnr:.2f}",
-        "round_trip_psnr_per_frame": " ".join(f"{value:.2f}" for value in trip.psnr_per_frame),
-        "noise_std": f"{trip.noise_std:.4f}",
-    }
-    return replace(trajectory, extra={**trajectory.extra, **notes})
 
 
 def starting_noise(
@@ -361,7 +268,7 @@ def edit_clip(
         observer=observer,
         windows=windows,
     )
-    with _stage(progress, "edit", len(sigmas) - 1) as tick, denoiser as denoise:
+    with stage(progress, "edit", len(sigmas) - 1) as tick, denoiser as denoise:
         latents = sampler(denoise, noise, sigmas, callback=tick)
 
     decoded = decode_clip(model, latents, progress=progress)

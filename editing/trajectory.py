@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -152,19 +151,6 @@ class Trajectory:
             facts = "; ".join(f"{n}: the inversion has {_show(a)}, the edit {_show(b)}" for n, (a, b) in wrong.items())
             todo = "; ".join(remedies[n] for n in wrong)
             raise TrajectoryError(f"this inversion does not fit the edit. {facts}. Invert again, or {todo}.")
-
-    def save(self, path: str | Path) -> Path:
-        """Write one .safetensors file, all or nothing (trajectory_file.save)."""
-        from .trajectory_file import save
-
-        return save(self, path)
-
-    @staticmethod
-    def load(path: str | Path) -> "Trajectory":
-        """Read what `save` wrote; TrajectoryError says what is wrong with any other file (trajectory_file.load)."""
-        from .trajectory_file import load
-
-        return load(path)
 
     def _segment(self, sigma: float) -> tuple[int, float]:
         """(i, f): sigma lies at fraction f of the way from level i to level i + 1; f is exactly 0 or 1 at a level."""

@@ -13,9 +13,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import torch
+
+from ..editing.model import Progress, stage
+from ..editing.pipeline import decode_clip
+from ..editing.samplers import sample_euler
+from ..editing.settings import Attention
+from ..editing.trajectory import Trajectory
+from ..editing.windows import Windows
+from .metrics.pixels import psnr
 
 GOOD_DB = 35.0  # the lowest frame: method warm with the right prompt lies above, with 5 steps as well
 POOR_DB = 25.0  # the lowest frame: back with another prompt lies below
@@ -123,3 +133,54 @@ def _remark(std: float) -> list[str]:
         f"The noise is {found} than a model is used to. If an edit comes out {shown}: invert with method warm, more "
         "steps, or a source prompt that fits better."
     ]
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """Inversion and back with the same prompt, unguided. frames: uint8 [F, H, W, 3]; vae: the clip through the VAE
+    alone, uint8; psnr: dB between the two (inf when equal); noise_std: standard deviation of z_T, ideally 1."""
+
+    frames: np.ndarray
+    vae: np.ndarray
+    psnr: float
+    noise_std: float
+
+    @property
+    def psnr_per_frame(self) -> tuple[float, ...]:
+        """dB of every frame by itself, inf when equal."""
+        return tuple(frame_psnr(self.frames, self.vae))
+
+
+@torch.no_grad()
+def measure_round_trip(
+    model: Any,
+    trajectory: Trajectory,
+    *,
+    attention: Attention | None = None,
+    windows: Windows | None = None,
+    progress: Progress | None = None,
+) -> RoundTrip:
+    """Denoise the inverted latent with the source prompt, unguided, and compare with the VAE round trip."""
+    attention = attention or Attention()
+    denoiser = model.denoiser(
+        model.encode_prompt(trajectory.prompt),
+        frames=trajectory.frames,
+        spacetime=attention.mode,
+        anchors=attention.anchors,
+        windows=windows,
+    )
+    with stage(progress, "round trip", len(trajectory.sigmas) - 1) as tick, denoiser as denoise:
+        latents = sample_euler(denoise, trajectory.noise, trajectory.sigmas, callback=tick)
+    back = decode_clip(model, latents, name="decode round trip", progress=progress)
+    vae = decode_clip(model, trajectory.clean, name="decode source", progress=progress)
+    return RoundTrip(frames=back, vae=vae, psnr=psnr(back, vae), noise_std=trajectory.noise_std)
+
+
+def with_round_trip(trajectory: Trajectory, trip: RoundTrip) -> Trajectory:
+    """The trajectory with the figures of ``trip`` noted in it, so that a saved one still says how good it is."""
+    notes = {
+        "round_trip_psnr": f"{trip.psnr:.2f}",
+        "round_trip_psnr_per_frame": " ".join(f"{value:.2f}" for value in trip.psnr_per_frame),
+        "noise_std": f"{trip.noise_std:.4f}",
+    }
+    return replace(trajectory, extra={**trajectory.extra, **notes})

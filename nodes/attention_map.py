@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.images import rgb_bytes
+from ..hosts.comfyui.model_info import check_model
 from ..hosts.comfyui.observed_sampling import (
     CELL,
     check_look,
@@ -18,7 +19,6 @@ from ..hosts.comfyui.observed_sampling import (
     place_of,
     sample_looking,
 )
-from ..hosts.comfyui.unet.patch import check_model
 from ..measuring.attention_probe import LEVELS, AttentionProbe, InspectionError
 from ..measuring.attention_shares import share_table
 from ..measuring.pictures.heat import heat_sheet, heat_video, heats

@@ -10,7 +10,8 @@ from ..editing.attention_features import LEVELS, FeatureCollector, FeaturesError
 from ..editing.inversion import METHODS
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.inversion import check_frames, check_schedule, invert_latent, leading_sigmas, noise_latent
-from ..hosts.comfyui.unet.patch import check_level, check_model, noise_levels
+from ..hosts.comfyui.model_info import check_model, noise_levels
+from ..hosts.comfyui.unet.patch import check_level
 from .sockets import CATEGORY, Inversion
 
 NAME = "DDIM Video Inversion"

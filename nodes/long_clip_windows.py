@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..editing.windows import Windows
 from ..hosts.comfyui.errors import naming
-from ..hosts.comfyui.unet.patch import check_model
+from ..hosts.comfyui.model_info import check_model
 from ..hosts.comfyui.windows import NODE, windowed
 from .sockets import CATEGORY
 

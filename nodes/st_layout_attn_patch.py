@@ -13,7 +13,8 @@ from ..attention.spacetime import MODES
 from ..editing.regions import edited_area, kept_area
 from ..hosts.comfyui.edit import Edit
 from ..hosts.comfyui.errors import naming
-from ..hosts.comfyui.unet.patch import check_model, patch_edit, patch_space_time, tag
+from ..hosts.comfyui.model_info import check_model
+from ..hosts.comfyui.unet.patch import patch_edit, patch_space_time, tag
 from ..hosts.comfyui.unet.prompts import encode_regions
 from .sockets import CATEGORY, Regions, advanced
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..attention import Layout, normalise_mask
-from ..editing.pipeline import Region
+from ..editing.regions import Region
 from ..editing.settings import Pixel
 from ..editing.whole_file import ATTENTION, save_png, whole_file
 from ..measuring.attention_probe import AttentionProbe, InspectionError, Phrase, Place
@@ -20,8 +20,9 @@ from ..measuring.attention_shares import ShareTable, share_table
 from ..measuring.pictures import heat
 from ..measuring.probed_phrases import chosen_phrases
 from .edit_file import EditSpec
+from .media.encode import write_video
 from .media.geometry import Geometry
-from .media.video import Clip, write_video
+from .media.video import Clip
 from .open_job import Inputs, check_level
 from .preflight import at_line
 from .progress import Progress

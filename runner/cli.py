@@ -11,27 +11,12 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
-
-BENCH = """\
-Clips of the rendered world are inverted once and edited by every system from that inversion; exact masks, flow and the
-world's reader judge the results. One JSON line an edit; a run that is stopped goes on with the same command.
-
-systems: ceiling (the ideal result through the VAE), global, global_blend, cross, ours, released, released_scheduled,
-hard, composed, sequential, sequential_modulated. tasks: class, instance, "one kept", shape, background, "part colour",
-"new part".
---vary takes settings of an edit file (power, end, self_halves, blend.end, mode, guidance, inversion ...), and
-masks=boxes,grow,shrink,drop,holes; levels=coarse,finest; labels=centre,any; size_term=false.
-
-Cost: an edit of 8 frames with 50 steps takes 10 to 22 s of one core, of 4 frames with 16 steps 3.5 s; a clip with 3
-seeds and all systems some 42 times that. All 72 clips are 9 to 18 hours of one core (4 frames, 16 steps: 3 hours), a
-value of --vary (72 clips, ours) about an hour, --fast two minutes.
-Several processes fill one folder at once: the same command with --part 1/3, 2/3 and 3/3. Whoever ends last makes the
-table; the whole command makes it again.
-"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,12 +35,12 @@ def build_parser() -> argparse.ArgumentParser:
         "demo", parents=[common], help="show the method on the embedded model, with figures (about three minutes)"
     )
     demo.add_argument("--out", default="out/demo", metavar="DIR", help="folder for the results (default: %(default)s)")
-    demo.add_argument("--frames", type=_at_least(2), default=8, help="frames of the clip (default: %(default)s)")
-    demo.add_argument("--size", type=_at_least(64), default=128, help="side in pixels, 8 n (default: %(default)s)")
-    demo.add_argument("--seed", type=_at_least(0), default=1, help="seed of the clip (default: %(default)s)")
-    demo.add_argument("--steps", type=_at_least(1), default=50, help="denoising steps (default: %(default)s)")
+    demo.add_argument("--frames", type=at_least(2), default=8, help="frames of the clip (default: %(default)s)")
+    demo.add_argument("--size", type=at_least(64), default=128, help="side in pixels, 8 n (default: %(default)s)")
+    demo.add_argument("--seed", type=at_least(0), default=1, help="seed of the clip (default: %(default)s)")
+    demo.add_argument("--steps", type=at_least(1), default=50, help="denoising steps (default: %(default)s)")
     demo.add_argument(
-        "--clips", type=_at_least(1), default=1, help="edit this many clips, seeds on from --seed (default: 1)"
+        "--clips", type=at_least(1), default=1, help="edit this many clips, seeds on from --seed (default: 1)"
     )
     demo.add_argument(
         "--motion", choices=("apart", "touching", "crossing"), default="apart", help="how the objects move"
@@ -69,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--windows",
-        type=_at_least(7),
+        type=at_least(7),
         metavar="FRAMES",
         help="denoise in windows of so many frames, overlap 4, anchors 2 (default: all frames at once); does something "
         "only with --frames above it, and with --attention per_frame it saves memory alone",
@@ -100,34 +85,9 @@ def build_parser() -> argparse.ArgumentParser:
         parents=[common],
         help="measure the method and others on the embedded world, with exact truth (--fast: two minutes)",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=BENCH,
     )
-    bench.add_argument("--out", default="out/bench", metavar="DIR", help="folder for the results; goes on there")
-    bench.add_argument("--fast", action="store_true", help="two clips, one seed, 4 frames, 12 steps")
-    bench.add_argument("--frames", type=_at_least(2), help="frames of every clip (8)")
-    bench.add_argument("--steps", type=_at_least(1), help="denoising steps (50)")
-    bench.add_argument("--seeds", type=_at_least(1), help="edits of every clip (3)")
-    bench.add_argument("--clips", type=_at_least(1), help="only so many clips, spread over the tasks (all)")
-    bench.add_argument(
-        "--split",
-        choices=("test", "tuning"),
-        default="test",
-        help="clips to report on, or to choose settings on (test)",
-    )
-    bench.add_argument(
-        "--part",
-        type=_part,
-        default=(1, 1),
-        metavar="K/N",
-        help="only every N-th clip from the K-th; N processes with 1/N .. N/N share one folder",
-    )
-    bench.add_argument("--keep", action="store_true", help="keep the frames of every edit, as DIR/edits/CLIP/*.png")
-    bench.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, ... (default: %(default)s)")
-    bench.add_argument("--tasks", metavar="NAME,...", help="only these tasks")
-    bench.add_argument("--systems", metavar="NAME,...", help="only these systems (with --vary: ours)")
-    bench.add_argument(
-        "--vary", action="append", metavar="NAME=VALUE,...", help="also with one setting changed at a time; repeatable"
-    )
+    if (found := lab_command("bench")) is not None:
+        found.add_arguments(bench)
 
     metrics = commands.add_parser(
         "metrics",
@@ -147,11 +107,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     metrics.add_argument("--edit-file", metavar="EDIT.yaml", help="takes source, frames, prompt and regions from it")
     metrics.add_argument("--source", metavar="VIDEO", help="the video that was edited")
-    metrics.add_argument("--start", type=_at_least(0), metavar="N", help="the source's frames: the first, from 0")
-    metrics.add_argument(
-        "--count", type=_at_least(1), metavar="N", help="how many (default: as many as the first edit)"
-    )
-    metrics.add_argument("--stride", type=_at_least(1), metavar="N", help="every N-th")
+    metrics.add_argument("--start", type=at_least(0), metavar="N", help="the source's frames: the first, from 0")
+    metrics.add_argument("--count", type=at_least(1), metavar="N", help="how many (default: as many as the first edit)")
+    metrics.add_argument("--stride", type=at_least(1), metavar="N", help="every N-th")
     metrics.add_argument("--prompt", metavar="TEXT", help="what the edits were to show")
     metrics.add_argument("--clip", metavar="DIR", help="a CLIP of transformers: CLIP-T, CLIP-F, Q-edit, regions")
     metrics.add_argument("--dino", metavar="DIR", help="a DINO of transformers: DINO consistency")
@@ -198,7 +156,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _edit(args: argparse.Namespace) -> int:
-    from .edit_file import load_edit
+    from .edit_checks import load_edit
 
     spec = load_edit(args.file, output=args.output)
     from .jobs import run_edit
@@ -210,7 +168,7 @@ def _edit(args: argparse.Namespace) -> int:
 
 
 def _invert(args: argparse.Namespace) -> int:
-    from .edit_file import load_edit
+    from .edit_checks import load_edit
 
     spec = load_edit(args.file, purpose="invert")
     from .jobs import run_invert
@@ -222,7 +180,7 @@ def _invert(args: argparse.Namespace) -> int:
 
 
 def _layout(args: argparse.Namespace) -> int:
-    from .edit_file import load_edit
+    from .edit_checks import load_edit
 
     spec = load_edit(args.file, purpose="layout", output=args.output)
     from .jobs import run_layout
@@ -233,10 +191,26 @@ def _layout(args: argparse.Namespace) -> int:
     return 0
 
 
-def _bench(args: argparse.Namespace) -> int:
-    from ..lab.bench import command as bench
+def lab_command(name: str) -> Any:
+    """What the laboratory adds to the command, by the entry points of the installed package; None where only the
+    package is installed, which has no laboratory."""
+    for found in metadata.entry_points(group="videograin.commands", name=name):
+        try:
+            return found.load()
+        except ModuleNotFoundError as error:
+            if not (error.name or "").startswith("videograin.lab"):
+                raise
+    return None
 
-    return bench.main(args)
+
+def _bench(args: argparse.Namespace) -> int:
+    found = lab_command("bench")
+    if found is None:
+        raise ValueError(
+            "bench is part of the repository, not of the installed package; clone the repository and run "
+            "`pip install --editable '.[runner]'` there"
+        )
+    return found.run(args)
 
 
 def _metrics(args: argparse.Namespace) -> int:
@@ -284,15 +258,9 @@ def _message(error: BaseException) -> str:
     return f"videograin: {error}" if str(error) else f"videograin: {type(error).__name__}"
 
 
-def _part(text: str) -> tuple[int, int]:
-    """`2/4` -> (2, 4)."""
-    number, _, parts = text.partition("/")
-    if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no part; expected K/N with 1 <= K <= N, e.g. 1/2")
-    return int(number), int(parts)
+def at_least(low: int) -> Callable[[str], int]:
+    """A type of argparse: whole numbers of ``low`` or more."""
 
-
-def _at_least(low: int):
     def whole_number(text: str) -> int:
         value = int(text)
         if value < low:

@@ -15,31 +15,23 @@ from typing import Any
 import numpy as np
 
 from ..editing.composite import composite_support
-from ..editing.pipeline import EditResult, Region, RoundTrip, edit_clip, invert_clip, measure_round_trip
+from ..editing.pipeline import EditResult, edit_clip, invert_clip
 from ..editing.presets import GUIDANCE, embedded_attention
+from ..editing.regions import Region
 from ..editing.settings import Attention, Composite, Sampling, WindowSettings
 from ..editing.whole_file import save_png, whole_file
 from ..measuring.metrics import pixels as figures
 from ..measuring.pictures import sheets
+from ..measuring.round_trip import RoundTrip, measure_round_trip
 from ..world.demo_task import FPS, Task, make_task
-from ..world.reader import read_region
+from ..world.score import Score, pooled, score
 from ..world.vocabulary import BACKGROUND_NAMES
-from .media.video import read_clip, write_video
+from .media.encode import write_video
+from .media.video import read_clip
 from .progress import Progress
 from .report import build_report, write_report
 
 MARGIN = 16
-
-
-@dataclass(frozen=True)
-class Score:
-    """Judged by the reader over all frames of all regions. colour, object: shares with the right colour, and with the
-    right colour and shape; leak: share that shows another region's colour; count: how many were judged."""
-
-    colour: float
-    object: float
-    leak: float
-    count: int
 
 
 @dataclass(frozen=True)
@@ -58,29 +50,6 @@ class Outcome:
     outside_db: float
     outside_db_baseline: float
     identical: bool
-
-
-def score(frames: np.ndarray, masks: np.ndarray, objects: Sequence[tuple[int, int]]) -> list[Score]:
-    """One Score per region. frames: uint8 [F, H, W, 3]; masks: bool [K, F, H, W]."""
-    scores = []
-    for k, (colour, shape) in enumerate(objects):
-        others = {c for c, _ in objects} - {colour}
-        seen = [read_region(frame, mask) for frame, mask in zip(frames, masks[k])]
-        scores.append(
-            Score(
-                colour=sum(s.colour == colour for s in seen) / len(seen),
-                object=sum((s.colour, s.shape) == (colour, shape) for s in seen) / len(seen),
-                leak=sum(s.colour in others for s in seen) / len(seen),
-                count=len(seen),
-            )
-        )
-    return scores
-
-
-def pooled(scores: Sequence[Score]) -> Score:
-    """Several scores as one, every judged frame counting the same."""
-    count = sum(s.count for s in scores)
-    return Score(*(sum(getattr(s, f) * s.count for s in scores) / count for f in ("colour", "object", "leak")), count)
 
 
 def run_clip(
@@ -185,7 +154,7 @@ def moving_picture(path: Path, columns: Sequence[tuple[str, np.ndarray]], side: 
 
 def main(args: argparse.Namespace) -> int:
     """The command. args: out, frames, size, seed, steps, clips, motion, attention, windows, quiet."""
-    from ..hosts.diffusers.model import load_model
+    from ..hosts.diffusers import load_model
 
     if args.size % 8:
         raise ValueError(f"--size is {args.size}; expected a multiple of 8 (one latent cell); use e.g. 128")

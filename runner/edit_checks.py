@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..editing.prompt_text import append_phrases, unplaced
 from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS
+from .edit_file import EditSpec, _read
 from .media.geometry import Geometry, GeometryError
 from .media.mask_files import Boxes, FoundMask, LabelVideo, MaskError, MaskFolder, MaskFrames, MaskVideo
 from .media.video import VideoError, VideoInfo, available, probe, too_few
-from .yaml_lines import Problems
+from .yaml_lines import Problems, read_yaml
 
 if TYPE_CHECKING:
     from .edit_file import EditSpec, RegionSpec
@@ -267,3 +268,22 @@ def _phrases(spec: EditSpec, problems: Problems) -> None:
             "there once for every region that uses them (case and spaces do not matter); write them into the "
             f"prompt{option}",
         )
+
+
+def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | None = None) -> EditSpec:
+    """Read and check an edit file. purpose: ``edit``; ``invert`` (which needs no prompt, regions or output, always a
+    source_prompt, and makes the file that inversion.load names, so that it need not be there); or ``layout`` (which
+    needs no prompt, and leaves the regions unread: their masks may be what it is to make).
+    output: takes the place of the file's ``output`` (relative to the current folder).
+
+    Raises EditFileError listing every mistake, among them missing files, mask counts and phrases not in the prompt.
+    """
+
+    path = Path(path)
+    problems = Problems(path)
+    top = read_yaml(path, problems)
+    spec = _read(top, path, purpose, None if output is None else Path(output))
+    regions = purpose == "edit" or (purpose == "invert" and top.has("regions"))
+    check_edit(spec, problems, purpose=purpose, regions=regions)
+    problems.stop()
+    return spec

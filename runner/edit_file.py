@@ -4,7 +4,6 @@
 check counts (editchecks.py), and reports all mistakes at once. No torch, no model: mistakes show within a second.
 Relative paths are relative to the edit file.
 """
-# MERGED-DOC """The ``regions`` of an edit file: one phrase and one source of masks each."""
 
 from __future__ import annotations
 
@@ -44,7 +43,6 @@ __all__ = [
     "EditSpec",
     "RegionSpec",
     "device_rule",
-    "load_edit",
     "path_rule",
     "read_edit",
     "size_rule",
@@ -102,26 +100,6 @@ class EditSpec:
     layout: LayoutSettings | None = None
     attention_maps: MapSettings | None = None
     windows: WindowSettings | None = None
-
-
-def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | None = None) -> EditSpec:
-    """Read and check an edit file. purpose: ``edit``; ``invert`` (which needs no prompt, regions or output, always a
-    source_prompt, and makes the file that inversion.load names, so that it need not be there); or ``layout`` (which
-    needs no prompt, and leaves the regions unread: their masks may be what it is to make).
-    output: takes the place of the file's ``output`` (relative to the current folder).
-
-    Raises EditFileError listing every mistake, among them missing files, mask counts and phrases not in the prompt.
-    """
-    from .edit_checks import check_edit
-
-    path = Path(path)
-    problems = Problems(path)
-    top = read_yaml(path, problems)
-    spec = _read(top, path, purpose, None if output is None else Path(output))
-    regions = purpose == "edit" or (purpose == "invert" and top.has("regions"))
-    check_edit(spec, problems, purpose=purpose, regions=regions)
-    problems.stop()
-    return spec
 
 
 def read_edit(path: str | Path) -> EditSpec:
@@ -355,7 +333,7 @@ def _masks(section: Section, file: Callable) -> MaskSource | None:
         if (identity is None) == (colour is None):
             masks.problems.add(
                 masks.line_at("labels"),
-                f"{masks.name} needs to know which label; expected id: N or colour: \"#rrggbb\", one of them; add it",
+                f'{masks.name} needs to know which label; expected id: N or colour: "#rrggbb", one of them; add it',
             )
             return None
         return LabelVideo(labels, identity, colour)

@@ -11,26 +11,21 @@ from typing import Any
 
 from torch import Tensor
 
+from ..editing import trajectory_file
 from ..editing.layout.clip_layout import ClipLayout, LayoutError
-from ..editing.pipeline import (
-    EditResult,
-    Region,
-    RoundTrip,
-    decode_clip,
-    edit_clip,
-    invert_clip,
-    measure_round_trip,
-    with_round_trip,
-)
+from ..editing.layout.of_clip import clip_layout, picked_mask
+from ..editing.pipeline import EditResult, decode_clip, edit_clip, invert_clip
+from ..editing.regions import Region
 from ..editing.trajectory import Trajectory
 from ..editing.whole_file import LAYOUT, RESULTS, save_png
 from ..editing.windows import NOTE as WINDOWS
 from ..measuring.pictures import sheets
-from ..measuring.round_trip import Verdict
+from ..measuring.round_trip import RoundTrip, Verdict, measure_round_trip, with_round_trip
 from .attention_files import open_probe, write_maps
 from .edit_file import EditSpec
-from .layout_files import check_masks, clip_layout, picked_mask, thing_facts, thing_lines, write_layout
-from .media.video import Clip, write_video
+from .layout_files import check_masks, thing_facts, thing_lines, write_layout
+from .media.encode import write_video
+from .media.video import Clip
 from .open_job import (
     Inputs,
     check_inversion,
@@ -321,7 +316,7 @@ def _inversion_facts(inverted: Inverted) -> dict[str, Any]:
 def _save(trajectory: Trajectory, path: Path, progress: Progress) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with progress.stage("save inversion"):
-        trajectory.save(path)
+        trajectory_file.save(trajectory, path)
 
 
 def _write_edit(

@@ -11,27 +11,21 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..editing.layout.clip_layout import ClipLayout
-from ..editing.layout.find import find_layout
-from ..editing.layout.grow import grow_mask
-from ..editing.layout.names import Words, words_of
-from ..editing.pipeline import PipelineError
+from ..editing.layout.of_clip import eight_bits
 from ..editing.settings import LayoutSettings
 from ..editing.trajectory import Trajectory
 from ..editing.whole_file import LAYOUT, save_png, whole_file
 from ..measuring.pictures import layout_pictures as layouts
 from ..measuring.pictures import sheets
 from .edit_file import EditSpec
-from .media.video import write_video
+from .media.encode import write_video
 from .preflight import line_of
 from .yaml_lines import EditFileError
 
@@ -39,62 +33,6 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 MASKS, LABELS = "masks", "labels"  # folders
-
-
-def clip_layout(
-    model: Any, frames: np.ndarray, trajectory: Trajectory, settings: LayoutSettings | None = None
-) -> ClipLayout:
-    """The things of a clip, with names and masks.
-
-    model: as in pipeline.py, the one that inverted. frames: uint8 [F, H, W, 3]; trajectory: their inversion, made with
-    ``features``. Raises PipelineError for one without, and for names that its prompt does not have.
-    """
-    settings = settings or LayoutSettings()
-    features = trajectory.features
-    if features is None:
-        raise PipelineError(
-            "the inversion holds no features, in which the layout is found; expected one made with "
-            'invert_clip(..., features="half"); invert again'
-        )
-    return find_layout(
-        features,
-        frames,
-        clusters=settings.clusters,
-        bounds=(2, settings.max_clusters),
-        scope=settings.scope,
-        seed=settings.seed,
-        max_things=settings.max_things,
-        min_area=settings.min_area,
-        gap=settings.gap,
-        words=_words(model, trajectory, settings.names),
-        smooth=settings.smooth,
-    )
-
-
-def _words(model: Any, trajectory: Trajectory, names: Sequence[str] | None) -> Words | None:
-    """The phrases that may name things, with their places; None where the inversion kept no cross-attention."""
-    if trajectory.features.cross is None:
-        return None
-    prompt = trajectory.prompt
-    words, _ = words_of(prompt, names or (), lambda phrases: model.word_positions(prompt, phrases))
-    if words.absent and names:
-        raise PipelineError(
-            f"{', '.join(map(repr, words.absent))} does not occur in the prompt of the inversion {prompt!r}; expected "
-            "names that stand in it; correct layout.names"
-        )
-    return words
-
-
-def picked_mask(layout: ClipLayout, text: str, grow: int = 0) -> Tensor:
-    """Everything that ``text`` picks (ClipLayout.pick_together) as one mask, grown by ``grow`` pixels and rounded to 8
-    bits: float32 [F, H, W] in [0, 1]. Raises LayoutError, which lists what is there."""
-    _, mask = layout.pick_together(text)
-    return torch.from_numpy(_eight_bits(mask, grow).astype(np.float32) / 255)
-
-
-def _eight_bits(mask: Tensor, grow: int) -> np.ndarray:
-    """uint8 [F, H, W] of a mask in [0, 1], grown by ``grow`` pixels."""
-    return (grow_mask(mask, grow) * 255).round().to(torch.uint8).numpy()
 
 
 def thing_facts(layout: ClipLayout) -> list[dict[str, Any]]:
@@ -195,7 +133,7 @@ def _write_masks(folder: Path, layout: ClipLayout, fps: Fraction, settings: Layo
             old.unlink(missing_ok=True)
     written = {}
     for thing in layout.things:
-        pictures = _eight_bits(thing.mask, 0 if thing.background else settings.grow)
+        pictures = eight_bits(thing.mask, 0 if thing.background else settings.grow)
         target = mask_folder(folder, thing)
         _replace(target, pictures)
         written[target.name] = _digest(target)

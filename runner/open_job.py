@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..editing.pipeline import check_model, check_schedule, inversion_steps, space_time_notes
+from ..editing import trajectory_file
+from ..editing.pipeline import check_schedule, inversion_steps
 from ..editing.prompt_text import append_phrases, unplaced
+from ..editing.provenance import check_model, space_time_notes
 from ..editing.trajectory import Trajectory, TrajectoryError
 from ..editing.windows import NOTE as WINDOWS
 from ..editing.windows import Windows
@@ -93,7 +95,7 @@ def needs_layout(spec: EditSpec) -> bool:
 
 def open_model(spec: EditSpec, progress: Progress) -> Any:
     """Load the model the file names, on its device."""
-    from ..hosts.diffusers.model import load_model
+    from ..hosts.diffusers import load_model
 
     device = spec.device
     if device == "auto":
@@ -200,7 +202,7 @@ def _check_features(spec: EditSpec, trajectory: Trajectory) -> tuple[str, ...]:
 
 
 def _load(spec: EditSpec, clip: Clip) -> tuple[Trajectory, tuple[str, ...]]:
-    trajectory = Trajectory.load(spec.load)
+    trajectory = trajectory_file.load(spec.load)
     height, width = clip.frames.shape[1:3]
     trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // 8, width // 8))
     wanted = space_time_notes(spec.attention, cut_of(spec), len(clip.frames))

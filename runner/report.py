@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from ..editing.composite import composite_support
-from ..editing.pipeline import EditResult, Region, RoundTrip, noise_std
+from ..editing.pipeline import EditResult, noise_std
+from ..editing.regions import Region
 from ..editing.trajectory import Trajectory
 from ..editing.whole_file import write_json
 from ..measuring.metrics import pixels as figures
-from ..measuring.round_trip import Verdict, judge
+from ..measuring.round_trip import RoundTrip, Verdict, judge
 from .edit_file import EditSpec
 from .media.video import Clip
 

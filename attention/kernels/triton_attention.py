@@ -23,7 +23,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .one_pass import Plan
+from .plan import Plan
 from .triton_range import alignment
 
 ROWS, COLUMNS = 128, 64

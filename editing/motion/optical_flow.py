@@ -155,22 +155,6 @@ def consistent(backward: np.ndarray, forward: np.ndarray) -> np.ndarray:
     return ((back + forth) ** 2).sum(axis=-1) <= 0.01 * sizes + 0.5
 
 
-def end_point_error(flow: np.ndarray, other: np.ndarray, valid: np.ndarray) -> float:
-    """Mean distance in pixels between two flows [P, H, W, 2], weighted by ``valid`` [P, H, W]; nan without weight.
-    Pair by pair in float64, so that a long clip needs no more room than a short one."""
-    if flow.shape != other.shape or valid.shape != flow.shape[:-1]:
-        raise FlowError(
-            f"flows are {list(flow.shape)} and {list(other.shape)}, valid is {list(valid.shape)}; expected flows of "
-            f"one shape and valid {list(flow.shape[:-1])}; compute them at one size"
-        )
-    total = weights = 0.0
-    for one, theirs, seen in zip(flow, other, valid):
-        weight = seen.astype(np.float64)
-        total += float((weight * np.sqrt(((one.astype(np.float64) - theirs) ** 2).sum(axis=-1))).sum())
-        weights += float(weight.sum())
-    return total / weights if weights else float("nan")
-
-
 def _room(frames: np.ndarray, *more: int) -> np.ndarray:
     """Empty float32 [F - 1, H, W, *more]: what is found for every pair of frames."""
     return np.empty((len(frames) - 1, *frames.shape[1:3], *more), np.float32)

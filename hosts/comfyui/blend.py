@@ -22,7 +22,7 @@ from ...editing.composite import latent_mask
 from ...editing.trajectory import Trajectory, space_time_notes
 from .errors import EDITING_ERRORS, naming
 from .inversion import HOST, weights_fingerprint
-from .unet.patch import check_model, noise_levels
+from .model_info import check_model, noise_levels
 from .unet.slots import SelfOccupant
 from .windows import compare_windows
 

@@ -7,7 +7,6 @@ list of known models is changed.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,9 +17,9 @@ from comfy.utils import load_torch_file, unet_to_diffusers
 from torch import Tensor, nn
 
 from ...editing.prompt_text import check_words
+from ...world import MODEL
 from ...world.vae import WorldVAE
 
-MODEL = Path(__file__).resolve().parent.parent / "world" / "model"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 

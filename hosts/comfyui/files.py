@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+from ...editing import trajectory_file
 from ...editing.trajectory import Trajectory
 from ...editing.trajectory_file import FORMAT
 
@@ -35,14 +36,14 @@ def save_inversion(trajectory: Trajectory, prefix: str) -> Path:
         folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, str(root))
         while (path := Path(folder) / f"{name}_{counter:05}_{SUFFIX}").exists():
             counter += 1
-        return trajectory.save(path)
+        return trajectory_file.save(trajectory, path)
     except OSError as error:
         raise ValueError(f"cannot write {prefix!r} below {root}: {error}; choose another filename_prefix.") from error
 
 
 def load_inversion(name: str) -> Trajectory:
     """The inversion with that name; ValueError for anything else."""
-    return Trajectory.load(locate(name))
+    return trajectory_file.load(locate(name))
 
 
 def describe(trajectory: Trajectory, path: Path) -> str:

@@ -28,7 +28,8 @@ from ...editing.fingerprint import LENGTH, add_weights
 from ...editing.inversion import invert
 from ...editing.trajectory import Trajectory, space_time_notes
 from .errors import EDITING_ERRORS, naming
-from .unet.patch import check_model, lacks_memory, noise_levels, patch_space_time
+from .model_info import check_model, noise_levels
+from .unet.patch import lacks_memory, patch_space_time
 from .windows import windows_note
 
 logger = logging.getLogger(__name__)

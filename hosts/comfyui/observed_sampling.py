@@ -20,7 +20,8 @@ from ...attention import Layout
 from ...measuring.attention_probe import LEVELS, AttentionProbe, Phrase, Place
 from ...measuring.probed_phrases import chosen_phrases
 from .edit import KEY, Edit, Tag
-from .unet.patch import check_level, edits_of, noise_levels, observe
+from .model_info import noise_levels
+from .unet.patch import check_level, edits_of, observe
 from .unet.prompts import word_positions
 
 log = logging.getLogger(__name__)

@@ -5,25 +5,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
-import torch
-from diffusers import ConfigMixin, DDIMScheduler, ModelMixin, UNet2DConditionModel
+from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.attention_processor import AttnProcessor
 from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
-from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from torch import Tensor
 
-from ...lab.training.tokenizer import save_tokenizer, text_encoder_settings
 from ...world.vae import WorldVAE as Net
-from ...world.vocabulary import TRAINED_WORDS
-from .unet.load import WORDS_FILE
 
 
 class WorldVAE(ModelMixin, ConfigMixin):
@@ -50,85 +40,3 @@ class WorldVAE(ModelMixin, ConfigMixin):
     def decode(self, z: Tensor, return_dict: bool = True, generator=None):
         picture = self.decoder(z)
         return DecoderOutput(sample=picture) if return_dict else (picture,)
-
-
-def new_modules(unet: dict, vocabulary: int) -> dict[str, nn.Module]:
-    """An untrained UNet2DConditionModel of these settings and its CLIPTextModel: {"unet", "text"}."""
-    text = CLIPTextModel(CLIPTextConfig(**text_encoder_settings(vocabulary)))
-    return {"unet": UNet2DConditionModel(**unet), "text": text}
-
-
-def quick_to_train(unet: UNet2DConditionModel, device: str) -> None:
-    """Channels last; and on the CPU the attention written out, because there the backward pass of torch's fused one
-    takes longer at these sizes (27 % of a training step)."""
-    unet.to(memory_format=torch.channels_last)
-    if device == "cpu":
-        unet.set_attn_processor(AttnProcessor())
-
-
-def tokenize(texts: list[str], folder: Path, length: int) -> Tensor:
-    """Write the world's tokenizer to `folder` and run it: int64 [len(texts), length], padded with the end token."""
-    save_tokenizer(folder)
-    tokenizer = CLIPTokenizer.from_pretrained(folder)
-    ids = tokenizer(texts, padding="max_length", max_length=length, truncation=True).input_ids
-    return torch.tensor(ids, dtype=torch.int64)
-
-
-def save_pipeline(folder: Path, modules: dict[str, nn.Module], vae: Net, schedule: dict) -> None:
-    """Write a StableDiffusionPipeline folder with fp16 .safetensors weights, and words.json: the words it was taught.
-
-    The folder appears whole or not at all: it is written beside its place and then renamed. A model or an empty
-    folder that stands there is replaced as a whole.
-
-    Raises:
-        ValueError: `folder` holds something that is no model.
-    """
-    folder = folder.resolve()  # of a link the target is replaced
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; give the folder that the model is to be written to.")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "model_index.json").is_file():
-        raise ValueError(
-            f"{folder} is not empty and holds no model (no model_index.json); expected a new or empty folder or a "
-            "model to replace. Give another folder."
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial, previous = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("partial", "previous"))
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process of the same number, as the one below
-    try:
-        _write(partial, modules, vae, schedule)
-        if not folder.exists():
-            partial.rename(folder)
-            return
-        shutil.rmtree(previous, ignore_errors=True)
-        folder.rename(previous)
-        try:
-            partial.rename(folder)
-        except OSError:
-            previous.rename(folder)
-            raise
-        shutil.rmtree(previous, ignore_errors=True)  # the new model is in place whatever becomes of the old one
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _write(folder: Path, modules: dict[str, nn.Module], vae: Net, schedule: dict) -> None:
-    folder.mkdir()
-    for name, key in (("unet", "unet"), ("text_encoder", "text")):
-        modules[key].half().save_pretrained(folder / name, safe_serialization=True)
-    vae.save(folder / "vae", torch.float16)
-    save_tokenizer(folder / "tokenizer")
-    DDIMScheduler(**schedule).save_pretrained(folder / "scheduler")
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["videograin.hosts.diffusers.embedded_vae", "WorldVAE"],
-    }
-    (folder / WORDS_FILE).write_text(json.dumps(TRAINED_WORDS, indent=2) + "\n", encoding="utf-8")
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
 """diffusers as a host: Stable Diffusion from a local folder or file, turned into what `editing/` and the runner need.
 
-This module and its `diffusers_*` neighbours are the only ones that import diffusers and transformers. They do so when
-called, so that importing them costs nothing; only diffusers_world.py, which defines diffusers classes, needs diffusers
-at import and is itself imported where it is used. Nothing is downloaded and no pickle files are read.
+The modules of this room are the only ones that import diffusers and transformers. They do so when called, so that
+importing them costs nothing; only embedded_vae.py, which defines diffusers classes, needs diffusers at import and is
+itself imported where it is used. Nothing is downloaded and no pickle files are read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ...editing.prompt_text import PromptError, clean_prompt, parse_weights
 from ...editing.windows import Windows
 from .unet.control import Control, load_control
 from .unet.denoiser import Denoiser, WindowedDenoiser
-from .unet.load import EMBEDDED, ModelError, Parts, load_folder, load_single_file
+from .unet.load import ModelError, Parts
 from .unet.prompts import Prompt, TextEncoders
 
 __all__ = [
@@ -33,45 +33,8 @@ __all__ = [
     "Prompt",
     "PromptError",
     "clean_prompt",
-    "load_model",
     "parse_weights",
 ]
-
-
-def load_model(
-    path: str | Path | None = None,
-    *,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-    config: str | Path | None = None,
-) -> DiffusersModel:
-    """Load SD1.x, SD2.x (v-prediction too) or SDXL from this machine.
-
-    path: a diffusers folder (with model_index.json), a single .safetensors file, or None for the embedded model.
-        A folder with a words.json takes prompts of the words in it alone: any other raises PromptError.
-    dtype: of UNet and text encoders (float32, float16, bfloat16); the VAE always runs in float32.
-    config: for a single file, a diffusers folder of the same model, whose configs and tokenizers are read.
-    Raises ModelError (a ValueError) for anything missing, damaged or of another family.
-    """
-    source = EMBEDDED if path is None else Path(path)
-    if path is None and not (source / "model_index.json").is_file():
-        raise ModelError(f"the embedded model is not in {source}; reinstall the package, or give a model of your own.")
-    if not source.exists():
-        raise ModelError(f"{source} does not exist; give a diffusers folder or a .safetensors file.")
-    if source.is_dir():
-        if not (source / "model_index.json").is_file():
-            raise ModelError(f"{source} has no model_index.json; give the folder of a whole diffusers pipeline.")
-        parts = load_folder(source, dtype)
-    elif source.suffix == ".safetensors":
-        folder = None if config is None else Path(config)
-        if folder is not None and not (folder / "model_index.json").is_file():
-            raise ModelError(f"config folder {folder} has no model_index.json; give a diffusers pipeline folder.")
-        parts = load_single_file(source, dtype, folder)
-    else:
-        raise ModelError(
-            f"{source.name} is neither a folder nor a .safetensors file; convert it (a .ckpt is never unpickled)."
-        )
-    return DiffusersModel(parts, device)
 
 
 class DiffusersModel:

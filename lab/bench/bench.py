@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from ...editing.pipeline import invert_clip, measure_round_trip
+from ...editing.pipeline import invert_clip
 from ...editing.trajectory import Trajectory
 from ...measuring.metrics.pixels import psnr_outside_blend
+from ...measuring.round_trip import measure_round_trip
 from ...world.clips import WorldClip
 from .judge import MARGIN, Judge, decibels, measure_rest
 from .records import Cell, InversionCell, Records

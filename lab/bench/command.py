@@ -28,7 +28,7 @@ FULL = {"frames": 8, "steps": 50, "seeds": 3}
 def main(args: argparse.Namespace) -> int:
     """The command. args: out, fast, frames, steps, seeds, clips, split, part, keep, device, tasks, systems, vary,
     quiet."""
-    from ...hosts.diffusers.model import load_model
+    from ...hosts.diffusers import load_model
 
     chosen = {name: getattr(args, name) or (FAST if args.fast else FULL)[name] for name in FULL}
     settings = BenchSettings()

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...editing.motion.warp import warp_error
-from ...measuring.metrics.pixels import border_band, outside, psnr, ssim, structure_error
+from ...measuring.metrics.pixels import border_band, outside, psnr, ssim, structure_error, warp_error
 from ...world.exact_flow import backward_flow
 from ...world.reader import classify, read_background, read_region
 from ...world.vocabulary import BACKGROUND_NAMES

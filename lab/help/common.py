@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from ...attention import Layout
+from ...editing.mask_images import PALETTE
 from ...editing.pipeline import edit_clip, invert_clip
 from ...editing.presets import embedded_attention
 from ...editing.regions import Region
 from ...editing.settings import Blend, Composite, Inversion, Sampling
-from ...measuring.pictures.painting import PALETTE, font
+from ...measuring.pictures.painting import font
 from ...world.demo_task import make_task
 
 IMAGES = Path(__file__).resolve().parents[1] / "web" / "docs" / "images"
@@ -66,7 +67,7 @@ def difference(a: np.ndarray, b: np.ndarray, factor: int) -> np.ndarray:
 @cache
 def model() -> Any:
     """The embedded model."""
-    from ...hosts.diffusers.model import load_model
+    from ...hosts.diffusers import load_model
 
     return load_model()
 

@@ -10,11 +10,11 @@ import numpy as np
 from ...editing.layout.find import find_layout
 from ...editing.layout.grow import grow_mask
 from ...editing.layout.names import Words, noun_phrases, place_phrases
-from ...editing.pipeline import invert_clip, measure_round_trip
+from ...editing.pipeline import invert_clip
 from ...editing.settings import Inversion
 from ...measuring.pictures.layout_pictures import cluster_preview, layout_preview, layout_sheet, pca_picture
 from ...measuring.pictures.round_trip_pictures import round_trip_sheet
-from ...measuring.round_trip import frame_psnr, judge
+from ...measuring.round_trip import frame_psnr, judge, measure_round_trip
 from .common import ATTENTION, SIZE, STEPS, grey, inversion, model, sheet, stack, task
 
 SHOWN = (0, 3, 7)  # frames

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...editing.mask_images import PALETTE
 from ...editing.windows import Windows
-from ...measuring.pictures.painting import PALETTE, font
+from ...measuring.pictures.painting import font
 from .common import INK, WHITE
 
 TOTAL, SHOWN = 32, Windows(frames=14, overlap=4, anchors=2)

@@ -16,12 +16,15 @@ import numpy as np
 import torch
 
 from ...attention import CROSS, SELF
+from ...editing import trajectory_file
 from ...editing.composite import composite, composite_weight, latent_mask
-from ...editing.pipeline import decode_clip, edit_clip, measure_round_trip
+from ...editing.mask_images import PALETTE
+from ...editing.pipeline import decode_clip, edit_clip
 from ...editing.regions import Region, edited_area
 from ...editing.settings import Blend
-from ...measuring.pictures.painting import PALETTE, font, paint_regions
+from ...measuring.pictures.painting import font, paint_regions
 from ...measuring.pictures.painting import region_preview as paint_preview
+from ...measuring.round_trip import measure_round_trip
 from ...world.clips import pair_clip, part_clip
 from .attention import attention_map
 from .common import (
@@ -75,7 +78,7 @@ def save_inversion() -> np.ndarray:
 
     trajectory = inversion()
     with TemporaryDirectory() as folder:
-        path = trajectory.save(Path(folder) / "inversion_00001_.safetensors")
+        path = trajectory_file.save(trajectory, Path(folder) / "inversion_00001_.safetensors")
         size = path.stat().st_size
         with safe_open(path, framework="pt") as file:
             shapes = {name: file.get_slice(name).get_shape() for name in sorted(file.keys())}

@@ -32,8 +32,8 @@ import torch
 from torch import Tensor
 
 from ...attention import KERNELS, RangeRule, modulated_attention, plain_attention
+from ...attention.fused import attend_matched, match_labels
 from ...attention.kernels import logit_range as row_range
-from ...attention.modulated_attention import attend_matched, match_labels
 from .clock import Clock, facts, peak_resident, resident, restart_peak
 
 HEADS, DIM, REGIONS = 8, 40, 2  # SD 1.5's finest level; two regions and the background

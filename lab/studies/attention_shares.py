@@ -24,11 +24,12 @@ from ...attention import Layout, Seen
 from ...editing.pipeline import edit_clip, invert_clip
 from ...editing.regions import Region
 from ...editing.settings import Attention, Sampling
-from ...hosts.diffusers.model import load_model
+from ...hosts.diffusers import load_model
 from ...measuring.attention_probe import AttentionProbe, Phrase
 from ...measuring.attention_shares import share_table
-from ...runner.demo import GUIDANCE, pooled, score
+from ...runner.demo import GUIDANCE
 from ...world.demo_task import make_task
+from ...world.score import pooled, score
 
 HERE = Path(__file__).resolve().parent
 MOTIONS = ("apart", "touching", "crossing")

@@ -31,10 +31,11 @@ from ...attention.kernels import logit_range as row_range
 from ...editing.pipeline import EditResult, decode_clip, edit_clip, invert_clip
 from ...editing.regions import Region
 from ...editing.settings import Attention, Sampling
-from ...hosts.diffusers.model import load_model
+from ...hosts.diffusers import load_model
 from ...measuring.metrics import pixels as figures
-from ...runner.demo import GUIDANCE, MARGIN, pooled, score
+from ...runner.demo import GUIDANCE, MARGIN
 from ...world.demo_task import Task, make_task
+from ...world.score import pooled, score
 from .clock import Clock, facts
 from .edit_options_page import CONTROL, EXACT, FRAMES, SIZE, page, plot, range_errors, summary
 

@@ -29,9 +29,10 @@ from ...editing.layout.soft_masks import pixel_masks
 from ...editing.pipeline import edit_clip, invert_clip
 from ...editing.regions import Region
 from ...editing.settings import Attention, Sampling
-from ...hosts.diffusers.model import load_model
-from ...runner.demo import GUIDANCE, pooled, score
+from ...hosts.diffusers import load_model
+from ...runner.demo import GUIDANCE
 from ...world.clips import scene_clip
+from ...world.score import pooled, score
 from ...world.vocabulary import COLOURS, SHAPES, caption, phrase
 from .found_layouts_page import write_page
 from .layout_scores import agree, cells_of, named_right, told_apart

@@ -25,7 +25,7 @@ from ...editing.pipeline import decode_clip, edit_clip, invert_clip
 from ...editing.regions import Region
 from ...editing.settings import Attention, Sampling
 from ...editing.windows import Window, Windows
-from ...hosts.diffusers.model import load_model
+from ...hosts.diffusers import load_model
 from ...measuring.metrics.pixels import psnr_outside_blend
 from ...runner.demo import GUIDANCE
 from ...world.demo_task import Task, make_task

@@ -17,14 +17,15 @@ from pathlib import Path
 
 import torch
 
-from ...editing.pipeline import edit_clip, encode_clip, invert_clip, measure_round_trip, noise_std
+from ...editing.pipeline import edit_clip, encode_clip, invert_clip
 from ...editing.regions import Region
 from ...editing.settings import Attention, Inversion, Sampling
-from ...hosts.diffusers.model import load_model
-from ...measuring.round_trip import CALM, GOOD_DB, POOR_DB, WILD, frame_psnr, judge
-from ...runner.demo import GUIDANCE, pooled, score
+from ...hosts.diffusers import load_model
+from ...measuring.round_trip import CALM, GOOD_DB, POOR_DB, WILD, frame_psnr, judge, measure_round_trip
+from ...runner.demo import GUIDANCE
 from ...world.clips import pair_clip
 from ...world.demo_task import make_task
+from ...world.score import pooled, score
 
 HERE = Path(__file__).resolve().parent
 WRONG = "a white triangle and a purple square on meadow"
@@ -77,7 +78,7 @@ def edit(model, seed: int, method: str, steps: int) -> dict:
     sampling = Sampling(steps=steps, guidance=GUIDANCE)
     done = edit_clip(model, task.clip.frames, made, task.prompt, regions, sampling=sampling, attention=attention)
     right = pooled(score(done.frames, (task.masks > 0.5).numpy(), task.objects))
-    return {"std": noise_std(made), "colour": right.colour, "object": right.object}
+    return {"std": made.noise_std, "colour": right.colour, "object": right.object}
 
 
 def span(values: Sequence[float], digits: int) -> str:

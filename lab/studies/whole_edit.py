@@ -32,7 +32,8 @@ from ...editing.pipeline import edit_clip, encode_clip, invert_clip
 from ...editing.region_modulation import build_modulation
 from ...editing.regions import Region
 from ...editing.settings import Attention, Composite, Sampling
-from ...hosts.diffusers.model import DiffusersModel, load_model
+from ...hosts.diffusers import load_model
+from ...hosts.diffusers.model import DiffusersModel
 from ...world.demo_task import Task, make_task
 from .clock import MIB, Clock, facts, head, peak_resident, restart_peak
 

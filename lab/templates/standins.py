@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...runner.media.video import write_video
+from ...runner.media.encode import write_video
 from ...world.clips import WorldClip, draw, part_clip
 from ...world.demo_task import make_task
 from ...world.vocabulary import caption

@@ -34,10 +34,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from ...hosts.diffusers.embedded_vae import save_pipeline
     from ...world.vae import WorldVAE
     from . import train_unet, train_vae
     from .budgeted_run import plot
+    from .pipeline_folder import save_pipeline
 
     if args.smoke:
         args.vae_minutes, args.unet_minutes, args.scenes = 0.05, 0.05, 64
@@ -56,7 +56,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from ...hosts.diffusers.model import load_model
+    from ...hosts.diffusers import load_model
     from .evaluate import evaluate, save_sheet
 
     kept: dict[str, list] = {}

@@ -1,6 +1,6 @@
 """How good the embedded model is, by the automatic reader: the figures of the model card.
 
-    python -m videograin.world evaluate [--quick] [--out FOLDER]
+python -m videograin.world evaluate [--quick] [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...editing.pipeline import invert_clip, measure_round_trip
+from ...editing.pipeline import invert_clip
 from ...editing.samplers import sample_euler
 from ...editing.settings import Inversion
+from ...measuring.round_trip import measure_round_trip
 from ...world.clips import pair_clip
 from ...world.reader import read, read_background, same_objects
 from ...world.render import render

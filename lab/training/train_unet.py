@@ -56,7 +56,7 @@ def alphas_cumprod() -> Tensor:
 def dataset(folder: Path, vae: WorldVAE, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Latents float32 [count, 4, 16, 16] and token ids [count + 1, 77], the last row being the empty prompt.
     Computed once, kept in the folder."""
-    from ...hosts.diffusers.embedded_vae import tokenize
+    from .pipeline_folder import tokenize
 
     cache = folder / "latents.pt"
     if not cache.exists():
@@ -90,7 +90,7 @@ def train(
     device: str = "cpu",
 ) -> dict[str, nn.Module]:
     """Train (or resume); returns the averaged {"unet", "text"}. Every ten minutes `samples.png` shows what it draws."""
-    from ...hosts.diffusers.embedded_vae import new_modules, quick_to_train
+    from .pipeline_folder import new_modules, quick_to_train
 
     torch.manual_seed(seed)
     latents, ids = dataset(folder, vae, scenes, seed)

@@ -1,7 +1,7 @@
 """How alike the frames of a clip are to a network: CLIP-F and DINO consistency, from embeddings alone. numpy only."""
 # MERGED-DOC """How well frames fit words: CLIP-T and what is made of it. numpy only; the encoders give the embeddings."""
 # MERGED-DOC """Region by region: does each show its own prompt, and not its neighbour's? numpy only; encoders give the embeddings.
-# 
+#
 # A region is judged by what is visible of it: its mask (> 0.5) without the regions that lie on top (later ones). It is
 # cut out by its bounding box, everything in the box that is not the region is filled, and the shorter side is padded with
 # the same fill to a square. Fill, because the neighbour in the box would be read as part of the region: two regions that

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...editing.motion.optical_flow import ClipFlow, Estimator, backward_flow, clip_flow, end_point_error
-from ...editing.motion.warp import warp_error
+from ...editing.motion.optical_flow import ClipFlow, Estimator, backward_flow, clip_flow
 from ...editing.prompt_text import PromptError, clean_prompt
 from ...editing.regions import Region, edited_area
 from . import embeddings as consistency
@@ -24,7 +23,7 @@ from . import embeddings as regions
 from . import embeddings as text
 from .encoders import Encoder
 from .metric import Figure
-from .pixels import outside, psnr, ssim
+from .pixels import end_point_error, outside, psnr, ssim, warp_error
 
 MARGIN = 16  # pixels: the wider distance from the masks at which "outside" is measured
 Nothing = Callable[[], object]

@@ -14,6 +14,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ...editing.motion.optical_flow import FlowError
+from ...editing.motion.warp import in_frame, warp
+
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 WINDOW, SIGMA = 11, 1.5  # of SSIM, as published
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -227,3 +230,58 @@ def flicker(frames: np.ndarray, mask: np.ndarray | None = None) -> float:
         return 0.0
     both = None if mask is None else mask[1:] & mask[:-1]
     return mean_change(frames[1:], frames[:-1], both)
+
+
+def warp_error(
+    frames: np.ndarray, backward_flow: np.ndarray, valid: np.ndarray | None = None, *, norm: str = "squared"
+) -> np.ndarray:
+    """How far each frame is from the frame before it, carried along by the flow: float64 [F - 1], one value a pair.
+
+    For a pair (f, f + 1): the weighted mean over pixels and channels of d^2 (``squared``) or |d| (``absolute``), with
+    d = frame f + 1 - warp(frame f, flow[f]) and values in [0, 1] (of uint8: divided by 255). Squared is what Lai et al.
+    2018 and the papers after it take; 0 = carried along exactly. Papers show the mean over the pairs x 100 or x 1000.
+
+    frames: uint8 [F, H, W, 3], F >= 2; backward_flow: float [F - 1, H, W, 2]; valid: float or bool [F - 1, H, W], the
+    weight of every pixel of frames 1, 2, ... (0 = occluded in the frame before); None = all. Pixels that came from
+    beyond the frame's edge never count. nan for a pair of which no pixel counts. ValueError for other shapes.
+    """
+    if norm not in ("squared", "absolute"):
+        raise ValueError(f"norm is {norm!r}; expected 'squared' or 'absolute'; choose one")
+    if frames.ndim != 4 or frames.dtype != np.uint8 or len(frames) < 2:
+        raise ValueError(
+            f"frames are {frames.dtype} {list(frames.shape)}; expected uint8 [frames, height, width, 3], two frames or "
+            "more; pass a longer clip"
+        )
+    pairs = (len(frames) - 1, *frames.shape[1:3])
+    if backward_flow.shape != (*pairs, 2) or (valid is not None and valid.shape != pairs):
+        told = "" if valid is None else f" and valid of {list(valid.shape)}"
+        raise ValueError(
+            f"a flow of {list(backward_flow.shape)}{told} for frames of {list(frames.shape)}; expected "
+            f"{[*pairs, 2]} and {list(pairs)}; compute them from a clip of this size"
+        )
+    errors = np.full(pairs[0], np.nan)
+    for index, flow in enumerate(backward_flow):
+        weight = in_frame(flow).astype(np.float64)
+        if valid is not None:
+            weight = weight * valid[index]
+        if weight.any():
+            difference = (frames[index + 1] - warp(frames[index], flow)) / 255
+            value = difference**2 if norm == "squared" else np.abs(difference)
+            errors[index] = (weight * value.mean(axis=-1)).sum() / weight.sum()
+    return errors
+
+
+def end_point_error(flow: np.ndarray, other: np.ndarray, valid: np.ndarray) -> float:
+    """Mean distance in pixels between two flows [P, H, W, 2], weighted by ``valid`` [P, H, W]; nan without weight.
+    Pair by pair in float64, so that a long clip needs no more room than a short one."""
+    if flow.shape != other.shape or valid.shape != flow.shape[:-1]:
+        raise FlowError(
+            f"flows are {list(flow.shape)} and {list(other.shape)}, valid is {list(valid.shape)}; expected flows of "
+            f"one shape and valid {list(flow.shape[:-1])}; compute them at one size"
+        )
+    total = weights = 0.0
+    for one, theirs, seen in zip(flow, other, valid):
+        weight = seen.astype(np.float64)
+        total += float((weight * np.sqrt(((one.astype(np.float64) - theirs) ** 2).sum(axis=-1))).sum())
+        weights += float(weight.sum())
+    return total / weights if weights else float("nan")

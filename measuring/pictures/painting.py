@@ -12,21 +12,9 @@ import numpy as np
 import torch
 
 from ...attention import normalise_mask
+from ...editing.mask_images import COLOURS
 from ...editing.regions import Region
 
-# Okabe and Ito's colours, chosen to differ for every common kind of colour blindness; numbers on the regions say the
-# same a second time, since from the ninth region on they come again, darker.
-PALETTE = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-    (160, 160, 160),
-)
-COLOURS = PALETTE + tuple(tuple(round(0.55 * value) for value in colour) for colour in PALETTE)
 INK, PAPER = (20, 20, 20), (255, 255, 255)
 OPACITY = 0.55
 STRIPE = 6  # pixels: width of the stripes over preserved regions

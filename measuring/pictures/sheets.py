@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .painting import INK, PALETTE, PAPER, font, legend_of, paint_regions, region_colour
+from ...editing.mask_images import PALETTE
+from .painting import INK, PAPER, font, legend_of, paint_regions, region_colour
 
 __all__ = [
     "PALETTE",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import av
 import numpy as np
 
 from ...editing.whole_file import whole_file
+from .video import Clip, VideoError, log
 
 if TYPE_CHECKING:
     from .video import Clip
@@ -21,7 +23,6 @@ DRIFT = 0.02  # seconds by which audio timestamps may stray before a gap or over
 
 def encode(path: Path, frames: np.ndarray, fps: Fraction, audio_from: Clip | None) -> tuple[bool, str]:
     """Write even-sized uint8 frames [F, H, W, 3]; returns whether sound was written and, if it was lost, why."""
-    from .video import BT709, CRF
 
     sound, problem = None, ""
     if audio_from is not None and audio_from.has_audio and audio_from.path is not None:
@@ -129,3 +130,58 @@ class _Voice:
     def close(self) -> None:
         self.write_until(self.sound.samples.shape[1] / self.sound.rate)
         self.container.mux(self.stream.encode(None))
+
+
+CRF = 14  # x264's quality: visually lossless; figures are taken before encoding in any case
+
+
+BT709 = 1  # the number of BT.709 in the colour tags (ITU-T H.273)
+
+
+SUFFIXES = (".mp4", ".mov", ".mkv")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A video that was written. size: (width, height) in the file; notes: whatever was done to frames or sound."""
+
+    path: Path
+    frames: int
+    size: tuple[int, int]
+    fps: Fraction
+    audio: bool
+    notes: tuple[str, ...] = ()
+
+
+def even(frames: np.ndarray) -> np.ndarray:
+    """Frames [F, H, W, 3] with even sides: an odd one has its last row or column repeated."""
+    down, across = frames.shape[1] % 2, frames.shape[2] % 2
+    return np.pad(frames, ((0, 0), (0, down), (0, across), (0, 0)), mode="edge") if down or across else frames
+
+
+def write_video(path: str | Path, frames: np.ndarray, fps: Fraction | float, audio_from: Clip | None = None) -> Written:
+    """Write h264 (yuv420p, crf 14) and, where ``audio_from`` has sound, its span of it as AAC. Atomic.
+
+    frames: uint8 [F, H, W, 3]; fps: frames per second; path: .mp4, .mov or .mkv. The same frames give the same file.
+    """
+
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        ending = path.suffix or "no suffix"
+        raise VideoError(f"{path}: cannot write {ending!r}; expected {', '.join(SUFFIXES)}; rename it")
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) == 0:
+        raise VideoError(
+            f"{path}: frames are {frames.dtype} {list(frames.shape)}; expected uint8 [frames, height, width, 3] and "
+            "at least one frame; convert them"
+        )
+    notes = []
+    height, width = frames.shape[1:3]
+    if height % 2 or width % 2:
+        notes.append(f"{width} x {height} is odd: the last row or column is repeated once, as yuv420p needs even sides")
+    audio, problem = encode(path, even(frames), Fraction(fps).limit_denominator(100_000), audio_from)
+    if problem:
+        notes.append(problem)
+    for note in notes:
+        log.warning("%s: %s", path, note)
+    size = (width + width % 2, height + height % 2)
+    return Written(path, len(frames), size, Fraction(fps), audio, tuple(notes))

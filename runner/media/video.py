@@ -11,7 +11,6 @@ Rules that are easy to get wrong, in one place:
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,12 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from ...editing.fingerprint import frames_digest
 from .geometry import Geometry
 
 log = logging.getLogger(__name__)
-CRF = 14  # x264's quality: visually lossless; figures are taken before encoding in any case
-BT709 = 1  # the number of BT.709 in the colour tags (ITU-T H.273)
-SUFFIXES = (".mp4", ".mov", ".mkv")
 
 
 class VideoError(ValueError):
@@ -64,26 +61,6 @@ class Clip:
     source_frames: int = 0
     geometry: Geometry | None = None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Written:
-    """A video that was written. size: (width, height) in the file; notes: whatever was done to frames or sound."""
-
-    path: Path
-    frames: int
-    size: tuple[int, int]
-    fps: Fraction
-    audio: bool
-    notes: tuple[str, ...] = ()
-
-
-def frames_digest(frames: np.ndarray) -> str:
-    """sha256 (hex) of uint8 frames [F, H, W, 3], shape included: names a clip as the edit sees it."""
-    digest = hashlib.sha256(repr(tuple(frames.shape)).encode())
-    for frame in frames:
-        digest.update(np.ascontiguousarray(frame).data)
-    return digest.hexdigest()
 
 
 def open_video(path: str | Path) -> Any:
@@ -227,38 +204,3 @@ def read_clip(
         geometry=geometry,
         notes=notes,
     )
-
-
-def even(frames: np.ndarray) -> np.ndarray:
-    """Frames [F, H, W, 3] with even sides: an odd one has its last row or column repeated."""
-    down, across = frames.shape[1] % 2, frames.shape[2] % 2
-    return np.pad(frames, ((0, 0), (0, down), (0, across), (0, 0)), mode="edge") if down or across else frames
-
-
-def write_video(path: str | Path, frames: np.ndarray, fps: Fraction | float, audio_from: Clip | None = None) -> Written:
-    """Write h264 (yuv420p, crf 14) and, where ``audio_from`` has sound, its span of it as AAC. Atomic.
-
-    frames: uint8 [F, H, W, 3]; fps: frames per second; path: .mp4, .mov or .mkv. The same frames give the same file.
-    """
-    from .encode import encode  # PyAV's writing half; kept apart so that each file stays short
-
-    path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        ending = path.suffix or "no suffix"
-        raise VideoError(f"{path}: cannot write {ending!r}; expected {', '.join(SUFFIXES)}; rename it")
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) == 0:
-        raise VideoError(
-            f"{path}: frames are {frames.dtype} {list(frames.shape)}; expected uint8 [frames, height, width, 3] and "
-            "at least one frame; convert them"
-        )
-    notes = []
-    height, width = frames.shape[1:3]
-    if height % 2 or width % 2:
-        notes.append(f"{width} x {height} is odd: the last row or column is repeated once, as yuv420p needs even sides")
-    audio, problem = encode(path, even(frames), Fraction(fps).limit_denominator(100_000), audio_from)
-    if problem:
-        notes.append(problem)
-    for note in notes:
-        log.warning("%s: %s", path, note)
-    size = (width + width % 2, height + height % 2)
-    return Written(path, len(frames), size, Fraction(fps), audio, tuple(notes))

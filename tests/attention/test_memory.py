@@ -54,9 +54,7 @@ def test_halves_give_the_same_and_keep_their_ranges_apart(heads):
         x = tensors(heads, seed)
         expected = modulated(whole, "layer", t)(*x, heads, None)
         attend = sized(heads - 1, modulated(halves, "layer", t), calls)
-        got = within_memory(
-            attend, *x, heads, lacks_memory=is_full, release=lambda: released.append(1)
-        )
+        got = within_memory(attend, *x, heads, lacks_memory=is_full, release=lambda: released.append(1))
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
     assert calls[:3] == [(heads, None), (heads // 2, 0), (heads - heads // 2, 1)]
     assert len(released) == 4

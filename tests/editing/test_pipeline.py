@@ -6,24 +6,14 @@ import torch
 
 from videograin.editing.attention_features import FeaturesError
 from videograin.editing.composite import composite_support
-from videograin.editing.pipeline import (
-    PipelineError,
-    Region,
-    check_model,
-    edit_clip,
-    edited_area,
-    encode_clip,
-    invert_clip,
-    kept_area,
-    measure_round_trip,
-    noise_std,
-    starting_noise,
-    with_round_trip,
-)
+from videograin.editing.fingerprint import frames_digest
+from videograin.editing.pipeline import PipelineError, edit_clip, encode_clip, invert_clip, noise_std, starting_noise
+from videograin.editing.provenance import check_model
+from videograin.editing.regions import Region, edited_area, kept_area
 from videograin.editing.settings import Attention, Blend, Composite, Inversion, Sampling
 from videograin.editing.trajectory import TrajectoryError
 from videograin.measuring.metrics import pixels as figures
-from videograin.runner.media.video import frames_digest
+from videograin.measuring.round_trip import measure_round_trip, with_round_trip
 
 SOURCE = "a red square and a blue square on sand"
 PROMPT = "a green circle and a yellow cross on sand"
@@ -347,7 +337,7 @@ def test_halves_that_are_not_computed_modulate_nothing(random_model, frames, tra
 
 
 def test_another_dtype_is_named_where_the_model_is_not_the_same(random_model_folder, random_model, trajectory):
-    from videograin.hosts.diffusers.model import load_model
+    from videograin.hosts.diffusers import load_model
 
     half = load_model(random_model_folder, dtype=torch.bfloat16)  # float16 counts as the same model
     message = r"made in float32, the edit runs in bfloat16: .* set dtype to float32, or invert again in bfloat16"
@@ -371,5 +361,3 @@ def test_phrases_that_do_not_occur_stop_before_the_first_call(random_model, fram
     wrong = [Region("a white triangle", torch.ones(64, 96))]
     with pytest.raises(ValueError, match="'a white triangle' does not occur in the global prompt"):
         edit_clip(random_model, frames, trajectory, PROMPT, wrong, sampling=FEW)
-
-

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from videograin.editing import trajectory_file
 from videograin.editing.attention_features import Features
 from videograin.editing.samplers import sample_euler
 from videograin.editing.trajectory import Trajectory, TrajectoryError
@@ -37,7 +38,7 @@ def rewrite(path, metadata=None, **tensors):
 
 def raw(path, metadata=None, **tensors):
     """A file as `save` writes it, with parts replaced (None = left out) behind the class's back."""
-    return rewrite(make().save(path), metadata, **tensors)
+    return rewrite(trajectory_file.save(make(), path), metadata, **tensors)
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
@@ -189,7 +190,7 @@ def test_round_trip(tmp_path, shape, sigmas, texts, extra, seed):
     sigmas = torch.tensor(sorted((abs(s) for s in sigmas), reverse=True))
     latents = torch.randn(len(sigmas), *shape, generator=torch.Generator().manual_seed(seed))
     saved = Trajectory(latents, sigmas, **texts, extra=extra)
-    loaded = Trajectory.load(saved.save(tmp_path / "a.safetensors"))
+    loaded = trajectory_file.load(trajectory_file.save(saved, tmp_path / "a.safetensors"))
     assert torch.equal(loaded.latents, latents)
     assert torch.equal(loaded.sigmas, sigmas)
     assert {name: getattr(loaded, name) for name in FACTS} == texts
@@ -199,12 +200,12 @@ def test_round_trip(tmp_path, shape, sigmas, texts, extra, seed):
 
 def test_views_can_be_saved(tmp_path):
     latents = torch.randn(8, 3, 2, 6, 5).transpose(-1, -2)[::2]
-    loaded = Trajectory.load(make(latents).save(str(tmp_path / "v.safetensors")))
+    loaded = trajectory_file.load(trajectory_file.save(make(latents), str(tmp_path / "v.safetensors")))
     assert torch.equal(loaded.latents, latents)
 
 
 def test_metadata_is_strings_with_a_version(tmp_path):
-    make().save(tmp_path / "a.safetensors")
+    trajectory_file.save(make(), tmp_path / "a.safetensors")
     with safe_open(str(tmp_path / "a.safetensors"), "pt") as handle:
         metadata = handle.metadata()
     assert (metadata["format"], metadata["format_version"]) == ("videograin.trajectory", "1")
@@ -215,7 +216,7 @@ def test_metadata_is_strings_with_a_version(tmp_path):
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
 def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, where, stop):
     path = tmp_path / "a.safetensors"
-    make(prompt="old").save(path)
+    trajectory_file.save(make(prompt="old"), path)
 
     def interrupt(*args, **kwargs):
         if where == "write":
@@ -226,28 +227,28 @@ def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(tmp_path, monk
     place = {"write": "safetensors.torch.save_file", "sync": "os.fsync", "rename": "os.replace"}[where]
     monkeypatch.setattr(place, interrupt)
     with pytest.raises(stop):
-        make(prompt="new").save(path)
+        trajectory_file.save(make(prompt="new"), path)
     assert os.listdir(tmp_path) == ["a.safetensors"]
-    assert Trajectory.load(path).prompt == "old"
+    assert trajectory_file.load(path).prompt == "old"
 
 
 def test_unusable_paths(tmp_path):
     with pytest.raises(TrajectoryError, match=r"a name ending in .safetensors, got 'a.pt'"):
-        make().save(tmp_path / "a.pt")
+        trajectory_file.save(make(), tmp_path / "a.pt")
     with pytest.raises(TrajectoryError, match=r"the folder .*none does not exist; create it first"):
-        make().save(tmp_path / "none" / "a.safetensors")
+        trajectory_file.save(make(), tmp_path / "none" / "a.safetensors")
     for missing in (tmp_path / "b.safetensors", tmp_path):
         with pytest.raises(TrajectoryError, match="no such file; check the path"):
-            Trajectory.load(missing)
+            trajectory_file.load(missing)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, 0.5, -1])
 def test_a_truncated_file(tmp_path, keep):
-    path = make().save(tmp_path / "a.safetensors")
+    path = trajectory_file.save(make(), tmp_path / "a.safetensors")
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep) if isinstance(keep, float) else keep])
     with pytest.raises(TrajectoryError, match=r"a.safetensors: damaged.*bytes.*run the inversion again"):
-        Trajectory.load(path)
+        trajectory_file.load(path)
 
 
 def test_garbage_and_pickles_are_never_unpickled(tmp_path):
@@ -259,33 +260,33 @@ def test_garbage_and_pickles_are_never_unpickled(tmp_path):
     for data in (os.urandom(4096), b"\xff" * 64, pickle.dumps(Bomb())):
         path.write_bytes(data)
         with pytest.raises(TrajectoryError, match=r"damaged, or not a .safetensors file at all"):
-            Trajectory.load(path)
+            trajectory_file.load(path)
     torch.save({"latents": Bomb()}, path)
     with pytest.raises(TrajectoryError, match=r"damaged, or not a .safetensors file at all"):
-        Trajectory.load(path)
+        trajectory_file.load(path)
     assert not (tmp_path / "exploded").exists()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_any_flipped_bit_in_the_tensors_is_found(tmp_path, position, bit):
-    path = make().save(tmp_path / "a.safetensors")
+    path = trajectory_file.save(make(), tmp_path / "a.safetensors")
     data = bytearray(path.read_bytes())
     start = 8 + int.from_bytes(data[:8], "little")
     data[start + int((len(data) - start) * position)] ^= 1 << bit
     path.write_bytes(data)
     with pytest.raises(TrajectoryError, match="run the inversion again"):
-        Trajectory.load(path)
+        trajectory_file.load(path)
 
 
 def test_a_safetensors_file_of_something_else(tmp_path):
     path = tmp_path / "a.safetensors"
     safetensors.torch.save_file({"unet.weight": torch.zeros(2)}, str(path))
     with pytest.raises(TrajectoryError, match=r"not an inversion of this project .it holds unet.weight.; choose"):
-        Trajectory.load(path)
+        trajectory_file.load(path)
     safetensors.torch.save_file({}, str(path), metadata={"format": "pt"})
     with pytest.raises(TrajectoryError, match="it holds no tensor"):
-        Trajectory.load(path)
+        trajectory_file.load(path)
 
 
 @pytest.mark.parametrize(
@@ -309,4 +310,4 @@ def test_a_safetensors_file_of_something_else(tmp_path):
 def test_damaged_newer_and_wrong_contents(tmp_path, metadata, tensors, says):
     path = raw(tmp_path / "a.safetensors", metadata, **tensors)
     with pytest.raises(TrajectoryError, match=rf"a\.safetensors: .*{says}"):
-        Trajectory.load(path)
+        trajectory_file.load(path)

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from videograin.editing import trajectory_file
 from videograin.editing.attention_features import Features
-from videograin.editing.trajectory import Trajectory, TrajectoryError
+from videograin.editing.trajectory import TrajectoryError
 
 from .test_trajectory import make, rewrite
 
@@ -25,7 +26,7 @@ def some_features(frames=3, grid=(2, 3), calls=7, cross=True, level="full"):
 
 
 def with_features(path, **options):
-    return make(features=some_features(**options)).save(path)
+    return trajectory_file.save(make(features=some_features(**options)), path)
 
 
 def an_old_file(path):
@@ -37,11 +38,11 @@ def an_old_file(path):
         "features.calls": "7",
         "features.checksum": f"{zlib.crc32(rows.numpy().tobytes()):08x}",
     }
-    return rewrite(make().save(path), facts, **{"features.self": rows}), rows
+    return rewrite(trajectory_file.save(make(), path), facts, **{"features.self": rows}), rows
 
 
 def test_features_are_saved_and_loaded(tmp_path):
-    loaded = Trajectory.load(with_features(tmp_path / "a.safetensors"))
+    loaded = trajectory_file.load(with_features(tmp_path / "a.safetensors"))
     expected = some_features()
     assert torch.equal(loaded.features.values, expected.values)
     assert torch.equal(loaded.features.cross, expected.cross)
@@ -53,25 +54,25 @@ def test_features_are_saved_and_loaded(tmp_path):
 
 def test_files_of_old_still_load(tmp_path):
     path, rows = an_old_file(tmp_path / "old.safetensors")
-    features = Trajectory.load(path).features
+    features = trajectory_file.load(path).features
     assert torch.equal(features.values, rows.half())
     assert (features.cross, features.level, features.calls) == (None, "", 7)
-    again = Trajectory.load(make(features=features).save(tmp_path / "new.safetensors")).features
+    again = trajectory_file.load(trajectory_file.save(make(features=features), tmp_path / "new.safetensors")).features
     assert torch.equal(again.values, features.values)
     assert (again.cross, again.level) == (None, "")
 
 
 def test_features_without_text_are_saved_and_loaded(tmp_path):
     path = with_features(tmp_path / "a.safetensors", cross=False, level="half")
-    loaded = Trajectory.load(path).features
+    loaded = trajectory_file.load(path).features
     assert (loaded.cross, loaded.level) == (None, "half")
     with safe_open(str(path), "pt") as handle:
         assert set(handle.keys()) == {"latents", "sigmas", "features.self"}
 
 
 def test_a_file_without_features_holds_nothing_of_them(tmp_path):
-    path = make().save(tmp_path / "a.safetensors")
-    assert Trajectory.load(path).features is None
+    path = trajectory_file.save(make(), tmp_path / "a.safetensors")
+    assert trajectory_file.load(path).features is None
     with safe_open(str(path), "pt") as handle:
         assert set(handle.keys()) == {"latents", "sigmas"}
         assert not [key for key in handle.metadata() if key.startswith("features")]
@@ -81,7 +82,7 @@ def test_who_knows_nothing_of_features_can_read_the_rest(tmp_path):
     """The format's version and what it says of the latents are the same with and without features."""
     facts = []
     for features in (None, some_features()):
-        path = make(features=features).save(tmp_path / "a.safetensors")
+        path = trajectory_file.save(make(features=features), tmp_path / "a.safetensors")
         with safe_open(str(path), "pt") as handle:
             facts.append({k: v for k, v in handle.metadata().items() if not k.startswith("features.")})
     assert facts[0] == facts[1]
@@ -96,7 +97,7 @@ def test_any_flipped_bit_is_found_with_features_too(tmp_path, position, bit):
     data[start + int((len(data) - start) * position)] ^= 1 << bit
     path.write_bytes(data)
     with pytest.raises(TrajectoryError, match="run the inversion again"):
-        Trajectory.load(path)
+        trajectory_file.load(path)
 
 
 @pytest.mark.parametrize(
@@ -122,4 +123,4 @@ def test_any_flipped_bit_is_found_with_features_too(tmp_path, position, bit):
 def test_damaged_features(tmp_path, metadata, tensors, says):
     path = rewrite(with_features(tmp_path / "a.safetensors"), metadata, **tensors)
     with pytest.raises(TrajectoryError, match=rf"(?s)a\.safetensors: .*{says}.*run the inversion again"):
-        Trajectory.load(path)
+        trajectory_file.load(path)

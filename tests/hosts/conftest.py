@@ -156,13 +156,13 @@ def folders(tmp_path_factory) -> Folders:
 
 @pytest.fixture(scope="session", params=["sd1", "sd2", "sdxl"])
 def model(request, folders):
-    from videograin.hosts.diffusers.model import load_model
+    from videograin.hosts.diffusers import load_model
 
     return load_model(getattr(folders, request.param))
 
 
 @pytest.fixture(scope="session")
 def sd1(folders):
-    from videograin.hosts.diffusers.model import load_model
+    from videograin.hosts.diffusers import load_model
 
     return load_model(folders.sd1)

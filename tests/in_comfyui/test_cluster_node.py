@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from videograin.editing import trajectory_file
 from videograin.editing.attention_features import FeatureCollector
 from videograin.editing.pipeline import encode_clip
-from videograin.editing.trajectory import Trajectory
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
 from videograin.nodes.ddim_video_inversion import DDIMVideoInversion
 from videograin.nodes.self_attn_layout_cluster import SelfAttnLayoutCluster
 
@@ -122,7 +122,7 @@ def test_collecting_changes_nothing_else(inversion, encoded):
 
 
 def test_a_saved_inversion_gives_the_same_masks(inversion, tmp_path):
-    loaded = Trajectory.load(inversion.save(tmp_path / "a.safetensors"))
+    loaded = trajectory_file.load(trajectory_file.save(inversion, tmp_path / "a.safetensors"))
     assert all(torch.equal(a, b) for a, b in zip(run(loaded).args[0], run(inversion).args[0]))
 
 

@@ -14,7 +14,7 @@ import torch
 import nodes
 from videograin.editing.prompt_text import PromptError
 from videograin.hosts.comfyui.embedded_model import embedded_model
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
 from videograin.world.clips import pair_clip
 
 PROMPTS = (

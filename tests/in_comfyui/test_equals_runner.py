@@ -6,10 +6,11 @@ import torch
 from comfy_extras import nodes_custom_sampler as core
 
 import nodes as host
-from videograin.editing.pipeline import Region, edit_clip, invert_clip
+from videograin.editing.pipeline import edit_clip, invert_clip
+from videograin.editing.regions import Region
 from videograin.editing.settings import Attention, Sampling
 from videograin.editing.windows import Windows
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
 from videograin.measuring.metrics.pixels import psnr
 from videograin.nodes.ddim_video_inversion import DDIMVideoInversion
 from videograin.nodes.embedded_model import EmbeddedModel

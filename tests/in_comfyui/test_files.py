@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.editing.pipeline import invert_clip, measure_round_trip
+from videograin.editing import trajectory_file
+from videograin.editing.pipeline import invert_clip
 from videograin.editing.trajectory import Trajectory
 from videograin.hosts.comfyui.embedded_model import embedded_model
 from videograin.hosts.comfyui.inversion import latent_scale
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
+from videograin.measuring.round_trip import measure_round_trip
 from videograin.nodes.ddim_video_inversion import DDIMVideoInversion
 from videograin.nodes.load_inversion import LoadInversion
 from videograin.nodes.save_inversion import SaveInversion
@@ -99,7 +101,7 @@ def test_loading_what_is_not_there_fails_before_the_run(name):
 
 
 def test_validation_and_fingerprint(inverted, folders):
-    inverted[1].save(folders[0] / "a.safetensors")
+    trajectory_file.save(inverted[1], folders[0] / "a.safetensors")
     assert LoadInversion.validate_inputs("a.safetensors") is True
     assert LoadInversion.validate_inputs(None) is True  # linked: no value yet
     assert LoadInversion.fingerprint_inputs(None) == ""
@@ -110,7 +112,7 @@ def test_validation_and_fingerprint(inverted, folders):
 
 
 def test_a_damaged_file(inverted, folders):
-    path = inverted[1].save(folders[0] / "a.safetensors")
+    path = trajectory_file.save(inverted[1], folders[0] / "a.safetensors")
     content = bytearray(path.read_bytes())
     content[-20] ^= 1
     path.write_bytes(content)
@@ -119,7 +121,7 @@ def test_a_damaged_file(inverted, folders):
 
 
 def test_sigmas_and_noise_are_copies(inverted, folders):
-    inverted[1].save(folders[0] / "a.safetensors")
+    trajectory_file.save(inverted[1], folders[0] / "a.safetensors")
     inversion, noise, sigmas = LoadInversion.execute("a.safetensors").args
     kept = inversion.sigmas.clone(), inversion.latents.clone()
     sigmas.fill_(7)
@@ -153,7 +155,7 @@ def test_a_file_of_the_standalone_runner(clip, folders):
     """Its noise and clean latents, at ComfyUI's scale, are what the embedded model's own VAE and nodes work with."""
     twin = load_model()
     theirs = invert_clip(twin, clip.frames, clip.caption, steps=4)
-    theirs.save(folders[0] / "runner.safetensors")
+    trajectory_file.save(theirs, folders[0] / "runner.safetensors")
     back, noise, sigmas = LoadInversion.execute("runner.safetensors").args
     assert torch.equal(back.latents, theirs.latents)
     assert torch.equal(sigmas, theirs.sigmas)
@@ -173,7 +175,7 @@ def test_a_file_of_comfyui_in_the_standalone_runner(clip, folders):
         model, source, {"samples": samples}, 6, "fixed_point", 4, "full", 2, False
     ).args[1]
     save(inversion, "a")
-    loaded = Trajectory.load(folders[1] / "a_00001_.safetensors")
+    loaded = trajectory_file.load(folders[1] / "a_00001_.safetensors")
     twin = load_model()
     assert torch.allclose(loaded.clean, twin.encode_frames(clip.frames), atol=1e-5)
     named = Trajectory(loaded.latents, loaded.sigmas, prompt=clip.caption, family=loaded.family)

@@ -19,7 +19,7 @@ from videograin.editing.settings import Attention, Inversion
 from videograin.hosts.comfyui.embedded_model import embedded_model
 from videograin.hosts.comfyui.inversion import invert_latent, leading_sigmas, noise_latent, weights_fingerprint
 from videograin.hosts.comfyui.unet.patch import patch_space_time
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
 from videograin.nodes.ddim_video_inversion import DDIMVideoInversion
 from videograin.world.clips import pair_clip
 

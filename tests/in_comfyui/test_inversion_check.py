@@ -10,13 +10,13 @@ import pytest
 import torch
 from comfy_extras import nodes_custom_sampler as core
 
-from videograin.editing.pipeline import measure_round_trip
 from videograin.editing.settings import Attention
 from videograin.hosts.comfyui.embedded_model import embedded_model
 from videograin.hosts.comfyui.inversion import noise_latent
 from videograin.hosts.comfyui.round_trip import clean_samples, sample_back
 from videograin.hosts.comfyui.unet.patch import patch_space_time
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
+from videograin.measuring.round_trip import measure_round_trip
 from videograin.nodes.ddim_video_inversion import DDIMVideoInversion
 from videograin.nodes.inversion_check import InversionCheck
 from videograin.world.clips import pair_clip

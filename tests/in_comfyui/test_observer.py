@@ -11,7 +11,7 @@ from videograin.editing.settings import Attention, Inversion
 from videograin.hosts.comfyui.embedded_model import embedded_model
 from videograin.hosts.comfyui.inversion import invert_latent, leading_sigmas
 from videograin.hosts.comfyui.unet.patch import edits_of, observe, patch_edit, patch_space_time, tag
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
 from videograin.world.clips import pair_clip
 
 from . import tiny

@@ -15,16 +15,8 @@ from comfy.patcher_extension import WrappersMP
 
 from videograin.attention import Schedule
 from videograin.hosts.comfyui.edit import KEY
-from videograin.hosts.comfyui.unet.patch import (
-    blocks,
-    check_model,
-    finest_level,
-    levels,
-    noise_levels,
-    patch_edit,
-    patch_space_time,
-    tag,
-)
+from videograin.hosts.comfyui.model_info import check_model, noise_levels
+from videograin.hosts.comfyui.unet.patch import blocks, finest_level, levels, patch_edit, patch_space_time, tag
 
 from . import tiny
 from .edits import FAMILIES, NODE, apart, close, edit_of, edited, labels_of, moving_masks

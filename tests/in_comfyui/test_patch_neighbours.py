@@ -16,7 +16,8 @@ from comfy_extras.nodes_tomesd import TomePatchModel
 from nodes import ConditioningCombine
 from videograin.attention import RangeRule, Schedule
 from videograin.hosts.comfyui.edit import KEY
-from videograin.hosts.comfyui.unet.patch import blocks, check_model, patch_edit, patch_space_time, tag
+from videograin.hosts.comfyui.model_info import check_model
+from videograin.hosts.comfyui.unet.patch import blocks, patch_edit, patch_space_time, tag
 from videograin.hosts.comfyui.unet.slots import CrossOccupant, Occupant, SelfOccupant
 
 from . import tiny

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from videograin.editing.prompt_text import PromptError
 from videograin.hosts.comfyui.embedded_model import embedded_model
 from videograin.hosts.comfyui.unet.prompts import encode_regions, word_positions
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
 
 NODE = "ST-Layout Attn Patch"
 SMALL = {

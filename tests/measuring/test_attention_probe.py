@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from videograin.attention import Seen, SpaceTime
-from videograin.attention.modulated_attention import match_labels
+from videograin.attention.fused import match_labels
 from videograin.measuring.attention_probe import AttentionProbe, InspectionError, Phrase, Place
 from videograin.measuring.attention_weights import cross_tiles, self_row
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from videograin.attention import Layout, Modulation, Schedule, Seen, SpaceTime
-from videograin.attention.modulated_attention import match_labels
+from videograin.attention.fused import match_labels
 from videograin.attention.reference import modulated_logits
 from videograin.attention.spacetime import MODES
 from videograin.measuring import attention_weights as module

@@ -5,7 +5,7 @@ import torch
 
 from videograin.attention import CROSS, SELF, Layout, Modulation
 from videograin.editing.samplers import SAMPLERS
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
 from videograin.measuring.attention_probe import AttentionProbe, Phrase, Place
 from videograin.measuring.attention_shares import share_table
 from videograin.world.demo_task import make_task

@@ -71,7 +71,7 @@ def random_model_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def random_model(random_model_folder):
-    from videograin.hosts.diffusers.model import load_model
+    from videograin.hosts.diffusers import load_model
 
     return load_model(random_model_folder)
 
@@ -87,7 +87,7 @@ def source_video(tmp_path_factory, moving_squares) -> Path:
     """Six frames of 96 x 64 at 12.5 fps, without sound."""
     from fractions import Fraction
 
-    from videograin.runner.media.video import write_video
+    from videograin.runner.media.encode import write_video
 
     path = tmp_path_factory.mktemp("source") / "source.mp4"
     write_video(path, moving_squares, Fraction(25, 2))

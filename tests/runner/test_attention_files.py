@@ -12,7 +12,8 @@ from videograin.measuring.pictures import heat
 from videograin.runner import cli
 from videograin.runner import jobs as job
 from videograin.runner.attention_files import open_probe
-from videograin.runner.edit_file import EditFileError, load_edit
+from videograin.runner.edit_checks import load_edit
+from videograin.runner.edit_file import EditFileError
 from videograin.runner.media.video import probe
 from videograin.runner.open_job import read_inputs
 from videograin.runner.progress import Progress
@@ -26,7 +27,7 @@ def opened(path, model) -> AttentionProbe:
 
 
 def test_maps_and_shares_are_written(edit_file, tmp_path, random_model, monkeypatch, capsys):
-    monkeypatch.setattr("videograin.hosts.diffusers.model.load_model", lambda *_, **__: random_model)
+    monkeypatch.setattr("videograin.hosts.diffusers.load_model", lambda *_, **__: random_model)
     maps = {"pixel": {"frame": 2, "x": 70, "y": 50}, "level": "full", "end": 1}
     path = edit_file(attention_maps=maps, inversion={"check": False}, attention={"end": 0.6})
     assert cli.main(["edit", str(path), "--quiet"]) == 0

@@ -12,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from videograin.editing.trajectory import Trajectory
+from videograin.editing import trajectory_file
 from videograin.runner import cli
 from videograin.runner import jobs as job
-from videograin.runner.edit_file import EditFileError, load_edit
+from videograin.runner.edit_checks import load_edit
+from videograin.runner.edit_file import EditFileError
 from videograin.runner.media.video import probe, read_clip
 
 OUTPUTS = ["edit.mp4", "report.json", "sheet.png", "side_by_side.mp4"]
@@ -60,7 +61,7 @@ def test_the_same_file_twice_gives_the_same_frames(edit_file, tmp_path):
 def test_an_inversion_is_made_once_and_used_again(edit_file, tmp_path, random_model):
     saved = tmp_path / "deep" / "inversion.safetensors"
     assert cli.main(["invert", str(edit_file(prompt=None, regions=None, output=None)), "--output", str(saved)]) == 0
-    assert Trajectory.load(saved).extra["attention"] == "full"
+    assert trajectory_file.load(saved).extra["attention"] == "full"
     assert json.loads(saved.with_suffix(".report.json").read_text())["figures"]["noise_std"] > 0
 
     fresh = job.run_edit(load_edit(edit_file(output="fresh")), model=random_model)
@@ -100,7 +101,7 @@ def test_an_inversion_of_something_else_is_refused(edit_file, tmp_path, random_m
     (tmp_path / "torn.safetensors").write_bytes(saved.read_bytes()[:500])
     assert "torn.safetensors" in refused(edit_file(inversion={"load": "torn.safetensors"}), NoModel())
 
-    from videograin.hosts.diffusers.model import load_model
+    from videograin.hosts.diffusers import load_model
 
     other = load_model(random_model_folder)
     with torch.no_grad():
@@ -115,7 +116,7 @@ def test_all_mask_sources_through_the_command(edit_file, tmp_path, random_model)
     for index in range(3):
         mask = np.zeros((32, 48), np.uint8)  # half the video's size
         mask[2:14, 2 + 4 * index : 14 + 4 * index] = 255
-        Image.fromarray(mask).save(tmp_path / "png" / f"{index}.png")
+        trajectory_file.save(Image.fromarray(mask), tmp_path / "png" / f"{index}.png")
     sources = [{"folder": "png"}, {"labels": "source.mp4", "colour": "#d6262a"}, {"video": "source.mp4"}]
     for source in sources:
         regions = [
@@ -221,7 +222,7 @@ def test_a_missing_package_is_named(monkeypatch, capsys, edit_file):
     def missing(*_, **__):
         raise ModuleNotFoundError("No module named 'av'", name="av")
 
-    monkeypatch.setattr("videograin.runner.edit_file.load_edit", missing)
+    monkeypatch.setattr("videograin.runner.edit_checks.load_edit", missing)
     assert cli.main(["edit", "a.yaml"]) == 2
     assert "av is not installed" in capsys.readouterr().err
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from videograin.runner.cli import main
-from videograin.runner.demo import Score, pooled, score
-from videograin.runner.edit_file import load_edit
+from videograin.runner.edit_checks import load_edit
 from videograin.runner.media.video import read_clip
 from videograin.world.demo_task import make_task
+from videograin.world.score import Score, pooled, score
 
 
 @pytest.fixture(scope="module")

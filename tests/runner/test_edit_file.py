@@ -19,7 +19,8 @@ from videograin.editing.settings import (
     Sampling,
     SettingError,
 )
-from videograin.runner.edit_file import EditFileError, load_edit
+from videograin.runner.edit_checks import load_edit
+from videograin.runner.edit_file import EditFileError
 from videograin.runner.media.mask_files import Boxes, FoundMask, LabelVideo, MaskFolder, MaskVideo
 from videograin.runner.yaml_lines import EXAMPLES
 

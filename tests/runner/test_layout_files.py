@@ -9,18 +9,21 @@ import torch
 import yaml
 from PIL import Image
 
+from videograin.editing import trajectory_file
 from videograin.editing.layout.clip_layout import ClipLayout, Thing
+from videograin.editing.layout.of_clip import clip_layout, picked_mask
 from videograin.editing.pipeline import PipelineError, check_frames, invert_clip
 from videograin.editing.settings import Attention, LayoutSettings
-from videograin.editing.trajectory import Trajectory
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
 from videograin.measuring.pictures.painting import region_colour
 from videograin.runner import cli
 from videograin.runner import jobs as job
-from videograin.runner.edit_file import EditFileError, load_edit
-from videograin.runner.layout_files import changed_masks, clip_layout, picked_mask
+from videograin.runner.edit_checks import load_edit
+from videograin.runner.edit_file import EditFileError
+from videograin.runner.layout_files import changed_masks
+from videograin.runner.media.encode import write_video
 from videograin.runner.media.mask_files import LabelVideo, MaskFrames, load_masks
-from videograin.runner.media.video import probe, read_clip, write_video
+from videograin.runner.media.video import probe, read_clip
 from videograin.runner.open_job import load_inversion, read_source
 from videograin.runner.progress import Progress
 from videograin.world.demo_task import FPS, make_task
@@ -203,7 +206,7 @@ def test_names_are_looked_for_in_the_prompt_of_the_inversion(found, folder, writ
     path = write(inversion={"load": "inversion.safetensors"}, layout={"level": "full", "names": names})
     with pytest.raises(EditFileError, match=r"edit.yaml:\d+: layout.names: 'white triangle' does not occur in"):
         job.run_layout(load_edit(path, purpose="layout"), model=SimpleRefuser())
-    trajectory = Trajectory.load(folder / "inversion.safetensors")
+    trajectory = trajectory_file.load(folder / "inversion.safetensors")
     with pytest.raises(PipelineError, match="'white triangle' does not occur in the prompt of the inversion"):
         clip_layout(model, task.clip.frames, trajectory, LayoutSettings(names=names))
 
@@ -250,7 +253,7 @@ def test_picked_masks_are_united_grown_and_of_8_bits():
 
 
 def test_the_command_prints_the_things(folder, write, capsys, model, monkeypatch):
-    monkeypatch.setattr("videograin.hosts.diffusers.model.load_model", lambda *_, **__: model)
+    monkeypatch.setattr("videograin.hosts.diffusers.load_model", lambda *_, **__: model)
     path = write(inversion={"load": "inversion.safetensors"})
     assert cli.main(["layout", str(path), "--output", str(folder / "shown")]) == 0
     shown = capsys.readouterr()

@@ -12,7 +12,7 @@ from PIL import Image
 from videograin.measuring.metrics.encoders import Encoder
 from videograin.runner import cli, metrics
 from videograin.runner.edit_file import EditFileError
-from videograin.runner.media.video import write_video
+from videograin.runner.media.encode import write_video
 from videograin.runner.metrics_file import MetricsError, MetricsSpec, completed, load_metrics, with_flags
 
 WORDS = {"green": (0, 1, 0), "yellow": (1, 1, 0), "a": (1, 1, 1)}
@@ -121,7 +121,7 @@ def test_plain_flags_are_enough(squares, capsys):
 
 def test_an_edit_s_folder_says_where_it_comes_from(edit_file, tmp_path, random_model, eyes, monkeypatch):
     from videograin.runner import jobs as job
-    from videograin.runner.edit_file import load_edit
+    from videograin.runner.edit_checks import load_edit
 
     monkeypatch.chdir(tmp_path)
     path = edit_file(inversion={"check": False})

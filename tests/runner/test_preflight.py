@@ -10,7 +10,8 @@ import torch
 
 from videograin.runner import cli, preflight
 from videograin.runner import jobs as job
-from videograin.runner.edit_file import EditFileError, load_edit
+from videograin.runner.edit_checks import load_edit
+from videograin.runner.edit_file import EditFileError
 from videograin.runner.preflight import device_problem, memory_errors, unwritable
 
 GOOD = """\
@@ -46,7 +47,7 @@ def edit(tmp_path, source_video):
 @pytest.fixture
 def no_model(monkeypatch):
     """Loading a model fails the test."""
-    monkeypatch.setattr("videograin.hosts.diffusers.model.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("videograin.hosts.diffusers.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
 
 
 @pytest.fixture
@@ -209,7 +210,7 @@ def test_too_little_memory_says_what_to_lower(edit, random_model, monkeypatch, c
     message = r"\(CUDA out of memory\. Tried .* 9\.00 GiB\).*lower `size` or `frames\.count`, or set dtype"
     with pytest.raises(MemoryError, match=message):
         job.run_edit(edit(), model=random_model)
-    monkeypatch.setattr("videograin.hosts.diffusers.model.load_model", full)
+    monkeypatch.setattr("videograin.hosts.diffusers.load_model", full)
     edit()
     assert cli.main(["edit", str(tmp_path / "edit.yaml"), "--quiet"]) == 2
     said = capsys.readouterr().err

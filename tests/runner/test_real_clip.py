@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from videograin.editing.composite import composite_support
-from videograin.runner.edit_file import load_edit
+from videograin.runner.edit_checks import load_edit
 from videograin.runner.jobs import run_edit
 from videograin.runner.media.video import pictures, probe, read_clip
 

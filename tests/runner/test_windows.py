@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.editing.pipeline import Region, edit_clip, invert_clip, measure_round_trip
+from videograin.editing import trajectory_file
+from videograin.editing.pipeline import edit_clip, invert_clip
 from videograin.editing.provenance import space_time_notes
+from videograin.editing.regions import Region
 from videograin.editing.samplers import sample_euler
 from videograin.editing.settings import Attention, Sampling, SettingError, WindowSettings
-from videograin.editing.trajectory import Trajectory
 from videograin.editing.windows import NOTE, Windows
+from videograin.measuring.round_trip import measure_round_trip
 from videograin.runner import jobs as job
 from videograin.runner.cli import main
-from videograin.runner.edit_file import EditFileError, load_edit
+from videograin.runner.edit_checks import load_edit
+from videograin.runner.edit_file import EditFileError
 from videograin.runner.open_job import cut_of
 
 FRAMES, CUT = 6, {"frames": 4, "overlap": 1, "anchors": 1}
@@ -141,7 +144,7 @@ def test_every_step_ticks_once_whatever_the_windows(random_model, frames):
 def test_an_edit_uses_the_windows_of_its_inversion(long_edit, random_model, tmp_path):
     made = load_edit(long_edit(windows=CUT, inversion={"save": "inversion.safetensors", "check": False}))
     first = job.run_edit(made, model=random_model)
-    note = Trajectory.load(tmp_path / "inversion.safetensors").extra[NOTE]
+    note = trajectory_file.load(tmp_path / "inversion.safetensors").extra[NOTE]
     assert note == "frames 4, overlap 1, anchors 1"
     report = json.loads(first.files["report"].read_text(encoding="utf-8"))
     assert report["inversion"]["windows"] == note

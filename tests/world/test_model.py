@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import videograin.world
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
 from videograin.lab.training.evaluate import autoencoder, round_trip, text_to_image
 
 FOLDER = Path(videograin.world.__file__).parent / "model"

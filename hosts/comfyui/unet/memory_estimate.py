@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ....attention import RangeRule, SpaceTime
-from ....attention.modulated_attention import WORKSPACE
+from ....attention.fused import WORKSPACE
 
 TILE = 2**26 * 4
 """Bytes of one tile of logits in `row_range` on an accelerator."""
@@ -82,7 +82,7 @@ def attention_bytes(
     # One channel a label, two in low precision, and up to a multiple of 8.
     width = math.ceil((dim + (regions + 1) * (2 if element < 4 else 1)) / 8) * 8 / dim
     widened = 2 * (1 + seen) * width * one  # queries, keys, values and what the kernel makes of them
-    # Of so many heads at a time as fit the workspace (attention/modulated_attention.py).
+    # Of so many heads at a time as fit the workspace (attention/fused.py).
     heads = min(level.heads, max(1, int(WORKSPACE // (widened / level.heads))))
     attending = one + widened  # the scaled queries as well
     share = heads / level.heads

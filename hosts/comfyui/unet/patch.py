@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from comfy import model_management, supported_models
+from comfy import model_management
 from comfy.ldm.modules import attention as host_modules
-from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel, Upsample
+from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, Upsample
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 
-from ....attention import NoiseLevels, Observer
-from ..edit import KEY, Edit, Run, tag
+from ....attention import Observer
+from ..edit import KEY, Edit, tag
 from ..frame_cuts import call_shape, frames_of_calls
 from ..host_attention import HostAttention
+from ..model_info import check_model, noise_levels
+from ..sampling_run import Run
 from .memory_estimate import LOOKING, Level, enlarged, peak_bytes
 from .slots import CrossOccupant, Occupant, SelfOccupant
 
@@ -35,33 +37,6 @@ __all__ = [
 ]
 
 SLOTS = {"attn1": SelfOccupant, "attn2": CrossOccupant}
-
-FAMILIES = {"sd1": supported_models.SD15, "sd2": supported_models.SD20, "sdxl": supported_models.SDXL}
-
-
-def check_model(model: Any, node: str) -> str:
-    """The family of a MODEL: "sd1", "sd2" or "sdxl".
-
-    Raises:
-        ValueError: any other model, by name.
-    """
-    base = getattr(model, "model", None)
-    config = getattr(base, "model_config", None)
-    network = getattr(base, "diffusion_model", None)
-    if isinstance(network, UNetModel):
-        for family, known in FAMILIES.items():
-            if isinstance(config, known):
-                return family
-    came = type(model if base is None else base if config is None else config).__name__
-    raise ValueError(
-        f"{node}: input `model`: supports SD1.x, SD2.x and SDXL UNets; got {came}. Load a checkpoint of one of these."
-    )
-
-
-def noise_levels(model: Any) -> NoiseLevels:
-    """The noise levels a model is sampled with; model: a ModelPatcher (with its patches) or a BaseModel."""
-    sampling = model.get_model_object("model_sampling") if hasattr(model, "get_model_object") else model.model_sampling
-    return NoiseLevels(1 / (1 + sampling.sigmas.detach().cpu().double() ** 2))
 
 
 def patch_space_time(

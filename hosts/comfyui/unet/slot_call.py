@@ -12,7 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from ....attention import Modulation
-from ..edit import KEY, Edit, Run, Tag
+from ..edit import KEY, Edit, Tag
+from ..sampling_run import Run
 
 
 @dataclass(frozen=True)

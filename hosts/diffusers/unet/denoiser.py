@@ -1,5 +1,7 @@
-"""diffusers' UNet as a k-diffusion denoiser `model(x, sigma) -> x0`, with space-time attention and regions."""
-# MERGED-DOC """A clip that is longer than the model holds at once, denoised in windows (editing/windows.py)."""
+"""diffusers' UNet as a k-diffusion denoiser `model(x, sigma) -> x0`, with space-time attention and regions.
+
+A clip longer than the model holds at once is denoised in windows (editing/windows.py).
+"""
 
 from __future__ import annotations
 
@@ -7,21 +9,16 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ....attention import Modulation, Observer, RangeMemory, Seen, SpaceTime
+from ....editing.windows import Windows, windowed
 from .attention import Call, check_attention, installed
 from .control import Control
 from .prompts import Prompt
-
-if TYPE_CHECKING:
-    from ..model import DiffusersModel
-from typing import Any
-
-from ....editing.windows import Windows, windowed
 
 # A timestep that is off a whole one by less than this is float32 rounding of sigma.
 TIMESTEP_ROUNDING = 1e-3
@@ -61,7 +58,7 @@ class Denoiser:
 
     def __init__(
         self,
-        model: DiffusersModel,
+        model: Any,
         prompt: Prompt,
         *,
         frames: int,

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
+from ....world import MODEL
 from ..vae import load_vae
 from .prompts import Encoder
 
 SUPPORTED = "supports SD1.x, SD2.x, SDXL UNets"
 WORDS_FILE = "words.json"
-EMBEDDED = Path(__file__).resolve().parent.parent / "world" / "model"
 
 TEXT_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")
 TOKENIZER_CLASSES = ("CLIPTokenizer", "CLIPTokenizerFast")
@@ -39,16 +39,6 @@ UNUSED = {
     "attention_type": ("default", "a GLIGEN model"),
     "time_embedding_type": ("positional", "a model with another time embedding"),
     "cross_attention_norm": (None, "a model with normed text"),
-}
-# Which text encoders a single file holds shows its family; SD1 and SD2 differ in the text encoder alone.
-SINGLE_FILE_MARKS = {
-    "sdxl": "conditioner.embedders.1.model.",
-    "sd2": "cond_stage_model.model.transformer.",
-    "sd1": "cond_stage_model.transformer.",
-}
-CONFIG_SOURCES = {
-    "sd1": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
 }
 
 
@@ -105,7 +95,7 @@ def read_words(folder: Path) -> frozenset[str] | None:
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
+def no_bars() -> Iterator[None]:
     """Keep the libraries' own progress bars out of a caller's terminal, and put the settings back."""
     import diffusers
     import transformers
@@ -121,7 +111,7 @@ def _no_bars() -> Iterator[None]:
             logger.enable_progress_bar()
 
 
-@_no_bars()
+@no_bars()
 def load_folder(folder: Path, dtype: torch.dtype) -> Parts:
     """Load a diffusers pipeline folder (model_index.json; weights as .safetensors, `fp16` variants too).
 
@@ -131,57 +121,11 @@ def load_folder(folder: Path, dtype: torch.dtype) -> Parts:
 
     index = read_json(folder / "model_index.json")
     words = read_words(folder)
-    family = _family(index, folder)
+    family = family_of(index, folder)
     schedule = read_schedule(read_json(folder / "scheduler" / "scheduler_config.json"), folder)
     unet = _load(UNet2DConditionModel, folder / "unet", dtype)
-    encoders = tuple(_load_encoder(folder, index, part, family, dtype) for part in _text_parts(family))
+    encoders = tuple(_load_encoder(folder, index, part, family, dtype) for part in text_parts(family))
     return Parts(family, unet, encoders, load_vae(folder / "vae"), *schedule, words, _name(folder))
-
-
-@_no_bars()
-def load_single_file(path: Path, dtype: torch.dtype, config: Path | None) -> Parts:
-    """Load one .safetensors file in the original (ComfyUI) layout.
-
-    config: a diffusers folder of the same family; only its configs, scheduler and tokenizers are read (no words.json:
-    that speaks of the folder's own weights). Without it the folder in the local Hugging Face cache is used; nothing is
-    downloaded.
-    """
-    from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline
-
-    marked = _single_file_family(path)
-    config = config or _cached_config(path, marked)
-    family = _family(read_json(config / "model_index.json"), config)
-    if family != marked:
-        raise ModelError(
-            f"{path.name} is an {marked} checkpoint, but config folder {config} is of {family}; give one of {marked}."
-        )
-    schedule = read_schedule(read_json(config / "scheduler" / "scheduler_config.json"), config)
-    for part in _text_parts(family):
-        tokenizer = config / part.replace("text_encoder", "tokenizer")
-        vocabulary = any((tokenizer / name).is_file() for name in ("vocab.json", "tokenizer.json"))
-        if not (config / part / "config.json").is_file() or not vocabulary:
-            raise ModelError(
-                f"config folder {config} lacks {part}/config.json or {tokenizer.name}/vocab.json; give a complete one."
-            )
-    loader = StableDiffusionXLPipeline if family == "sdxl" else StableDiffusionPipeline
-    absent = {"feature_extractor": None, "image_encoder": None}
-    if family != "sdxl":
-        absent["safety_checker"] = None
-    common = {"config": str(config), "local_files_only": True}
-    try:
-        # On its own, because it stays in float32.
-        vae = AutoencoderKL.from_single_file(str(path), subfolder="vae", torch_dtype=torch.float32, **common)
-        pipe = loader.from_single_file(str(path), vae=vae, torch_dtype=dtype, **common, **absent)
-    except Exception as error:  # diffusers raises whatever its converters stumble over
-        raise ModelError(
-            f"{path.name} could not be read as an {family} checkpoint with config folder {config}: "
-            f"{type(error).__name__}: {error}. Check that the folder belongs to this very model."
-        ) from error
-    penultimate = family == "sdxl"
-    encoders = [Encoder(pipe.tokenizer, pipe.text_encoder.eval(), penultimate)]
-    if penultimate:
-        encoders.append(Encoder(pipe.tokenizer_2, pipe.text_encoder_2.eval(), penultimate))
-    return Parts(family, pipe.unet, tuple(encoders), load_vae(vae), *schedule, source=str(path))
 
 
 def read_schedule(config: dict[str, Any], where: Path) -> tuple[torch.Tensor, int, str]:
@@ -207,7 +151,7 @@ def read_schedule(config: dict[str, Any], where: Path) -> tuple[torch.Tensor, in
 
 
 def _name(folder: Path) -> str:
-    return "embedded" if folder == EMBEDDED else str(folder)
+    return "embedded" if folder == MODEL else str(folder)
 
 
 def _class_of(index: dict[str, Any], part: str) -> str | None:
@@ -215,7 +159,7 @@ def _class_of(index: dict[str, Any], part: str) -> str | None:
     return (index.get(part) or (None, None))[1]
 
 
-def _family(index: dict[str, Any], folder: Path) -> str:
+def family_of(index: dict[str, Any], folder: Path) -> str:
     """ "sd1", "sd2" or "sdxl", by what the configs record; ModelError by name for anything else."""
     pipeline = index.get("_class_name", "a folder without pipeline class")
     if _class_of(index, "unet") != "UNet2DConditionModel":
@@ -247,7 +191,7 @@ def _family(index: dict[str, Any], folder: Path) -> str:
     return "sd2" if unet.get("use_linear_projection") else "sd1"
 
 
-def _text_parts(family: str) -> tuple[str, ...]:
+def text_parts(family: str) -> tuple[str, ...]:
     return ("text_encoder", "text_encoder_2") if family == "sdxl" else ("text_encoder",)
 
 
@@ -273,41 +217,3 @@ def _load(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
         folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, variant=variant
     )
     return model.eval().requires_grad_(False)
-
-
-def _single_file_family(path: Path) -> str:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            keys = list(file.keys())
-    except SafetensorError as error:
-        raise ModelError(f"{path} is not a readable .safetensors file ({error}); copy it again.") from None
-    if any(key.startswith("model.diffusion_model.input_blocks.") for key in keys):
-        for family, mark in SINGLE_FILE_MARKS.items():
-            if any(key.startswith(mark) for key in keys):
-                return family
-    tops = sorted({".".join(key.split(".")[:2]) for key in keys})
-    raise ModelError(
-        f"{SUPPORTED}; got {path.name}, whose tensors are named {', '.join(tops[:4])}, ... A complete checkpoint with "
-        "UNet, VAE and text encoder is needed, not a UNet, LoRA or VAE alone."
-    )
-
-
-def _cached_config(path: Path, family: str) -> Path:
-    """The config folder in the local Hugging Face cache, without touching the network."""
-    from huggingface_hub import try_to_load_from_cache
-
-    source = CONFIG_SOURCES.get(family)
-    found = try_to_load_from_cache(source, "model_index.json") if source else None
-    if isinstance(found, str):
-        return Path(found).parent
-    hint = (
-        f"e.g. hf download {source} --include '*.json' '*.txt' --local-dir FOLDER"
-        if source
-        else "SD2 comes with epsilon and with v-prediction, which the file does not tell"
-    )
-    raise ModelError(
-        f"{path.name} is an {family} checkpoint; its configs and tokenizer are not in the file and not on this "
-        f"machine. Give `config` = a diffusers folder of that model (only its small files are read; {hint})."
-    )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ....attention import MAX_XI, Modulation, SpaceTime
-from ....attention.modulated_attention import Matched, match_labels
+from ....attention.fused import Matched, match_labels
 
 Marks = tuple[Matched, Tensor] | None
 

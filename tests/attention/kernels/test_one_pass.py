@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videograin.attention import modulated_attention
-from videograin.attention.kernels.one_pass import make_plan, one_pass_kernel
-from videograin.attention.modulated_attention import attend_matched, in_one_pass, match_labels
+from videograin.attention.fused import attend_matched, in_one_pass, match_labels
+from videograin.attention.kernels.one_pass import one_pass_kernel
+from videograin.attention.kernels.plan import make_plan
 
 
 @given(

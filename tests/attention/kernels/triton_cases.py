@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videograin.attention import modulated_attention, reference_attention
+from videograin.attention.fused import attend_in_one_pass, match_labels
 from videograin.attention.kernels import logit_range as row_range
 from videograin.attention.kernels.triton_attention import triton_modulated_attention
 from videograin.attention.kernels.triton_range import triton_row_range
-from videograin.attention.modulated_attention import attend_in_one_pass, match_labels
 
 DIMS = st.sampled_from([8, 33, 40, 64, 80, 160])
 DTYPES = st.sampled_from([torch.float32, torch.float16, torch.bfloat16])

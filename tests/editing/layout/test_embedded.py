@@ -9,7 +9,7 @@ from videograin.editing.layout.find import find_layout
 from videograin.editing.layout.names import words_of
 from videograin.editing.pipeline import invert_clip
 from videograin.editing.settings import Attention
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
 from videograin.runner.media.video import read_clip
 from videograin.world.clips import scene_clip
 

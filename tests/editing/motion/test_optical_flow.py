@@ -14,10 +14,10 @@ from videograin.editing.motion.optical_flow import (
     clip_flow,
     consistent,
     dis,
-    end_point_error,
     find_estimator,
     raft,
 )
+from videograin.measuring.metrics.pixels import end_point_error
 
 TORCHVISION = find_spec("torchvision") is not None  # `make test` has none, a ComfyUI has
 

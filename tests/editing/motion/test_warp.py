@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from videograin.editing.motion.warp import in_frame, warp, warp_error
+from videograin.editing.motion.warp import in_frame, warp
+from videograin.measuring.metrics.pixels import warp_error
 
 
 def texture(side=16, frames=1) -> np.ndarray:

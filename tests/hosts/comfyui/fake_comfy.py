@@ -7,7 +7,8 @@ import torch.nn.functional as F
 
 from videograin.attention import Layout, Modulation, NoiseLevels, Schedule, SpaceTime
 from videograin.editing.regions import Region
-from videograin.hosts.comfyui.edit import KEY, Edit, Run, tag
+from videograin.hosts.comfyui.edit import KEY, Edit, tag
+from videograin.hosts.comfyui.sampling_run import Run
 from videograin.hosts.comfyui.unet.slots import CrossOccupant, HostAttention, SelfOccupant
 
 NODE = "ST-Layout Attn Patch"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from videograin.editing import trajectory_file
 from videograin.editing.trajectory import Trajectory
 from videograin.hosts.comfyui.files import (
     fingerprint,
@@ -88,7 +89,7 @@ def test_a_file_in_the_place_of_a_folder(folders):
 @pytest.mark.parametrize("mark", ["", " [output]", " [input]"])
 @pytest.mark.parametrize("name", [*ESCAPES, "../secret/x.safetensors", "sub/../../secret/x.safetensors"])
 def test_loading_from_outside_is_refused(folders, name, mark):
-    trajectory().save(folders[0].parent / "secret" / "x.safetensors")
+    trajectory_file.save(trajectory(), folders[0].parent / "secret" / "x.safetensors")
     with pytest.raises(ValueError, match=r"leads out of the folder|there is no inversion"):
         load_inversion(name + mark)
     absolute = str(folders[0].parent / "secret" / "x.safetensors")
@@ -97,8 +98,8 @@ def test_loading_from_outside_is_refused(folders, name, mark):
 
 
 def test_the_marks_say_which_folder(folders):
-    trajectory(1).save(folders[0] / "x.safetensors")
-    trajectory(2).save(folders[1] / "x.safetensors")
+    trajectory_file.save(trajectory(1), folders[0] / "x.safetensors")
+    trajectory_file.save(trajectory(2), folders[1] / "x.safetensors")
     assert list_inversions() == ["x.safetensors", "x.safetensors [output]"]
     assert same(load_inversion("x.safetensors"), trajectory(1))
     assert same(load_inversion("x.safetensors [input]"), trajectory(1))
@@ -114,10 +115,10 @@ def test_only_our_own_files_are_listed(folders):
     (folders[0] / "list.safetensors").write_bytes((2).to_bytes(8, "little") + b"[]")
     (folders[0] / "text.safetensors").write_text("no safetensors file at all, but long enough for a header")
     (folders[0] / ".hidden").mkdir()
-    trajectory().save(folders[0] / ".hidden" / "x.safetensors")
+    trajectory_file.save(trajectory(), folders[0] / ".hidden" / "x.safetensors")
     assert list_inversions() == []
     (folders[0] / "sub" / "deeper").mkdir(parents=True)
-    trajectory().save(folders[0] / "sub" / "deeper" / "ours.safetensors")
+    trajectory_file.save(trajectory(), folders[0] / "sub" / "deeper" / "ours.safetensors")
     assert list_inversions() == ["sub/deeper/ours.safetensors"]
     with pytest.raises(ValueError, match="not an inversion of this project"):
         load_inversion("lora.safetensors")
@@ -128,7 +129,7 @@ def test_links_in_a_circle_end(folders):
         (folders[0] / "again").symlink_to(folders[0], target_is_directory=True)
     except OSError:
         pytest.skip("this system makes no links")
-    trajectory().save(folders[0] / "x.safetensors")
+    trajectory_file.save(trajectory(), folders[0] / "x.safetensors")
     assert list_inversions() == ["x.safetensors"]
 
 
@@ -141,7 +142,7 @@ def test_what_is_not_there(folders, name):
 
 
 def test_the_fingerprint_follows_the_file(folders):
-    path = trajectory().save(folders[0] / "x.safetensors")
+    path = trajectory_file.save(trajectory(), folders[0] / "x.safetensors")
     first = fingerprint("x.safetensors")
     assert first == fingerprint("x.safetensors")
     os.utime(path, ns=(1, 1))

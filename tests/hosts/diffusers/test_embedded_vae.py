@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from videograin.editing.prompt_text import check_words
-from videograin.hosts.diffusers.model import ModelError, PromptError, load_model
+from videograin.hosts.diffusers import load_model
+from videograin.hosts.diffusers.model import ModelError, PromptError
 from videograin.world.vocabulary import TRAINED_WORDS
 
 UNET = {
@@ -22,7 +23,7 @@ SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_l
 
 
 def write(folder, seed=0, modules=None):
-    from videograin.hosts.diffusers.embedded_vae import new_modules, save_pipeline
+    from videograin.lab.training.pipeline_folder import new_modules, save_pipeline
     from videograin.lab.training.tokenizer import build_vocabulary
     from videograin.world.vae import WorldVAE
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from videograin.editing.settings import SettingError
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
 from videograin.lab.bench import bench
 from videograin.lab.bench import page as bench_page
 from videograin.lab.bench import table as bench_table

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from videograin.editing.whole_file import save_png
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
 from videograin.lab.bench import bench
 from videograin.lab.bench.records import Records
 from videograin.lab.bench.settings import BenchSettings, variations

@@ -10,7 +10,7 @@ from videograin.attention import Layout, Schedule, SpaceTime
 from videograin.editing.pipeline import edit_clip, invert_clip
 from videograin.editing.regions import Region
 from videograin.editing.settings import Blend
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
 from videograin.lab.bench.mask_damage import changed_masks
 from videograin.lab.bench.settings import BenchSettings
 from videograin.lab.bench.systems import SYSTEMS, composition, hard_masks, pick_systems, released_code

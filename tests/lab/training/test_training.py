@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from videograin.hosts.diffusers.model import load_model
+from videograin.hosts.diffusers import load_model
 from videograin.lab.training import train_vae
 from videograin.lab.training.__main__ import main
 from videograin.lab.training.budgeted_run import Run
@@ -45,9 +45,7 @@ def test_stock_diffusers_draws_the_same_picture(run):
     model = load_model(run / "model")
     sigmas = model.sigmas(4)
     empty = model.encode_prompt("")
-    with model.denoiser(
-        model.encode_prompt("a red circle on sand"), frames=1, negative=empty, guidance=3.0
-    ) as denoise:
+    with model.denoiser(model.encode_prompt("a red circle on sand"), frames=1, negative=empty, guidance=3.0) as denoise:
         before_last = []
         sample_euler(denoise, noise * (1 + sigmas[0] ** 2).sqrt(), sigmas, callback=lambda d: before_last.append(d))
     ours = before_last[-1]

@@ -14,7 +14,7 @@ from videograin.measuring.metrics.encoders import EncoderError, Preprocess, load
 from videograin.measuring.metrics.measure import Instruments, measure
 from videograin.measuring.metrics.measure import prepare as prepare_ground
 from videograin.runner import cli
-from videograin.runner.media.video import write_video
+from videograin.runner.media.encode import write_video
 
 transformers = pytest.importorskip("transformers")
 

@@ -10,7 +10,7 @@ import torch
 
 from videograin.editing.layout.clip_layout import ClipLayout, Thing
 from videograin.editing.layout.clusters import enlarge
-from videograin.editing.mask_images import masks_from_colours
+from videograin.editing.mask_images import COLOURS, masks_from_colours
 from videograin.measuring.pictures.layout_pictures import (
     cluster_preview,
     features_picture,
@@ -21,7 +21,7 @@ from videograin.measuring.pictures.layout_pictures import (
     principal_parts,
     thing_lines,
 )
-from videograin.measuring.pictures.painting import COLOURS, INK, region_colour
+from videograin.measuring.pictures.painting import INK, region_colour
 
 
 def layout_of(numbers, scores=(), names=(), soft=0.0):

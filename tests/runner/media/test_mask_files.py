@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from videograin.runner.media.encode import write_video
 from videograin.runner.media.geometry import Geometry, GeometryError
 from videograin.runner.media.mask_files import (
     Boxes,
@@ -20,7 +21,6 @@ from videograin.runner.media.mask_files import (
     MaskVideo,
     load_masks,
 )
-from videograin.runner.media.video import write_video
 
 SAME = Geometry.plan((96, 64))
 TWO = MaskFrames(start=1, count=2, stride=2, total=6)

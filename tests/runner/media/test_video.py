@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from videograin.editing.fingerprint import frames_digest
 from videograin.measuring.metrics.pixels import psnr
 from videograin.runner.media import encode as encoding
+from videograin.runner.media.encode import even, write_video
 from videograin.runner.media.geometry import Geometry, GeometryError
-from videograin.runner.media.video import Clip, VideoError, even, frames_digest, probe, read_clip, write_video
+from videograin.runner.media.video import Clip, VideoError, probe, read_clip
 
 RATE = 48000
 

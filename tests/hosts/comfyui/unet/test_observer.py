@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from videograin.attention import Schedule, SpaceTime
-from videograin.hosts.comfyui.edit import Edit, Run
+from videograin.hosts.comfyui.edit import Edit
+from videograin.hosts.comfyui.sampling_run import Run
 from videograin.hosts.comfyui.unet.slots import CrossOccupant, HostAttention, SelfOccupant
 
 from .fake_comfy import (

@@ -10,7 +10,8 @@ import torch
 
 import videograin
 from videograin.attention import Schedule, SpaceTime, space_time_attention
-from videograin.hosts.comfyui.edit import KEY, Edit, Run
+from videograin.hosts.comfyui.edit import KEY, Edit
+from videograin.hosts.comfyui.sampling_run import Run
 from videograin.hosts.comfyui.unet.slots import HostAttention
 
 from .fake_comfy import (

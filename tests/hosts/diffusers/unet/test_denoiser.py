@@ -247,7 +247,7 @@ def test_lora_layers_in_the_projections_take_part(sd1, x):
 
 
 def test_half_precision_stays_close(folders, x):
-    from videograin.hosts.diffusers.model import load_model
+    from videograin.hosts.diffusers import load_model
 
     results = []
     for dtype in (torch.float32, torch.bfloat16):
@@ -313,7 +313,7 @@ def test_attention_masks_are_refused(sd1, x):
 
 
 def test_foreign_processors_are_refused_by_name(folders):
-    from videograin.hosts.diffusers.model import load_model
+    from videograin.hosts.diffusers import load_model
 
     class IPAdapterAttnProcessor:
         pass

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from videograin.attention import Schedule
+from videograin.hosts.diffusers import load_model
 from videograin.hosts.diffusers import vae as diffusers_vae
-from videograin.hosts.diffusers.model import ModelError, load_model
+from videograin.hosts.diffusers.model import ModelError
 from videograin.hosts.diffusers.unet.load import read_schedule
 
 
@@ -255,7 +256,7 @@ def test_a_folder_as_the_training_writes_it_is_the_same_in_the_stock_pipeline(tm
     from diffusers import StableDiffusionPipeline
 
     from videograin.editing.samplers import sample_euler
-    from videograin.hosts.diffusers.embedded_vae import new_modules, save_pipeline
+    from videograin.lab.training.pipeline_folder import new_modules, save_pipeline
     from videograin.lab.training.tokenizer import build_vocabulary
     from videograin.world.vae import WorldVAE
 

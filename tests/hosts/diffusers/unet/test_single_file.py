@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from videograin.hosts.diffusers.model import ModelError, load_model
+from videograin.hosts.diffusers import load_model
+from videograin.hosts.diffusers.model import ModelError
 
 RESNET = {
     "norm1": "in_layers.0",

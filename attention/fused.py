@@ -22,7 +22,8 @@ from torch import Tensor
 
 from .kernels.choice import attend
 from .kernels.logit_range import row_range as measure_row_range
-from .kernels.one_pass import Plan, make_plan, one_pass_kernel
+from .kernels.one_pass import one_pass_kernel
+from .kernels.plan import Plan, make_plan
 from .reference import reference_attention
 
 METHODS = ("fused", "reference")

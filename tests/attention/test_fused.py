@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from videograin.attention import RangeRule, modulated_attention, plain_attention, reference_attention
+from videograin.attention.fused import match_labels
 from videograin.attention.kernels import logit_range as row_range
-from videograin.attention.modulated_attention import match_labels
 
 HALF = (torch.float16, torch.bfloat16)
 FUSED = "_scaled_dot_product_flash_attention_for_cpu"
@@ -51,9 +51,7 @@ shapes = st.fixed_dictionaries(
 @given(shapes)
 def test_fused_equals_the_literal_formula_exactly(case):
     case = draw_case(**case, dtype=torch.float64, size=1.5)
-    torch.testing.assert_close(
-        modulated_attention(*case), modulated_attention(*case, "reference"), atol=1e-11, rtol=0
-    )
+    torch.testing.assert_close(modulated_attention(*case), modulated_attention(*case, "reference"), atol=1e-11, rtol=0)
 
 
 @settings(max_examples=80, deadline=None)
@@ -233,8 +231,7 @@ def test_inputs_are_left_alone_and_may_be_strided():
 
 
 class _Watch(TorchDispatchMode):
-    """Remembers the operations, the most elements of any tensor that one returned, and the most channels of a 4-d one.
-    """
+    """Remembers the operations, the most elements of any tensor that one returned, and the most channels of a 4-d one."""
 
     largest = widest = 0
 
@@ -278,7 +275,7 @@ def test_part_by_part_is_as_all_at_once(monkeypatch, workspace, calls, given):
     q, k, v, *rest = draw_case(12, batch=3, heads=5, rows=64, keys=48, dim=8)
     spread = row_range(q, k) if given else None
     whole = modulated_attention(q, k, v, *rest, row_range=spread)
-    monkeypatch.setattr("videograin.attention.modulated_attention.WORKSPACE", workspace)
+    monkeypatch.setattr("videograin.attention.fused.WORKSPACE", workspace)
     with _Watch() as watch:
         parts = modulated_attention(q, k, v, *rest, row_range=spread)
     torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)

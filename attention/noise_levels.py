@@ -1,0 +1,103 @@
+"""Noise levels of a model as a time t in [0, 1): what schedules and ranges are measured in."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+class NoiseLevels:
+    """The noise levels a model was trained on; converts between sigma = sqrt((1 - a) / a) and t = timestep / T.
+
+    Args:
+        alphas_cumprod: [T], T >= 2, strictly falling, each in (0, 1). Tensor or sequence of floats.
+
+    Raises:
+        ValueError: anything else, a terminal value of 0 (zero terminal SNR: sigma would be infinite) included.
+    """
+
+    def __init__(self, alphas_cumprod):
+        alphas = torch.as_tensor(alphas_cumprod).detach().to("cpu", torch.float64).clone()
+        if alphas.dim() != 1 or len(alphas) < 2:
+            raise ValueError(f"NoiseLevels: alphas_cumprod must be [T] with T >= 2; got shape {tuple(alphas.shape)}.")
+        if not bool(((alphas > 0) & (alphas < 1)).all()):
+            raise ValueError(
+                f"NoiseLevels: alphas_cumprod must lie in (0, 1); got {alphas.min():g} to {alphas.max():g}. "
+                f"For a zero-terminal-SNR model replace the last value by a small one (4.9e-8 is customary)."
+            )
+        if not bool((alphas.diff() < 0).all()):
+            raise ValueError(
+                "NoiseLevels: alphas_cumprod must fall strictly with the timestep; got values that rise or repeat. "
+                "Pass it in timestep order."
+            )
+        self._sigmas = ((1 - alphas) / alphas).sqrt()
+        self._log_sigmas = self._sigmas.log()
+
+    def __len__(self) -> int:
+        return len(self._sigmas)
+
+    @property
+    def sigmas(self) -> Tensor:
+        """sigma of every timestep, float32 [T], rising."""
+        return self._sigmas.float()
+
+    def timestep(self, sigma) -> float:
+        """The (fractional) timestep in [0, T - 1] of a noise level; linear in log sigma, clamped at both ends.
+
+        Args:
+            sigma: >= 0; a number, or a tensor whose elements are all equal (one noise level per call).
+        """
+        sigma = _one_level(sigma)
+        if sigma <= float(self._sigmas[0]):
+            return 0.0
+        log_sigma = torch.tensor(math.log(sigma), dtype=torch.float64)
+        high = int(torch.searchsorted(self._log_sigmas, log_sigma))
+        if high >= len(self):
+            return float(len(self) - 1)
+        below, above = self._log_sigmas[high - 1], self._log_sigmas[high]
+        return high - 1 + float((log_sigma - below) / (above - below))
+
+    def t(self, sigma) -> float:
+        """t in [0, 1) = timestep / T of a noise level (`sigma` as in `timestep`)."""
+        return self.timestep(sigma) / len(self)
+
+    def sigma(self, t: float) -> float:
+        """The noise level of t in [0, 1], the inverse of `t`; above the last timestep it is the largest sigma."""
+        if not 0 <= t <= 1:
+            raise ValueError(f"NoiseLevels: t must lie in [0, 1]; got {t}.")
+        position = min(t * len(self), len(self) - 1)
+        low = min(int(position), len(self) - 2)
+        log_sigma = torch.lerp(self._log_sigmas[low], self._log_sigmas[low + 1], position - low)
+        return float(log_sigma.exp())
+
+    def leading(self, steps: int, offset: int = 1) -> Tensor:
+        """Stable Diffusion's DDIM schedule: float32 [steps + 1], descending, last 0.
+
+        "Leading" spacing: timesteps offset, offset + T // steps, ...; of 1000 levels 50 steps take 981, 961, ..., 1.
+        Where `steps` divides T and offset is 1 this is ComfyUI's ddim_uniform.
+
+        Raises:
+            ValueError: steps < 1, or so many that the first timestep would lie above T - 1.
+        """
+        ratio = len(self) // steps if steps >= 1 else 0
+        if not ratio or (steps - 1) * ratio + offset >= len(self):
+            raise ValueError(f"steps must lie between 1 and {len(self) - max(1, offset)}; got {steps}.")
+        timesteps = torch.arange(steps - 1, -1, -1) * ratio + offset
+        return torch.cat([self.sigmas[timesteps], torch.zeros(1)])
+
+
+def _one_level(sigma) -> float:
+    if isinstance(sigma, Tensor):
+        levels = sigma.detach().flatten().double().cpu()
+        if len(levels) == 0 or bool((levels != levels[0]).any()):
+            raise ValueError(
+                f"NoiseLevels: expected one noise level for the whole batch; got {levels.tolist()[:8]}. "
+                f"Call once per level."
+            )
+        sigma = levels[0]
+    sigma = float(sigma)
+    if not (sigma >= 0 and math.isfinite(sigma)):
+        raise ValueError(f"NoiseLevels: sigma must be finite and >= 0; got {sigma}.")
+    return sigma

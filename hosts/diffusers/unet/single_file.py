@@ -1,0 +1,108 @@
+"""Reading a single .safetensors checkpoint with the configs of its family: offline, no pickles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..vae import load_vae
+from .load import SUPPORTED, ModelError, Parts, family_of, no_bars, read_json, read_schedule, text_parts
+from .prompts import Encoder
+
+# Which text encoders a single file holds shows its family; SD1 and SD2 differ in the text encoder alone.
+SINGLE_FILE_MARKS = {
+    "sdxl": "conditioner.embedders.1.model.",
+    "sd2": "cond_stage_model.model.transformer.",
+    "sd1": "cond_stage_model.transformer.",
+}
+
+
+CONFIG_SOURCES = {
+    "sd1": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+}
+
+
+@no_bars()
+def load_single_file(path: Path, dtype: torch.dtype, config: Path | None) -> Parts:
+    """Load one .safetensors file in the original (ComfyUI) layout.
+
+    config: a diffusers folder of the same family; only its configs, scheduler and tokenizers are read (no words.json:
+    that speaks of the folder's own weights). Without it the folder in the local Hugging Face cache is used; nothing is
+    downloaded.
+    """
+    from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    marked = _single_file_family(path)
+    config = config or _cached_config(path, marked)
+    family = family_of(read_json(config / "model_index.json"), config)
+    if family != marked:
+        raise ModelError(
+            f"{path.name} is an {marked} checkpoint, but config folder {config} is of {family}; give one of {marked}."
+        )
+    schedule = read_schedule(read_json(config / "scheduler" / "scheduler_config.json"), config)
+    for part in text_parts(family):
+        tokenizer = config / part.replace("text_encoder", "tokenizer")
+        vocabulary = any((tokenizer / name).is_file() for name in ("vocab.json", "tokenizer.json"))
+        if not (config / part / "config.json").is_file() or not vocabulary:
+            raise ModelError(
+                f"config folder {config} lacks {part}/config.json or {tokenizer.name}/vocab.json; give a complete one."
+            )
+    loader = StableDiffusionXLPipeline if family == "sdxl" else StableDiffusionPipeline
+    absent = {"feature_extractor": None, "image_encoder": None}
+    if family != "sdxl":
+        absent["safety_checker"] = None
+    common = {"config": str(config), "local_files_only": True}
+    try:
+        # On its own, because it stays in float32.
+        vae = AutoencoderKL.from_single_file(str(path), subfolder="vae", torch_dtype=torch.float32, **common)
+        pipe = loader.from_single_file(str(path), vae=vae, torch_dtype=dtype, **common, **absent)
+    except Exception as error:  # diffusers raises whatever its converters stumble over
+        raise ModelError(
+            f"{path.name} could not be read as an {family} checkpoint with config folder {config}: "
+            f"{type(error).__name__}: {error}. Check that the folder belongs to this very model."
+        ) from error
+    penultimate = family == "sdxl"
+    encoders = [Encoder(pipe.tokenizer, pipe.text_encoder.eval(), penultimate)]
+    if penultimate:
+        encoders.append(Encoder(pipe.tokenizer_2, pipe.text_encoder_2.eval(), penultimate))
+    return Parts(family, pipe.unet, tuple(encoders), load_vae(vae), *schedule, source=str(path))
+
+
+def _single_file_family(path: Path) -> str:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys = list(file.keys())
+    except SafetensorError as error:
+        raise ModelError(f"{path} is not a readable .safetensors file ({error}); copy it again.") from None
+    if any(key.startswith("model.diffusion_model.input_blocks.") for key in keys):
+        for family, mark in SINGLE_FILE_MARKS.items():
+            if any(key.startswith(mark) for key in keys):
+                return family
+    tops = sorted({".".join(key.split(".")[:2]) for key in keys})
+    raise ModelError(
+        f"{SUPPORTED}; got {path.name}, whose tensors are named {', '.join(tops[:4])}, ... A complete checkpoint with "
+        "UNet, VAE and text encoder is needed, not a UNet, LoRA or VAE alone."
+    )
+
+
+def _cached_config(path: Path, family: str) -> Path:
+    """The config folder in the local Hugging Face cache, without touching the network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    source = CONFIG_SOURCES.get(family)
+    found = try_to_load_from_cache(source, "model_index.json") if source else None
+    if isinstance(found, str):
+        return Path(found).parent
+    hint = (
+        f"e.g. hf download {source} --include '*.json' '*.txt' --local-dir FOLDER"
+        if source
+        else "SD2 comes with epsilon and with v-prediction, which the file does not tell"
+    )
+    raise ModelError(
+        f"{path.name} is an {family} checkpoint; its configs and tokenizer are not in the file and not on this "
+        f"machine. Give `config` = a diffusers folder of that model (only its small files are read; {hint})."
+    )
