@@ -29,16 +29,16 @@ test: $(STAMP)
 	$(BIN)/python -m pytest
 
 host: $(HOST)/comfyui
-	VIDEOGRAIN_SLOW=1 OMP_NUM_THREADS=1 COMFYUI_PATH="$(COMFYUI)" $(HOST)/bin/python -m pytest tests/host
+	VIDEOGRAIN_SLOW=1 OMP_NUM_THREADS=1 COMFYUI_PATH="$(COMFYUI)" $(HOST)/bin/python -m pytest tests/in_comfyui
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 
 evaluate: $(STAMP)
-	$(BIN)/python -m videograin.world evaluate --out out/evaluate
+	$(BIN)/python -m videograin.lab.training evaluate --out out/evaluate
 
 train: $(STAMP)
-	$(BIN)/python -m videograin.world train --out runs
+	$(BIN)/python -m videograin.lab.training train --out runs
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -2,7 +2,7 @@
 
 It learnt from single pictures, so attention stays within a frame; guidance 5 is where it draws best (its model card).
 Its attention has no strong sink, so steering may last longer and fade slower than the paper's, which was tuned on
-Stable Diffusion: chosen on clips of their own (benchmarks/defaults/, `videograin bench --split tuning`).
+Stable Diffusion: chosen on clips of their own (docs/benchmarks/defaults/, `videograin bench --split tuning`).
 """
 
 from __future__ import annotations

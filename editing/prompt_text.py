@@ -1,5 +1,7 @@
-"""Prompts as text: weights, escapes, and the words of a model with a closed language. No tokenizer, no torch."""
-# MERGED-DOC """Prompts and the phrases in them, on words: no tokenizer, no torch, so that mistakes show before a model is loaded."""
+"""Prompts as text: weights, escapes, the phrases in them, and the words of a model with a closed language.
+
+On words: no tokenizer, no torch, so that mistakes show before a model is loaded.
+"""
 
 from __future__ import annotations
 

@@ -1,2 +1,5 @@
-"""Maintainers' scripts: node definitions, workflows and their checks. They need the repository; the pack never imports
-them. Run them as ``python -m videograin.tools.<name>``."""
+"""What maintainers run: the bench, studies, training, builders of templates, help pictures and locales.
+
+Knows all rooms; no room knows it, and the published archive has none of it. Run a module as
+``python -m videograin.lab.<folder>.<name>``, the bench as ``videograin bench``.
+"""

@@ -17,10 +17,11 @@ import sys
 import urllib.request
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1] / "locales"
+from . import paths
+
+ROOT = paths.ROOT / "locales"
 LANGUAGES = ("en", "ja", "zh")
 PREFIX = "VideoGrain"
 SYNTAX = "{}@|"

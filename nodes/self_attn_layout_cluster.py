@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 
 class SelfAttnLayoutCluster(io.ComfyNode):
-    """The attention collected during the inversion, sorted by K-means, split into things, named (editing/layout/find.py)."""
+    """The attention collected during the inversion, sorted by K-means, split into things and named
+    (editing/layout/find.py)."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

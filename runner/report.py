@@ -1,5 +1,7 @@
-"""report.json: what was done, with what, how long it took, how much memory, and how well it went."""
-# MERGED-DOC """What a report says about an edit: figures measured on its frames, and facts about clip, model and settings."""
+"""report.json: what was done, with what, how long it took, how much memory, and how well it went.
+
+Figures are measured on the edit's frames; facts are of clip, model and settings.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..editing.composite import composite_support
-from ..editing.pipeline import EditResult, noise_std
+from ..editing.pipeline import EditResult
 from ..editing.regions import Region
 from ..editing.trajectory import Trajectory
 from ..editing.whole_file import write_json
@@ -122,7 +124,7 @@ def inversion_figures(trajectory: Trajectory, trip: RoundTrip | None) -> dict[st
     saved = trajectory.extra.get("round_trip_psnr")
     return {
         "round_trip_psnr_db": float(saved) if saved else "not measured (inversion.check is false)",
-        "noise_std": noise_std(trajectory),
+        "noise_std": trajectory.noise_std,
     }
 
 
@@ -131,7 +133,7 @@ def verdict_of(trajectory: Trajectory, trip: RoundTrip | None) -> Verdict | None
     if trip is not None:
         return judge(trip.psnr_per_frame, trip.noise_std)
     saved = trajectory.extra.get("round_trip_psnr_per_frame", "").split()
-    return judge([float(value) for value in saved], noise_std(trajectory)) if saved else None
+    return judge([float(value) for value in saved], trajectory.noise_std) if saved else None
 
 
 def round_trip_facts(verdict: Verdict | None) -> dict[str, Any]:

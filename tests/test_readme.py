@@ -1,11 +1,10 @@
 """What README, Makefile and model card say is there."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from videograin.lab.paths import ROOT
 
 
 @pytest.mark.parametrize("name", ["README.md", "world/model/README.md"])

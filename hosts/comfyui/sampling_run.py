@@ -1,4 +1,4 @@
-"""What one sampling run adds to an edit: its frames, noise levels, roles of its prompts, and the modulation for them."""
+"""What one sampling run adds to an edit: frames, noise levels, roles of its prompts, and the modulation for them."""
 
 from __future__ import annotations
 

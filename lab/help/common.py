@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,9 @@ from ...editing.regions import Region
 from ...editing.settings import Blend, Composite, Inversion, Sampling
 from ...measuring.pictures.painting import font
 from ...world.demo_task import make_task
+from ..paths import ROOT
 
-IMAGES = Path(__file__).resolve().parents[1] / "web" / "docs" / "images"
+IMAGES = ROOT / "web" / "docs" / "images"
 FRAMES, SIZE, STEPS, SEED = 8, 128, 50, 1
 CELL = 128
 WHITE, INK = (255, 255, 255), (20, 20, 20)

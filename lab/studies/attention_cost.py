@@ -1,8 +1,8 @@
 """What modulation costs one attention layer, beside plain attention and beside the literal formula.
 
-    python lab/studies/attention_cost.py --out benchmarks/attention            # this CPU, some 20 minutes
-    python lab/studies/attention_cost.py --out benchmarks/attention --device cuda
-    python lab/studies/attention_cost.py --out benchmarks/attention --page     # .md and .png from the JSON
+    python -m videograin.lab.studies.attention_cost --out docs/benchmarks/attention  # this CPU, some 20 minutes
+    python -m videograin.lab.studies.attention_cost --out docs/benchmarks/attention --device cuda
+    python -m videograin.lab.studies.attention_cost --out docs/benchmarks/attention --page
 
 writes OUT_<device>.json (every reading), .png and .md (the table). Needs torch and matplotlib; on a GPU triton as well.
 
@@ -173,7 +173,7 @@ def measure_peaks(tokens: int, device: str, dtype: torch.dtype) -> dict[str, flo
     for name in VARIANTS:
         if name == "literal" and tokens > LITERAL[device]:
             continue
-        command = [sys.executable, __file__, "--peak", name, "--tokens", str(tokens), "--device", device]
+        command = [sys.executable, "-m", __spec__.name, "--peak", name, "--tokens", str(tokens), "--device", device]
         # Of fixed size: what is freed is given back, and the peak does not depend on what was freed before.
         environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
@@ -352,7 +352,7 @@ def measure(args: argparse.Namespace, dtype: torch.dtype) -> dict:
     )
     found = {
         **facts(args.device),
-        "command": f"python lab/studies/attention_cost.py --out {args.out} --device {args.device} "
+        "command": f"python -m videograin.lab.studies.attention_cost --out {args.out} --device {args.device} "
         f"--rounds {args.rounds} --threads {args.threads}{options}",
         "dtype": str(dtype).removeprefix("torch."),
         "element": dtype.itemsize,

@@ -1,6 +1,6 @@
 """Does the modulation keep words in their regions? Attention shares before and after, on the embedded world.
 
-    python lab/studies/attention_shares.py [--clips 9] [--steps 50] [--attention per_frame]
+    python -m videograin.lab.studies.attention_shares [--clips 9] [--steps 50] [--attention per_frame]
 
 Edits clips of the rendered world as `videograin edit` does (its defaults; guidance 5 and per-frame attention as in the
 demo; exact boxes for masks), looks at cross-attention in the modulated steps, and writes attention_shares.json and
@@ -30,8 +30,8 @@ from ...measuring.attention_shares import share_table
 from ...runner.demo import GUIDANCE
 from ...world.demo_task import make_task
 from ...world.score import pooled, score
+from ..paths import BENCHMARKS
 
-HERE = Path(__file__).resolve().parent
 MOTIONS = ("apart", "touching", "crossing")
 LEVELS = ("half", "full")
 GOAL = 1.5  # by which factor the own share shall rise
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=9)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--attention", default="per_frame")
-    parser.add_argument("--out", type=Path, default=HERE / "attention_shares")
+    parser.add_argument("--out", type=Path, default=BENCHMARKS / "attention_shares")
     args = parser.parse_args()
     torch.set_num_threads(1)
     model, attention = load_model(), Attention(mode=args.attention)
@@ -162,8 +162,8 @@ def main() -> None:
     facts = {
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,
-        "command": f"python lab/studies/attention_shares.py --clips {args.clips} --steps {args.steps} --attention "
-        f"{args.attention}",
+        "command": f"python -m videograin.lab.studies.attention_shares --clips {args.clips} --steps {args.steps} "
+        f"--attention {args.attention}",
         "steps": args.steps,
         "attention": args.attention,
     }

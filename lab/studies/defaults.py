@@ -1,9 +1,9 @@
-"""The pages of benchmarks/defaults/: what every default was chosen by, which targets are met, what of the paper comes
-out.
+"""The pages of docs/benchmarks/defaults/: what every default was chosen by, which targets are met, what of the
+paper comes out.
 
     videograin bench --out out/bench --frames 4 --steps 16 --keep
     videograin bench --out out/halves --frames 4 --steps 16 --split tuning --vary self_halves=cond,uncond
-    python lab/studies/defaults.py --main out/bench --runs out/halves [...] [--out benchmarks/defaults]
+    python -m videograin.lab.studies.defaults --main out/bench --runs out/halves [...] [--out docs/benchmarks/defaults]
 
 Nothing is measured here: figures and verdicts are computed from the lines in those folders. What was decided stands in
 defaults/decisions.yaml; a decision that the figures contradict is an error.
@@ -24,13 +24,13 @@ import yaml
 from ..bench.page import as_markdown, plot, plot_kinds
 from ..bench.table import facts as table_facts
 from ..bench.table import groups_of
+from ..paths import BENCHMARKS
 from .clock import facts
 from .defaults_claims import fig_14, table_3, targets
 from .defaults_page import measured_with, write_pages
 from .defaults_sums import TOLERANCE, Runs, check_decision, default_text, inverted, read_runs, sweep, sweeps
 
-HERE = Path(__file__).resolve().parent
-DECISIONS = HERE / "defaults" / "decisions.yaml"
+DECISIONS = BENCHMARKS / "defaults" / "decisions.yaml"
 
 
 def collect(main: Runs, swept: Runs) -> dict[str, Any]:
@@ -97,7 +97,11 @@ def main(words: Sequence[str] | None = None) -> int:
     except (KeyError, OSError, ValueError) as error:
         parser.error(str(error.args[0] if isinstance(error, KeyError) else error))
     folders = [f"--{name} {shlex.join(map(str, some))}" for name in ("main", "runs") if (some := getattr(args, name))]
-    found = {**facts("cpu"), "command": f"python lab/studies/defaults.py {' '.join(folders)} --out {args.out}", **found}
+    found = {
+        **facts("cpu"),
+        "command": f"python -m videograin.lab.studies.defaults {' '.join(folders)} --out {args.out}",
+        **found,
+    }
     stated = read_decisions(args.decisions)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "defaults.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

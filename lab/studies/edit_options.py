@@ -1,7 +1,7 @@
 """What the row range's options and the space-time modes do to an edit: the embedded world, paired over the same clips.
 
-    python lab/studies/edit_options.py --clips 10 --out benchmarks/edit_options   # some 40 minutes on one core
-    python lab/studies/edit_options.py --clips 0 --out benchmarks/edit_options    # the page again from what is there
+    python -m videograin.lab.studies.edit_options --clips 10 --out docs/benchmarks/edit_options
+    python -m videograin.lab.studies.edit_options --clips 0 --out docs/benchmarks/edit_options
 
 Every clip (8 frames, 128 px, two alike objects that become two different ones) is inverted once per space-time mode and
 edited with every variant; the world's reader judges the frames, and each edit is compared with that of the exact range
@@ -207,7 +207,8 @@ def write(lines: list[dict], args: argparse.Namespace) -> None:
     steps = "" if args.steps == STEPS else f" --steps {args.steps}"
     found = {
         **facts("cpu"),
-        "command": f"python lab/studies/edit_options.py --clips {result[EXACT]['clips']}{steps} --out {args.out}",
+        "command": f"python -m videograin.lab.studies.edit_options --clips {result[EXACT]['clips']}{steps} "
+        f"--out {args.out}",
         "name": args.out.name,
         "steps": args.steps,
         "levels": next(line["levels"] for line in lines if "levels" in line),

@@ -1,7 +1,7 @@
 """Layouts without masks against exact masks, and edits by them against edits by exact masks, on the embedded world.
 
-    python lab/studies/found_layouts.py [--clips 12] [--edits 12] [--out FOLDER]       # measure; goes on where it stopped
-    python lab/studies/found_layouts.py --out FOLDER --page                             # layout.json, .md, .png
+    python -m videograin.lab.studies.found_layouts [--clips 12] [--edits 12] [--out FOLDER]
+    python -m videograin.lab.studies.found_layouts --out FOLDER --page  # layout.json, .md, .png
 
 Every clip is inverted once (8 frames of 128 x 128), with features at two settings, and laid out from each with the
 defaults of find_layout; names come from the source prompt's nouns. Seeds from 5000 on: the algorithm was tuned on seeds
@@ -34,6 +34,7 @@ from ...runner.demo import GUIDANCE
 from ...world.clips import scene_clip
 from ...world.score import pooled, score
 from ...world.vocabulary import COLOURS, SHAPES, caption, phrase
+from ..paths import BENCHMARKS
 from .found_layouts_page import write_page
 from .layout_scores import agree, cells_of, named_right, told_apart
 
@@ -197,11 +198,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--attention", default="per_frame")
     parser.add_argument("--out", type=Path, default=Path("layout_benchmark"))
-    parser.add_argument("--page", action="store_true", help="write the page beside this file from what is measured")
+    parser.add_argument("--page", action="store_true", help="write the page of docs/benchmarks/ from what is measured")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.page:
-        write_page(args.out, Path(__file__).resolve().parent)
+        write_page(args.out, BENCHMARKS)
         return
     torch.set_num_threads(1)
     model = load_model()

@@ -86,9 +86,9 @@ def _page(result: dict, edits: int) -> str:
         f"embedded model, {settings['steps']} steps of inversion, {settings['attention']} attention, seeds from 5000 "
         "(the algorithm was tuned on others). No mask goes in; exact masks only judge. Command:",
         "",
-        f"    python lab/studies/found_layouts.py --out FOLDER --clips {result['clips'] // result['kinds']} --edits {edits}"
-        f" --steps {settings['steps']} --attention {settings['attention']}",
-        "    python lab/studies/found_layouts.py --out FOLDER --page",
+        f"    python -m videograin.lab.studies.found_layouts --out FOLDER --clips {result['clips'] // result['kinds']}"
+        f" --edits {edits} --steps {settings['steps']} --attention {settings['attention']}",
+        "    python -m videograin.lab.studies.found_layouts --out FOLDER --page",
         "",
         "## Targets",
         "",

@@ -1,8 +1,8 @@
 """Clips beyond what full attention holds: 256 frames in windows, on the embedded world.
 
-    python lab/studies/long_clips.py --clips 3                          # goes on where it stopped
-    python lab/studies/long_clips.py --memory --steps 4                 # peak memory and time at several lengths
-    python lab/studies/long_clips.py --page --out benchmarks/long_clips # .json, .md, .png from what is measured
+    python -m videograin.lab.studies.long_clips --clips 3  # goes on where it stopped
+    python -m videograin.lab.studies.long_clips --memory --steps 4  # peak memory and time at several lengths
+    python -m videograin.lab.studies.long_clips --page --out docs/benchmarks/long_clips
 
 Two alike objects become two different ones (world/demo_task.py), boxes for masks, guidance 5, `full` attention within a
 window. A clip of 256 frames lasts eight times as long as one of 32 and moves at the same speed. One JSON line a clip
@@ -167,7 +167,17 @@ def memory(out: Path, steps: int) -> None:
         for frames in lengths:
             if (setting, frames, steps) in done:
                 continue
-            command = [sys.executable, __file__, "--one", setting, "--frames", str(frames), "--steps", str(steps)]
+            command = [
+                sys.executable,
+                "-m",
+                __spec__.name,
+                "--one",
+                setting,
+                "--frames",
+                str(frames),
+                "--steps",
+                str(steps),
+            ]
             line = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             with path.open("a") as file:
                 file.write(json.dumps({**facts("cpu"), "steps": steps, **line}) + "\n")

@@ -50,7 +50,7 @@ def made(lines: list[dict], path: Path) -> dict[str, str]:
 
 def commands(lines: list[dict], memory: list[dict], out: Path) -> list[str]:
     """What measures all of this again, from an empty folder."""
-    script, told = "python lab/studies/long_clips.py", []
+    script, told = "python -m videograin.lab.studies.long_clips", []
     clips: dict[tuple[int, int], list[str]] = {}  # settings with equally many clips go in one command
     for setting, some in groupby(sorted(lines, key=lambda line: line["setting"]), lambda line: line["setting"]):
         some = list(some)

@@ -1,6 +1,6 @@
 """What a round trip says about an inversion: where measuring/round_trip.py has its borders from.
 
-    python lab/studies/round_trips.py [--clips 4] [--edits 4]
+    python -m videograin.lab.studies.round_trips [--clips 4] [--edits 4]
 
 Inverts clips of the embedded world in good and in bad ways and denoises them again, unguided; then edits some of them
 from inversions that ended in more and in less noise. Writes round_trips.json and round_trips.md beside this file.
@@ -26,8 +26,8 @@ from ...runner.demo import GUIDANCE
 from ...world.clips import pair_clip
 from ...world.demo_task import make_task
 from ...world.score import pooled, score
+from ..paths import BENCHMARKS
 
-HERE = Path(__file__).resolve().parent
 WRONG = "a white triangle and a purple square on meadow"
 STEPS = 20  # of what goes wrong
 
@@ -136,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--clips", type=int, default=4)
     parser.add_argument("--edits", type=int, default=4)
-    parser.add_argument("--out", type=Path, default=HERE / "round_trips")
+    parser.add_argument("--out", type=Path, default=BENCHMARKS / "round_trips")
     args = parser.parse_args()
     torch.set_num_threads(1)
     model = load_model()
@@ -155,7 +155,7 @@ def main() -> None:
     facts = {
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,
-        "command": f"python lab/studies/round_trips.py --clips {args.clips} --edits {args.edits}",
+        "command": f"python -m videograin.lab.studies.round_trips --clips {args.clips} --edits {args.edits}",
     }
     whole = json.dumps({**facts, "trips": trips, "edits": edits}, indent=1)
     args.out.with_suffix(".json").write_text(whole + "\n", encoding="utf-8")

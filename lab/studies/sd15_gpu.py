@@ -1,8 +1,8 @@
 """A whole edit with Stable Diffusion 1.5's true architecture and random weights on a GPU, against the targets.
 
-    python benchmarks/sd15_gpu.py --all --out out/sd15_gpu                 # everything, on a machine with a GPU
-    python benchmarks/sd15_gpu.py --flops --out benchmarks/sd15_flops      # only the count of operations; no GPU
-    python benchmarks/sd15_gpu.py --device cpu --frames 2 --size 64 --steps 2 --channels 32 --dtypes float32
+    python -m videograin.lab.studies.sd15_gpu --all --out out/sd15_gpu  # everything, on a machine with a GPU
+    python -m videograin.lab.studies.sd15_gpu --flops --out docs/benchmarks/sd15_flops
+    python -m videograin.lab.studies.sd15_gpu --device cpu --frames 2 --size 64 --steps 2 --channels 32 --dtypes float32
 
 For a bare machine that has torch, triton and transformers but neither network nor this package: in this folder, on a
 machine with a network, once (6.4 MB; those that the other machine has may be left out),
@@ -13,7 +13,7 @@ then copy this folder there, and in it
 
     pip install --no-deps --no-index --target /tmp/site .gpu/*.whl
     ln -sfn "$PWD" /tmp/site/videograin
-    PYTHONPATH=/tmp/site python benchmarks/sd15_gpu.py --all --out out/sd15_gpu
+    PYTHONPATH=/tmp/site python -m videograin.lab.studies.sd15_gpu --all --out out/sd15_gpu
 
 (the repository's root IS the package). Without OpenCV (opencv-python-headless, another 61 MB) it runs without latent
 blend and composite, without matplotlib it makes no picture. --all: 16 and 32 frames of 512 x 512, 50 + 50 steps, the
@@ -44,10 +44,10 @@ from ...editing.regions import Region
 from ...editing.settings import Attention, Blend, Composite, Sampling
 from ...hosts.diffusers.model import DiffusersModel
 from ...world.demo_task import make_task
+from . import attention_cost
 from . import random_sd15 as sd15
 from .clock import Clock, facts, head, peak_resident, synchronise
 
-HERE = Path(__file__).resolve().parent
 MODES, RANGES = ("full", "full_coarse"), ("exact", "reuse")
 # Frames: (seconds, GB). The paper, on an A6000, 16 frames: 3.83 min, 15.94 GB.
 TARGETS = {16: (30.0, 8.0), 32: (None, 10.0)}
@@ -249,7 +249,11 @@ def main() -> None:
     torch.set_num_threads(1)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     device = "cpu" if args.flops else args.device
-    found = {**facts(device), "command": shlex.join(["python", "benchmarks/sd15_gpu.py", *sys.argv[1:]]), "cells": []}
+    found = {
+        **facts(device),
+        "command": shlex.join(["python", "-m", "videograin.lab.studies.sd15_gpu", *sys.argv[1:]]),
+        "cells": [],
+    }
     found |= {"operations": [], "range": [], "profile": "", "size": args.size, "steps": args.steps}
     found |= {"channels": args.channels, "teraflops": args.teraflops}
     end = time.monotonic() + 60 * args.minutes
@@ -277,7 +281,7 @@ def main() -> None:
             write()
         del model
     if args.all and time.monotonic() < end:
-        layer = [sys.executable, str(HERE / "attention.py"), "--device", device, "--out"]
+        layer = [sys.executable, "-m", attention_cost.__name__, "--device", device, "--out"]
         subprocess.run([*layer, str(args.out.with_name("attention"))], check=True)
     print(args.out.with_suffix(".md"))
 

@@ -1,6 +1,6 @@
 """How much GPU memory an SD 1.5 edit takes, by frames and size: computed from tensor sizes, no GPU needed.
 
-    python lab/studies/vram.py --comfyui ~/comfy/ComfyUI > docs/benchmarks/vram.md
+    python -m videograin.lab.studies.vram --comfyui ~/comfy/ComfyUI > docs/benchmarks/vram.md
 
 ComfyUI's own UNet with SD 1.5's configuration runs on torch's meta device, patched with this pack's attention, and
 livebytes.py adds up the tensors that are alive at once. `--validate` runs a small size twice on the CPU, with real
@@ -235,7 +235,7 @@ HEAD = """# GPU memory of an SD 1.5 edit
 **Computed from tensor sizes, not measured on a GPU.** Made on {date} with torch {torch} by
 
 ```sh
-python lab/studies/vram.py --comfyui ~/comfy/ComfyUI > docs/benchmarks/vram.md
+python -m videograin.lab.studies.vram --comfyui ~/comfy/ComfyUI > docs/benchmarks/vram.md
 ```
 
 GiB during sampling: the UNet's weights in fp16 ({weights:.2f} GiB) and the largest sum of tensors alive at once in one

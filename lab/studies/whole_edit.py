@@ -1,7 +1,7 @@
 """Where the time and the memory of a whole edit go, by frames: the embedded model at 128 px on a CPU.
 
-    python lab/studies/whole_edit.py --out benchmarks/whole_edit             # some 15 minutes on one core
-    python lab/studies/whole_edit.py --out benchmarks/whole_edit --page      # the page and the picture from the JSON
+    python -m videograin.lab.studies.whole_edit --out docs/benchmarks/whole_edit  # some 15 minutes on one core
+    python -m videograin.lab.studies.whole_edit --out docs/benchmarks/whole_edit --page
 
 Each cell (mode, frames) is a process of its own: encode, inversion, edit with two regions, decode and composite by the
 runner's own functions, on a clip of the rendered world. Times are seconds of the process with one thread. Memory is the
@@ -153,7 +153,7 @@ def profile(model: DiffusersModel, task: Task, attention: Attention) -> dict[str
 
 def run_cell(mode: str, frames: int) -> dict:
     """`cell` in a process of its own."""
-    command = [sys.executable, __file__, "--cell", mode, str(frames)]
+    command = [sys.executable, "-m", __spec__.name, "--cell", mode, str(frames)]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
@@ -359,7 +359,7 @@ def main() -> None:
 
 def measure(args: argparse.Namespace) -> dict:
     """All cells, one process after the other."""
-    command = f"python lab/studies/whole_edit.py --out {args.out}"
+    command = f"python -m videograin.lab.studies.whole_edit --out {args.out}"
     if args.frames != list(FRAMES):
         command += f" --frames {' '.join(map(str, args.frames))}"
     if args.modes != list(MODES):

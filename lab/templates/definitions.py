@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from ..paths import ROOT
+
 PATH = ROOT / "tests" / "nodes" / "definitions.json"
 WORKFLOWS = ROOT / "workflows"
 PREFIX = "VideoGrain"

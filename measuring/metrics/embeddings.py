@@ -1,14 +1,15 @@
-"""How alike the frames of a clip are to a network: CLIP-F and DINO consistency, from embeddings alone. numpy only."""
-# MERGED-DOC """How well frames fit words: CLIP-T and what is made of it. numpy only; the encoders give the embeddings."""
-# MERGED-DOC """Region by region: does each show its own prompt, and not its neighbour's? numpy only; encoders give the embeddings.
-#
-# A region is judged by what is visible of it: its mask (> 0.5) without the regions that lie on top (later ones). It is
-# cut out by its bounding box, everything in the box that is not the region is filled, and the shorter side is padded with
-# the same fill to a square. Fill, because the neighbour in the box would be read as part of the region: two regions that
-# touch would each look like both, which is exactly what is to be told apart. The fill is the colour that the network's
-# normalisation maps to 0, its mean picture, which says least; black or white would be colours that prompts speak of.
-# Square, because CLIP reads the middle square of a picture and would cut the ends off a tall region.
-# """
+"""What embeddings say of a clip: frames like each other, frames like words, regions like their own prompt.
+
+numpy only; the encoders give the embeddings. Three groups of figures: CLIP-F and DINO consistency of the frames; CLIP-T
+and what is made of it; and region by region, whether each shows its own prompt and not its neighbour's.
+
+A region is judged by what is visible of it: its mask (> 0.5) without the regions that lie on top (later ones). It is
+cut out by its bounding box, everything in the box that is not the region is filled, and the shorter side is padded with
+the same fill to a square. Fill, because the neighbour in the box would be read as part of the region: two regions that
+touch would each look like both, which is exactly what is to be told apart. The fill is the colour that the network's
+normalisation maps to 0, its mean picture, which says least; black or white would be colours that prompts speak of.
+Square, because CLIP reads the middle square of a picture and would cut the ends off a tall region.
+"""
 
 from __future__ import annotations
 

@@ -2,10 +2,8 @@
 
 Clips are uint8 [F, H, W, 3] RGB. A weight is float or bool [F, H, W], or [H, W] for every frame: how much each pixel
 counts. A pixel of weight 0 plays no part at all, not even through a window or a gradient that reaches over to it, so
-"outside the mask" means what it says.
+"outside the mask" means what it says. Every function says its unit and range.
 """
-# MERGED-DOC """The figures a report gives, from pixels alone. numpy only; every function says its unit and range. ``psnr`` is
-# `evaluation.frames`' own."""
 
 from __future__ import annotations
 

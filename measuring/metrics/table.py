@@ -1,4 +1,7 @@
-"""Two or more clips side by side: the same figures of each, as CSV, JSON, markdown, text. Plot: measuring/pictures/bars.py."""
+"""Two or more clips side by side: the same figures of each, as CSV, JSON, markdown, text.
+
+The plot is in measuring/pictures/bars.py.
+"""
 
 from __future__ import annotations
 

@@ -231,7 +231,8 @@ def test_inputs_are_left_alone_and_may_be_strided():
 
 
 class _Watch(TorchDispatchMode):
-    """Remembers the operations, the most elements of any tensor that one returned, and the most channels of a 4-d one."""
+    """Remembers the operations, the most elements of any tensor that one returned, and the most channels of a 4-d
+    one."""
 
     largest = widest = 0
 

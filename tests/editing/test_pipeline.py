@@ -7,7 +7,7 @@ import torch
 from videograin.editing.attention_features import FeaturesError
 from videograin.editing.composite import composite_support
 from videograin.editing.fingerprint import frames_digest
-from videograin.editing.pipeline import PipelineError, edit_clip, encode_clip, invert_clip, noise_std, starting_noise
+from videograin.editing.pipeline import PipelineError, edit_clip, encode_clip, invert_clip, starting_noise
 from videograin.editing.provenance import check_model
 from videograin.editing.regions import Region, edited_area, kept_area
 from videograin.editing.settings import Attention, Blend, Composite, Inversion, Sampling
@@ -89,7 +89,7 @@ def test_more_careful_inversion_comes_back_better(random_model, frames, trajecto
     assert better.frames.shape == frames.shape
     noted = with_round_trip(trajectory, trip).extra
     assert noted["round_trip_psnr"] == f"{trip.psnr:.2f}"
-    assert noted["noise_std"] == f"{noise_std(trajectory):.4f}"
+    assert noted["noise_std"] == f"{trajectory.noise_std:.4f}"
 
 
 def test_an_edit_has_the_right_shapes(edit, frames):

@@ -4,13 +4,12 @@ import ast
 import re
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
+from videograin.lab.paths import ROOT
 from videograin.lab.templates import definitions
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "web" / "docs"
 IMAGES = DOCS / "images"
 LIMIT = 120_000  # bytes of a picture

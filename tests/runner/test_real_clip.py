@@ -6,7 +6,6 @@ frame rate and sound, exactness outside the masks, and the round trip.
 
 import json
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +13,12 @@ import yaml
 from PIL import Image
 
 from videograin.editing.composite import composite_support
+from videograin.lab.paths import ROOT
 from videograin.runner.edit_checks import load_edit
 from videograin.runner.jobs import run_edit
 from videograin.runner.media.video import pictures, probe, read_clip
 
-CLIP = Path(__file__).parents[2].parent / "shared" / "clips" / "cups.mp4"
+CLIP = ROOT.parent / "shared" / "clips" / "cups.mp4"
 FIRST, STEP, COUNT = 118, 8, 3  # within frames 118 to 142, where the cups are three separate red patches
 SPECK = 5_000  # full-scale pixels; a cup has 20 to 30 thousand
 PHRASES = ("a green circle", "a blue square", "a yellow cross")

@@ -3,14 +3,13 @@
 import copy
 import json
 import re
-from pathlib import Path
 
 import pytest
 
+from videograin.lab.paths import ROOT
 from videograin.lab.templates import checker, definitions
 from videograin.lab.templates import write as workflows
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(p.stem for p in (ROOT / "workflows").glob("*.json"))
 KNOWN = definitions.load()
 

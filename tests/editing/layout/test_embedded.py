@@ -1,7 +1,5 @@
 """From a clip to named things on the embedded model, and on footage that it knows nothing about."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -10,10 +8,11 @@ from videograin.editing.layout.names import words_of
 from videograin.editing.pipeline import invert_clip
 from videograin.editing.settings import Attention
 from videograin.hosts.diffusers import load_model
+from videograin.lab.paths import ROOT
 from videograin.runner.media.video import read_clip
 from videograin.world.clips import scene_clip
 
-CUPS = Path(__file__).resolve().parents[3] / "shared" / "clips" / "cups.mp4"
+CUPS = ROOT.parent / "shared" / "clips" / "cups.mp4"
 
 
 def found(frames, prompt, steps):

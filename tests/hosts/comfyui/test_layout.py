@@ -7,7 +7,7 @@ import torch
 
 from videograin.hosts.comfyui.layout import source_words
 
-from .test_comfy_text import LENGTH, Clip
+from .unet.test_prompts import LENGTH, Clip
 
 PROMPT = "a red cup and a hand"
 NODE = "Layout"

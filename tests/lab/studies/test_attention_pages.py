@@ -1,24 +1,13 @@
 """The committed figures: pages are what their JSON says, and what the documents claim holds."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 from statistics import mean
 
 import pytest
 
+from videograin.lab.paths import BENCHMARKS as HERE
+from videograin.lab.studies import attention_shares, round_trips
 from videograin.measuring.round_trip import judge
-
-HERE = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-def module_of(name):
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 def figures(name):
@@ -31,7 +20,7 @@ def committed(name):
 
 def test_attention_shares():
     found = figures("attention_shares")
-    assert module_of("attention_shares").page(found["clips"], found) == committed("attention_shares")
+    assert attention_shares.page(found["clips"], found) == committed("attention_shares")
     assert len(found["clips"]) >= 8
 
 
@@ -47,7 +36,7 @@ def test_own_shares_rise_by_half(level):
 def test_round_trips():
     found = figures("round_trips")
     facts = {key: found[key] for key in ("date", "torch", "command")}
-    assert module_of("round_trips").page(found["trips"], found["edits"], facts) == committed("round_trips")
+    assert round_trips.page(found["trips"], found["edits"], facts) == committed("round_trips")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The benchmarks of time and memory: committed pages are what their JSON says, and the sums behind them hold."""
 
-import importlib.util
 import itertools
 import json
 import os
@@ -13,23 +12,12 @@ import torch
 
 from videograin.attention import RangeRule
 from videograin.attention.kernels import logit_range as row_range
-
-HERE = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.append(str(HERE))  # the scripts import each other
-
-
-def load(name):
-    """By its path: "attention" is also a folder of the package."""
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-attention, edit_options, sd15_gpu, whole_edit = map(load, ("attention", "edit_options", "sd15_gpu", "whole_edit"))
-measuring, sd15 = sys.modules["measuring"], sys.modules["sd15"]
-edit_page = sys.modules["edit_options_page"]
+from videograin.lab.paths import BENCHMARKS as HERE
+from videograin.lab.studies import attention_cost as attention
+from videograin.lab.studies import clock as measuring
+from videograin.lab.studies import edit_options, sd15_gpu, whole_edit
+from videograin.lab.studies import edit_options_page as edit_page
+from videograin.lab.studies import random_sd15 as sd15
 
 
 def figures(name):
@@ -181,7 +169,7 @@ def test_committed_operations():
 def test_the_gpu_script_runs_on_a_cpu(tmp_path):
     out = tmp_path / "made" / "sd15"
     options = "--device cpu --frames 2 --size 64 --steps 2 --channels 32 --dtypes float32 --modes full --ranges exact"
-    command = [sys.executable, str(HERE / "sd15_gpu.py"), *options.split(), "--profile", "--out", str(out)]
+    command = [sys.executable, "-m", sd15_gpu.__name__, *options.split(), "--profile", "--out", str(out)]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
     (cell,) = json.loads(out.with_suffix(".json").read_text())["cells"]
     assert cell["modulated"] == 1

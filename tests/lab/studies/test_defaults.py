@@ -2,20 +2,24 @@
 
 import json
 import re
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from videograin.lab.bench.records import Cell, InversionCell, Records
-
-HERE = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.append(str(HERE))
-import defaults  # noqa: E402
-from defaults_claims import MET, MISSED, NOT, OPEN, OUT, REVERSED, UNSETTLED, ratio_interval  # noqa: E402
-from defaults_page import pages  # noqa: E402
-from defaults_sums import check_decision, corrected, read_runs, sentence, split_label, sweep, sweeps  # noqa: E402
+from videograin.lab.paths import BENCHMARKS as HERE
+from videograin.lab.studies import defaults
+from videograin.lab.studies.defaults_claims import MET, MISSED, NOT, OPEN, OUT, REVERSED, UNSETTLED, ratio_interval
+from videograin.lab.studies.defaults_page import pages
+from videograin.lab.studies.defaults_sums import (
+    check_decision,
+    corrected,
+    read_runs,
+    sentence,
+    split_label,
+    sweep,
+    sweeps,
+)
 
 SETUP = {"frames": 4, "sampling.steps": 16, "attention.power": 5.0, "attention.mode": "per_frame", "blend.end": 1.0}
 SETUP |= {"ablation.size_term": True, "ablation.masks": "exact"}

@@ -1,26 +1,13 @@
 """The figures behind docs/benchmarks/layout.md, on layouts that can be judged by hand."""
 
-import importlib.util
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-scores, page = load("layout_scores"), load("layout_page")
+from videograin.lab.studies import found_layouts_page as page
+from videograin.lab.studies import layout_scores as scores
 
 
 def strip(*numbers):

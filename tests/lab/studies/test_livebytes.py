@@ -1,15 +1,9 @@
 """The counter of live tensor bytes behind docs/benchmarks/vram.md, on sums that can be done by hand."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
-PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "livebytes.py"
-SPEC = importlib.util.spec_from_file_location("livebytes", PATH)
-livebytes = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(livebytes)
+from videograin.lab.studies import livebytes
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])

@@ -2,20 +2,25 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from videograin.editing.windows import Windows
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from long_clips import dominant, judged, long_task
-from long_clips_memory import growth
-from long_clips_page import borders_of, commands, drift, judged_jump, jumps, page, ratio, split_jumps
-
-HERE = Path(__file__).resolve().parents[2] / "benchmarks"
+from videograin.lab.paths import BENCHMARKS as HERE
+from videograin.lab.studies.long_clips import dominant, judged, long_task
+from videograin.lab.studies.long_clips_memory import growth
+from videograin.lab.studies.long_clips_page import (
+    borders_of,
+    commands,
+    drift,
+    judged_jump,
+    jumps,
+    page,
+    ratio,
+    split_jumps,
+)
 
 
 def line(colours, windows, setting="some"):
@@ -95,7 +100,7 @@ def test_a_ratio_is_judged_by_its_interval(low, mean, high, told):
 def test_the_commands_are_those_that_make_the_data():
     made = [{"setting": name, "seed": seed} for name, clips in (("b", 2), ("a", 1), ("c", 2)) for seed in range(clips)]
     made = [{**line, "frames": 64, "steps": 5} for line in made]
-    script = "python lab/studies/long_clips.py"
+    script = "python -m videograin.lab.studies.long_clips"
     assert commands(made, [{"steps": 4}], Path("there/page")) == [
         f'{script} --frames 64 --clips 1 --steps 5 --settings "a"',
         f'{script} --frames 64 --clips 2 --steps 5 --settings "b" "c"',

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from .fake_comfy import (
+from ..fake_comfy import (
     FRAMES,
     HEADS,
     NODE,

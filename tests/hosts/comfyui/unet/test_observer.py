@@ -12,7 +12,7 @@ from videograin.hosts.comfyui.edit import Edit
 from videograin.hosts.comfyui.sampling_run import Run
 from videograin.hosts.comfyui.unet.slots import CrossOccupant, HostAttention, SelfOccupant
 
-from .fake_comfy import (
+from ..fake_comfy import (
     FRAMES,
     GRID,
     HEADS,

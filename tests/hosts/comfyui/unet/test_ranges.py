@@ -15,7 +15,7 @@ from videograin.hosts.comfyui.edit import KEY, Edit
 from videograin.hosts.comfyui.host_attention import HostAttention
 from videograin.hosts.comfyui.unet.slots import SelfOccupant
 
-from .fake_comfy import (
+from ..fake_comfy import (
     FRAMES,
     GRID,
     HEADS,
@@ -293,7 +293,7 @@ def test_another_patch_on_top_keeps_the_level():
 
 
 def test_observers_see_the_arrangement_of_the_level():
-    from .test_comfy_observer import Watcher
+    from .test_observer import Watcher
 
     edit, watcher = edit_of(mode="full_coarse", anchors=1), Watcher()
     for grid in ((4, 6), (2, 3)):

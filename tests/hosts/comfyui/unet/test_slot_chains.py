@@ -11,7 +11,7 @@ from videograin.editing.regions import Region
 from videograin.hosts.comfyui.edit import Edit, Tag
 from videograin.hosts.comfyui.unet.slots import HostAttention
 
-from .fake_comfy import (
+from ..fake_comfy import (
     HEADS,
     HOST,
     NODE,

@@ -14,7 +14,7 @@ from videograin.hosts.comfyui.edit import KEY, Edit
 from videograin.hosts.comfyui.sampling_run import Run
 from videograin.hosts.comfyui.unet.slots import HostAttention
 
-from .fake_comfy import (
+from ..fake_comfy import (
     FRAMES,
     GRID,
     HEADS,

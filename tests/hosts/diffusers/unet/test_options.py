@@ -11,7 +11,7 @@ from videograin.attention.kernels import logit_range as row_range
 from videograin.editing.samplers import sample_euler
 from videograin.hosts.diffusers.unet import attention as diffusers_attention
 
-from .conftest import make_unet
+from ...conftest import make_unet
 
 FRAMES, SIZE = 3, (4, 6)
 PROMPT, PHRASES = "a red star and a blue circle on the sand", ["red star", "blue circle"]
