@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SAMPLES_PER_TENSOR = 8
 LENGTH = 12  # hex digits of the digest that make a fingerprint
@@ -20,6 +21,8 @@ def add_weights(digest: Any, weights: Iterable[tuple[str, Tensor]]) -> None:
     Values count as float16, so that one file has one fingerprint whether it is loaded as float32 or as float16; loaded
     as bfloat16, which keeps fewer bits, it has another. Tensors may lie on any device.
     """
+    import torch  # not above: naming a clip must not take the seconds that loading torch takes
+
     for name, tensor in weights:
         flat = tensor.detach().flatten()
         places = torch.linspace(0, max(len(flat) - 1, 0), SAMPLES_PER_TENSOR, dtype=torch.float64).long()

@@ -4,8 +4,8 @@ The steps of method.md 2 as small functions that hand each other plain values::
 
     frames -> encode_clip -> invert_clip -> Trajectory -> edit_clip -> EditResult -> frames
 
-``model`` is always the object that hosts/diffusers/model.py's ``load_model`` returns. ``progress`` is a
-``runner.progress.Progress`` or None for silence. job.py puts files round these functions, demo.py a rendered world.
+``model`` is what a host's ``load_model`` returns (editing/model.py says what is asked of it), ``progress`` shows stages
+or is None for silence. The runner puts files round these functions, its demo a rendered world.
 """
 
 from __future__ import annotations

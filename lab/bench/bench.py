@@ -2,8 +2,8 @@
 
     specs -> for every clip: invert once -> for every seed: a task -> for every system: edit, judge, one line
 
-No printing and no command line; lab/bench/command.py has those. What is missing for a clip is found out from the lines, so
-a run that was stopped goes on, and more systems or variations are added to the same folder. With `Plan.strips` the
+No printing and no command line; lab/bench/command.py has those. What is missing for a clip is found out from the lines,
+so a run that was stopped goes on, and more systems or variations are added to the same folder. With `Plan.strips` the
 edits themselves are kept too; lines that were removed are then judged again without editing again.
 """
 

@@ -31,9 +31,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...attention import KERNELS, RangeRule, modulated_attention, plain_attention
+from ...attention import KERNELS, RangeRule, modulated_attention, plain_attention, row_range
 from ...attention.fused import attend_matched, match_labels
-from ...attention.kernels import logit_range as row_range
 from .clock import Clock, facts, peak_resident, resident, restart_peak
 
 HEADS, DIM, REGIONS = 8, 40, 2  # SD 1.5's finest level; two regions and the background

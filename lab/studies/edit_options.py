@@ -26,8 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...attention import RangeRule
-from ...attention.kernels import logit_range as row_range
+from ...attention import RangeRule, row_range
 from ...editing.pipeline import EditResult, decode_clip, edit_clip, invert_clip
 from ...editing.regions import Region
 from ...editing.settings import Attention, Sampling

@@ -38,7 +38,7 @@ from pathlib import Path
 
 import torch
 
-from ...attention.kernels import logit_range as row_range
+from ...attention import row_range
 from ...editing.pipeline import edit_clip, encode_clip, invert_clip
 from ...editing.regions import Region
 from ...editing.settings import Attention, Blend, Composite, Sampling

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from videograin.attention import RangeRule, modulated_attention, plain_attention, reference_attention
+from videograin.attention import RangeRule, modulated_attention, plain_attention, reference_attention, row_range
 from videograin.attention.fused import match_labels
-from videograin.attention.kernels import logit_range as row_range
 
 HALF = (torch.float16, torch.bfloat16)
 FUSED = "_scaled_dot_product_flash_attention_for_cpu"

@@ -8,8 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videograin.attention import Layout, Modulation, RangeMemory, RangeRule, Schedule, SpaceTime, modulated_attention
-from videograin.attention.kernels import logit_range as row_range
+from videograin.attention import (
+    Layout,
+    Modulation,
+    RangeMemory,
+    RangeRule,
+    Schedule,
+    SpaceTime,
+    modulated_attention,
+    row_range,
+)
 from videograin.attention.ranges import sampled_keys
 
 REUSE, SAMPLED = RangeRule("reuse", steps=3), RangeRule("sampled", every=4)

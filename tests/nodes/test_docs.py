@@ -18,7 +18,7 @@ PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)]*)\)")
 MESSAGE = re.compile(r'\*"(.+?)"\*', re.DOTALL)
 # What the nodes' messages come from.
-SOURCES = ["attention", "editing", "evaluation", "hosts", "inspection", "layout", "nodes", "pictures"]
+SOURCES = ["attention", "editing", "hosts", "measuring", "nodes"]
 UNSEEN = re.compile(r"hosts/diffusers|attention/text\.py")  # other hosts', and what every host puts into its own words
 HOLE = "\0"  # in a source's text: a value that is put in when it runs
 NODES = {name: node for name, node in definitions.load().items() if name.startswith("VideoGrain")}

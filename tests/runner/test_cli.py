@@ -116,7 +116,7 @@ def test_all_mask_sources_through_the_command(edit_file, tmp_path, random_model)
     for index in range(3):
         mask = np.zeros((32, 48), np.uint8)  # half the video's size
         mask[2:14, 2 + 4 * index : 14 + 4 * index] = 255
-        trajectory_file.save(Image.fromarray(mask), tmp_path / "png" / f"{index}.png")
+        Image.fromarray(mask).save(tmp_path / "png" / f"{index}.png")
     sources = [{"folder": "png"}, {"labels": "source.mp4", "colour": "#d6262a"}, {"video": "source.mp4"}]
     for source in sources:
         regions = [

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videograin.attention.kernels import logit_range as row_range
+from videograin.attention import row_range
 
 
 def written_out(q, k):

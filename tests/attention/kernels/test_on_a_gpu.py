@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from videograin.attention import Layout, Modulation, SpaceTime, reference_attention
+from videograin.attention import Layout, Modulation, SpaceTime, reference_attention, row_range
 from videograin.attention.fused import attend_in_one_pass, match_labels
-from videograin.attention.kernels import logit_range as row_range
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -19,7 +19,7 @@ import triton
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from videograin.attention import triton_attention, triton_range
+from videograin.attention.kernels import triton_attention, triton_range
 
 FLOATS, INTS = dict.fromkeys("qkv", "*bf16"), dict.fromkeys(("q_order", "k_order", "blocks"), "*i32")
 KERNELS = {

@@ -5,9 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videograin.attention import modulated_attention, reference_attention
+from videograin.attention import modulated_attention, reference_attention, row_range
 from videograin.attention.fused import attend_in_one_pass, match_labels
-from videograin.attention.kernels import logit_range as row_range
 from videograin.attention.kernels.triton_attention import triton_modulated_attention
 from videograin.attention.kernels.triton_range import triton_row_range
 

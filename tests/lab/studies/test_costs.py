@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from videograin.attention import RangeRule
-from videograin.attention.kernels import logit_range as row_range
+from videograin.attention import RangeRule, row_range
 from videograin.lab.paths import BENCHMARKS as HERE
 from videograin.lab.studies import attention_cost as attention
 from videograin.lab.studies import clock as measuring

@@ -34,6 +34,8 @@ def test_smoke_training_writes_a_model_samples_and_a_plot(run):
 def test_stock_diffusers_draws_the_same_picture(run):
     from diffusers import StableDiffusionPipeline
 
+    import videograin.hosts.diffusers.embedded_vae  # noqa: F401  diffusers wants a folder's own classes imported first
+
     pipeline = StableDiffusionPipeline.from_pretrained(run / "model", torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))

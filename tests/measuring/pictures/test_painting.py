@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from videograin.editing import mask_images
 from videograin.editing.regions import Region
 from videograin.measuring.pictures import painting
 from videograin.measuring.pictures.painting import legend_of, paint_regions, region_colour, region_preview
@@ -40,7 +41,7 @@ def test_palette_colours_differ_for_common_colour_blindness():
         "protanopia": np.array([[0, 2.02344, -2.52581], [0, 1, 0], [0, 0, 1]]),
         "deuteranopia": np.array([[1, 0, 0], [0.494207, 0, 1.24827], [0, 0, 1]]),
     }
-    colours = np.array(painting.PALETTE[:6], float)
+    colours = np.array(mask_images.PALETTE[:6], float)
     for matrix in lost.values():
         seen = colours @ (np.linalg.inv(to_lms) @ matrix @ to_lms).T
         distance = np.linalg.norm(seen[:, None] - seen[None], axis=2) + 1e9 * np.eye(6)

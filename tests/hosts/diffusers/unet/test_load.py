@@ -244,9 +244,9 @@ def test_the_embedded_model_loads_and_keeps_a_frame():
 
 
 def test_the_embedded_model_is_missed_by_name(monkeypatch, tmp_path):
-    from videograin.hosts.diffusers import model as host
+    import videograin.hosts.diffusers as host
 
-    monkeypatch.setattr(host, "EMBEDDED", tmp_path / "model")
+    monkeypatch.setattr(host, "MODEL", tmp_path / "model")
     with pytest.raises(ModelError, match="the embedded model is not in"):
         load_model()
 
@@ -255,6 +255,7 @@ def test_a_folder_as_the_training_writes_it_is_the_same_in_the_stock_pipeline(tm
     """The embedded model's layout, untrained: our chain against StableDiffusionPipeline with the same weights."""
     from diffusers import StableDiffusionPipeline
 
+    import videograin.hosts.diffusers.embedded_vae  # noqa: F401  diffusers wants a folder's own classes imported first
     from videograin.editing.samplers import sample_euler
     from videograin.lab.training.pipeline_folder import new_modules, save_pipeline
     from videograin.lab.training.tokenizer import build_vocabulary

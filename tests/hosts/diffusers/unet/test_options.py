@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from videograin.attention import Layout, Modulation, RangeRule, Schedule
+from videograin.attention import Layout, Modulation, RangeRule, Schedule, row_range
 from videograin.attention import modulation as modulator
-from videograin.attention.kernels import logit_range as row_range
 from videograin.editing.samplers import sample_euler
 from videograin.hosts.diffusers.unet import attention as diffusers_attention
 

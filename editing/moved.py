@@ -1,0 +1,26 @@
+"""For modules that have moved: the old one hands out the new one's names, with a DeprecationWarning."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def forward(old: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """A module's ``__getattr__``. old: the module's ``__name__``; homes: name -> module, relative to the package of the
+    old one, where it lives now."""
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {old!r} has no attribute {name!r}")
+        module = import_module(homes[name], old.rpartition(".")[0])
+        warnings.warn(
+            f"{old}.{name} has moved to {module.__name__}.{name}; import it from there",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(module, name)
+
+    return find
