@@ -139,6 +139,12 @@ def append_phrases(prompt: str, phrases: Sequence[str]) -> tuple[str, tuple[str,
     Phrases keep their order and their weights; a prompt that has a place for all of them comes back as it is. A phrase
     without any word is left out: it can be placed nowhere, and the check names it.
     """
-    missing = unplaced(prompt, phrases)
-    added = tuple(phrase.strip() for index, phrase in enumerate(phrases) if index in missing and words(phrase))
-    return (", ".join([prompt.rstrip().rstrip(","), *added]), added) if added else (prompt, ())
+    done, added = prompt, []
+    # Again, because a comma that joins two phrases can be taken for one that a phrase has inside.
+    while missing := [phrase.strip() for index, phrase in enumerate(phrases) if index in unplaced(done, phrases)]:
+        missing = [phrase for phrase in missing if words(phrase)]
+        if not missing:
+            break
+        done = ", ".join([done.rstrip().rstrip(","), *missing])
+        added += missing
+    return done, tuple(added)
