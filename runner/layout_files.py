@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 MASKS, LABELS = "masks", "labels"  # folders
+MADE = re.compile(r"[0-9]+_[0-9A-Za-z_]+(\.mp4)?")  # every name that `mask_folder` gives, and its video's
 
 
 def thing_facts(layout: ClipLayout) -> list[dict[str, Any]]:
@@ -84,7 +86,39 @@ def changed_masks(folder: Path) -> list[Path]:
     """Masks under ``folder`` that are not as `videograin` left them there: they were edited, or are somebody else's."""
     listed = _listed(folder)
     there = sorted((folder / MASKS).iterdir()) if (folder / MASKS).is_dir() else []
-    return [path for path in there if not path.name.startswith(".") and _digest(path) != listed.get(path.name)]
+    visible = (path for path in there if not path.name.startswith("."))
+    return [path for path in visible if made_mask(folder, path.name, listed.get(path.name)) is None]
+
+
+def made_mask(folder: Path, name: str, digest: Any) -> Path | None:
+    """Where the mask ``name`` lies that `videograin` wrote to ``folder`` and that nobody changed since; None for
+    anything else.
+
+    name, digest: as ``layout.json`` has them. That file may be damaged or come from somebody else, so a name becomes a
+    path here alone: it must have the form of a mask's name, and what lies there, directly in ``masks`` and reached
+    through no link, must be a file or a folder of files with this digest.
+    """
+    if not MADE.fullmatch(name):
+        return None
+    place = folder.resolve() / MASKS / name
+    try:
+        if place.resolve() != place:  # a link (on Windows a junction too), here or at ``masks``
+            return None
+        files = list(place.iterdir()) if place.is_dir() else [place]
+        plain = all(stat.S_ISREG(file.lstat().st_mode) for file in files)
+        return place if plain and _digest(place) == digest else None
+    except (OSError, RuntimeError):  # gone or unreadable; links in a circle
+        return None
+
+
+def remove_masks(folder: Path) -> None:
+    """Remove the masks of the run before from ``folder``, and nothing else (``made_mask``)."""
+    for name, digest in _listed(folder).items():
+        old = made_mask(folder, name, digest)
+        if old is not None and old.is_dir():
+            shutil.rmtree(old)
+        elif old is not None:
+            old.unlink()
 
 
 def write_layout(
@@ -124,24 +158,28 @@ def write_layout(
 
 
 def _write_masks(folder: Path, layout: ClipLayout, fps: Fraction, settings: LayoutSettings) -> dict[str, str]:
-    """The masks in place of those of the run before; name -> digest of everything written."""
-    for name in _listed(folder):
-        old = folder / MASKS / name
-        if old.is_dir():
-            shutil.rmtree(old)
-        else:
-            old.unlink(missing_ok=True)
+    """The masks in place of those of the run before; name -> digest of everything written.
+
+    FileExistsError where a mask stands that was changed while this run worked (``check_masks`` looked before it).
+    """
+    remove_masks(folder)
     written = {}
     for thing in layout.things:
         pictures = eight_bits(thing.mask, 0 if thing.background else settings.grow)
-        target = mask_folder(folder, thing)
+        target = _free(mask_folder(folder, thing))
         _replace(target, pictures)
         written[target.name] = _digest(target)
         if settings.videos:
-            video = target.with_suffix(".mp4")
+            video = _free(target.with_suffix(".mp4"))
             write_video(video, np.repeat(pictures[..., None], 3, axis=3), fps)
             written[video.name] = _digest(video)
     return written
+
+
+def _free(path: Path) -> Path:
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} was changed while the layout was made; move it away and run again")
+    return path
 
 
 def mask_folder(folder: Path, thing: Any) -> Path:
@@ -168,7 +206,7 @@ def _listed(folder: Path) -> dict[str, str]:
     """What the last run noted about the masks it wrote."""
     try:
         noted = json.loads((folder / LAYOUT["layout"]).read_text(encoding="utf-8"))["masks"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     return noted if isinstance(noted, dict) else {}
 
