@@ -19,7 +19,7 @@ from ..measuring.attention_probe import AttentionProbe, InspectionError, Phrase,
 from ..measuring.attention_shares import ShareTable, share_table
 from ..measuring.pictures import heat
 from ..measuring.probed_phrases import chosen_phrases
-from .edit_file import EditSpec
+from .edit_file import EditFile
 from .media.encode import write_video
 from .media.geometry import Geometry
 from .media.video import Clip
@@ -50,7 +50,7 @@ class Looked:
         return [{**dataclasses.asdict(row), "gain": row.gain} for row in rows]
 
 
-def open_probe(spec: EditSpec, inputs: Inputs, model: Any) -> AttentionProbe | None:
+def open_probe(spec: EditFile, inputs: Inputs, model: Any) -> AttentionProbe | None:
     """The observer of the edit; None where the file asks for none. EditFileError for what would show nothing."""
     maps = spec.attention_maps
     if maps is None:
@@ -72,7 +72,7 @@ def open_probe(spec: EditSpec, inputs: Inputs, model: Any) -> AttentionProbe | N
     return probe
 
 
-def _phrases(spec: EditSpec, prompt: str, model: Any) -> tuple[list[Phrase], int]:
+def _phrases(spec: EditFile, prompt: str, model: Any) -> tuple[list[Phrase], int]:
     """The phrases with their tokens and the region that each belongs to, and the number of tokens of the prompt."""
     names = [region.phrase for region in spec.regions]
     _, spans, labels = model.encode_regions(prompt, names, splice=spec.attention.splice)
@@ -91,7 +91,7 @@ def _place(pixel: Pixel | None, geometry: Geometry) -> Place | None:
 
 
 def write_maps(
-    spec: EditSpec, clip: Clip, regions: Sequence[Region], probe: AttentionProbe, progress: Progress
+    spec: EditFile, clip: Clip, regions: Sequence[Region], probe: AttentionProbe, progress: Progress
 ) -> Looked:
     """Write ``attention.mp4``, ``attention.png`` and ``shares.csv`` to the output. Nothing seen (a level that the model
     does not have) is a note, no error: the edit is done and worth more than its maps."""

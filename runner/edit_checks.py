@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from ..editing.prompt_text import append_phrases, unplaced
 from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS
-from .edit_file import EditSpec, _read
+from .edit_file import EditFile, _read
 from .media.geometry import Geometry, GeometryError
 from .media.mask_files import Boxes, FoundMask, LabelVideo, MaskError, MaskFolder, MaskFrames, MaskVideo
 from .media.video import VideoError, VideoInfo, available, probe, too_few
 from .yaml_lines import Problems, read_yaml
 
 if TYPE_CHECKING:
-    from .edit_file import EditSpec, RegionSpec
+    from .edit_file import EditFile, RegionEntry
 
 
-def check_edit(spec: EditSpec, problems: Problems, *, purpose: str = "edit", regions: bool = True) -> None:
+def check_edit(spec: EditFile, problems: Problems, *, purpose: str = "edit", regions: bool = True) -> None:
     """Note everything about ``spec`` that would fail later. purpose: as in ``load_edit``; regions: also prompt, phrases
     and masks."""
     info = _video(spec, problems)
@@ -50,7 +50,7 @@ def check_edit(spec: EditSpec, problems: Problems, *, purpose: str = "edit", reg
         _control(spec, frames, problems)
 
 
-def _video(spec: EditSpec, problems: Problems) -> VideoInfo | None:
+def _video(spec: EditFile, problems: Problems) -> VideoInfo | None:
     """The video's facts, or None where it cannot be used."""
     if spec.video == Path():  # missing key: noted already
         return None
@@ -73,12 +73,12 @@ def _video(spec: EditSpec, problems: Problems) -> VideoInfo | None:
     return info
 
 
-def _frames(spec: EditSpec, info: VideoInfo) -> MaskFrames:
+def _frames(spec: EditFile, info: VideoInfo) -> MaskFrames:
     count = spec.count or available(info.frames, spec.start, spec.stride)
     return MaskFrames(spec.start, count, spec.stride, info.frames)
 
 
-def _model(spec: EditSpec, problems: Problems) -> None:
+def _model(spec: EditFile, problems: Problems) -> None:
     for key, path in (("model", spec.model), ("model_config", spec.model_config)):
         if path is None:
             continue
@@ -95,7 +95,7 @@ def _model(spec: EditSpec, problems: Problems) -> None:
         problems.add(spec.lines[key], f"{key}: {path} {wrong}; expected {expected}; {remedy}")
 
 
-def _inversion(spec: EditSpec, problems: Problems, purpose: str) -> None:
+def _inversion(spec: EditFile, problems: Problems, purpose: str) -> None:
     if purpose != "invert" and spec.load is not None and not spec.load.is_file():
         keep = " (with a `layout:` section in the file, so that it keeps the features)" if purpose == "layout" else ""
         problems.add(
@@ -116,7 +116,7 @@ def _inversion(spec: EditSpec, problems: Problems, purpose: str) -> None:
         )
 
 
-def _output(spec: EditSpec, problems: Problems) -> None:
+def _output(spec: EditFile, problems: Problems) -> None:
     if spec.output is not None and spec.output.exists() and not spec.output.is_dir():
         problems.add(
             spec.lines.get("output", 1),
@@ -124,7 +124,7 @@ def _output(spec: EditSpec, problems: Problems) -> None:
         )
 
 
-def _inputs(spec: EditSpec) -> list[tuple[str, Path]]:
+def _inputs(spec: EditFile) -> list[tuple[str, Path]]:
     """(key, path) of every file or folder that the edit reads, but for the models' folders."""
     inputs = [("the edit file", spec.path), ("video", spec.video)]
     for number, region in enumerate(spec.regions, 1):
@@ -137,14 +137,14 @@ def _inputs(spec: EditSpec) -> list[tuple[str, Path]]:
     return inputs if spec.load is None else [*inputs, ("inversion.load", spec.load)]
 
 
-def _results(spec: EditSpec, purpose: str) -> list[str]:
+def _results(spec: EditFile, purpose: str) -> list[str]:
     """The files that will be written to the output folder; those of the layout of an edit lie in a folder of theirs."""
     if purpose == "layout":
         return list(LAYOUT.values())
     return [*RESULTS.values(), *(ATTENTION.values() if spec.attention_maps is not None else ())]
 
 
-def _overwrites(spec: EditSpec, problems: Problems, purpose: str) -> None:
+def _overwrites(spec: EditFile, problems: Problems, purpose: str) -> None:
     """Note every result that would replace an input, or would lie among a folder's masks and count as one."""
     results, remade = _results(spec, purpose), None
     if spec.output is not None and any(isinstance(region.masks, FoundMask) for region in spec.regions):
@@ -175,7 +175,7 @@ def _same(a: Path, b: Path) -> bool:
     return a.exists() and b.exists() and a.samefile(b)
 
 
-def _masks(region: RegionSpec, number: int, frames: MaskFrames, info: VideoInfo, problems: Problems) -> None:
+def _masks(region: RegionEntry, number: int, frames: MaskFrames, info: VideoInfo, problems: Problems) -> None:
     try:
         frames.indices(region.masks.count(), f"the mask source of region {number}")
     except (MaskError, VideoError) as error:
@@ -191,7 +191,7 @@ def _masks(region: RegionSpec, number: int, frames: MaskFrames, info: VideoInfo,
                 )
 
 
-def _pixel(spec: EditSpec, frames: MaskFrames, info: VideoInfo, problems: Problems) -> None:
+def _pixel(spec: EditFile, frames: MaskFrames, info: VideoInfo, problems: Problems) -> None:
     """Note a pixel that the edit does not see."""
     pixel, line = spec.attention_maps.pixel, spec.lines["attention_maps.pixel"]
     if pixel.frame >= frames.count:
@@ -214,7 +214,7 @@ def _pixel(spec: EditSpec, frames: MaskFrames, info: VideoInfo, problems: Proble
 
 
 def _words(
-    spec: EditSpec, problems: Problems, key: str, words: tuple[str, ...] | None, prompt_key: str, prompt: str
+    spec: EditFile, problems: Problems, key: str, words: tuple[str, ...] | None, prompt_key: str, prompt: str
 ) -> None:
     """Note every one of ``words`` (under ``key``) that does not occur in the prompt."""
     if not prompt:  # missing: noted already
@@ -228,7 +228,7 @@ def _words(
             )
 
 
-def _control(spec: EditSpec, frames: MaskFrames | None, problems: Problems) -> None:
+def _control(spec: EditFile, frames: MaskFrames | None, problems: Problems) -> None:
     control = spec.controlnet
     if control.model != Path() and not (control.model / "config.json").is_file():
         problems.add(
@@ -246,14 +246,14 @@ def _control(spec: EditSpec, frames: MaskFrames | None, problems: Problems) -> N
         problems.add(control.line, f"controlnet.video: {error}")
 
 
-def _whole_prompt(spec: EditSpec) -> str:
+def _whole_prompt(spec: EditFile) -> str:
     """The prompt, with the phrases that the edit will append to it."""
     if not spec.append_phrases:
         return spec.prompt
     return append_phrases(spec.prompt, [region.phrase for region in spec.regions])[0]
 
 
-def _phrases(spec: EditSpec, problems: Problems) -> None:
+def _phrases(spec: EditFile, problems: Problems) -> None:
     phrases = [region.phrase for region in spec.regions]
     prompt = _whole_prompt(spec)
     option = "" if spec.append_phrases else ", or set append_phrases: true"
@@ -270,7 +270,7 @@ def _phrases(spec: EditSpec, problems: Problems) -> None:
         )
 
 
-def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | None = None) -> EditSpec:
+def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | None = None) -> EditFile:
     """Read and check an edit file. purpose: ``edit``; ``invert`` (which needs no prompt, regions or output, always a
     source_prompt, and makes the file that inversion.load names, so that it need not be there); or ``layout`` (which
     needs no prompt, and leaves the regions unread: their masks may be what it is to make).

@@ -39,9 +39,9 @@ from .yaml_lines import EditFileError, Problems, Section, kind_of, line_of, read
 
 __all__ = [
     "ControlSpec",
+    "EditFile",
     "EditFileError",
-    "EditSpec",
-    "RegionSpec",
+    "RegionEntry",
     "device_rule",
     "path_rule",
     "read_edit",
@@ -62,7 +62,7 @@ class ControlSpec:
 
 
 @dataclass(frozen=True)
-class EditSpec:
+class EditFile:
     """A checked edit. path: the edit file. start, count, stride: frames; count None = to the end of the video.
     size: (width, height) or None = the video's own. model None = the embedded one; model_config: for a single file, a
     diffusers folder with its configs. load, save: inversion files. output: the folder for the results (None only where
@@ -76,7 +76,7 @@ class EditSpec:
     source_prompt: str
     prompt: str
     negative_prompt: str
-    regions: tuple[RegionSpec, ...]
+    regions: tuple[RegionEntry, ...]
     start: int
     count: int | None
     stride: int
@@ -102,7 +102,7 @@ class EditSpec:
     windows: WindowSettings | None = None
 
 
-def read_edit(path: str | Path) -> EditSpec:
+def read_edit(path: str | Path) -> EditFile:
     """Read an edit file for what it says alone: no other file is looked at, so that it serves long after the edit, on a
     machine without its model. Raises EditFileError for mistakes in the text."""
     path = Path(path)
@@ -112,7 +112,7 @@ def read_edit(path: str | Path) -> EditSpec:
     return spec
 
 
-def _read(top: Section, path: Path, purpose: str, output: Path | None) -> EditSpec:
+def _read(top: Section, path: Path, purpose: str, output: Path | None) -> EditFile:
     """The file's contents; mistakes go into the section's problems and are replaced by defaults."""
     file, whole = path_rule(path.parent), purpose == "edit"
     frames = top.section("frames")
@@ -128,7 +128,7 @@ def _read(top: Section, path: Path, purpose: str, output: Path | None) -> EditSp
     if purpose == "layout":
         top.known.append("regions")
     regions = () if purpose == "layout" else read_regions(top, file, whole)
-    spec = EditSpec(
+    spec = EditFile(
         path=path,
         video=top.take("video", file, Path(), needed="the path of a video"),
         source_prompt=top.take("source_prompt", text, "", needed=described),
@@ -171,7 +171,7 @@ def _settings(top: Section, key: str, kind: type) -> Any:
     return value
 
 
-def _layout(top: Section, regions: tuple[RegionSpec, ...], purpose: str) -> LayoutSettings | None:
+def _layout(top: Section, regions: tuple[RegionEntry, ...], purpose: str) -> LayoutSettings | None:
     """The section, also where it is left out but something is to be found; None where nothing is."""
     wanted = purpose == "layout" or any(isinstance(region.masks, FoundMask) for region in regions)
     there = top.has("layout")
@@ -260,7 +260,7 @@ def device_rule(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class RegionSpec:
+class RegionEntry:
     """One entry of ``regions``. line, masks_line: where its phrase and its masks stand, for messages."""
 
     phrase: str
@@ -271,7 +271,7 @@ class RegionSpec:
     masks_line: int = 0
 
 
-def read_regions(top: Section, file: Callable, whole: bool) -> tuple[RegionSpec, ...]:
+def read_regions(top: Section, file: Callable, whole: bool) -> tuple[RegionEntry, ...]:
     """The list under ``regions``; mistakes are noted. file: the rule for paths; whole: regions must be there."""
     entries = top.items("regions", "regions")
     if whole and not top.has("regions"):
@@ -297,7 +297,7 @@ def read_regions(top: Section, file: Callable, whole: bool) -> tuple[RegionSpec,
         masks = _masks(section, file)
         section.finish()
         lines = section.line_at("phrase"), section.line_at("masks")
-        regions.append(RegionSpec(phrase, masks, preserve, strength, *lines))  # masks None: a problem was noted
+        regions.append(RegionEntry(phrase, masks, preserve, strength, *lines))  # masks None: a problem was noted
     return tuple(regions)
 
 

@@ -22,7 +22,7 @@ from ..editing.windows import NOTE as WINDOWS
 from ..measuring.pictures import sheets
 from ..measuring.round_trip import RoundTrip, Verdict, measure_round_trip, with_round_trip
 from .attention_files import open_probe, write_maps
-from .edit_file import EditSpec
+from .edit_file import EditFile
 from .layout_files import check_masks, thing_facts, thing_lines, write_layout
 from .media.encode import write_video
 from .media.video import Clip
@@ -80,7 +80,7 @@ class Inverted:
 
 
 @memory_errors()
-def run_edit(spec: EditSpec, *, progress: Progress | None = None, model: Any = None) -> Finished:
+def run_edit(spec: EditFile, *, progress: Progress | None = None, model: Any = None) -> Finished:
     """Carry out an edit file; writes ``edit.mp4``, ``side_by_side.mp4``, ``sheet.png``, ``report.json`` to its output;
     with ``attention_maps`` also ``attention.mp4``, ``attention.png``, ``shares.csv``; and where a region takes its
     masks from the layout, all of that to the folder ``layout`` there.
@@ -157,7 +157,7 @@ def run_edit(spec: EditSpec, *, progress: Progress | None = None, model: Any = N
 
 @memory_errors()
 def run_invert(
-    spec: EditSpec, output: str | Path | None = None, *, progress: Progress | None = None, model: Any = None
+    spec: EditFile, output: str | Path | None = None, *, progress: Progress | None = None, model: Any = None
 ) -> Finished:
     """Invert the video of an edit file and save the trajectory for any number of edits.
 
@@ -196,7 +196,7 @@ def run_invert(
 
 
 @memory_errors()
-def run_layout(spec: EditSpec, *, progress: Progress | None = None, model: Any = None) -> Finished:
+def run_layout(spec: EditFile, *, progress: Progress | None = None, model: Any = None) -> Finished:
     """Find the things of an edit file's video without any mask, and write them to its output: masks as PNGs, pictures
     to look at, ``layout.json`` and ``regions.yaml`` (README.md)."""
     progress = progress or Progress(quiet=True)
@@ -211,7 +211,7 @@ def run_layout(spec: EditSpec, *, progress: Progress | None = None, model: Any =
 
 
 def _lay_out(
-    spec: EditSpec,
+    spec: EditFile,
     clip: Clip,
     model: Any,
     inverted: Inverted,
@@ -248,7 +248,7 @@ def _lay_out(
     return Finished(files, report, layout=layout, text=thing_lines(layout))
 
 
-def _regions(spec: EditSpec, masks: Sequence[Tensor | None], layout: ClipLayout | None) -> list[Region]:
+def _regions(spec: EditFile, masks: Sequence[Tensor | None], layout: ClipLayout | None) -> list[Region]:
     """The regions with their masks; EditFileError for things that the layout does not have."""
     regions, wrong = [], []
     for number, (region, mask) in enumerate(zip(spec.regions, masks), 1):
@@ -265,7 +265,7 @@ def _regions(spec: EditSpec, masks: Sequence[Tensor | None], layout: ClipLayout 
     return regions
 
 
-def _inverted(spec: EditSpec, clip: Clip, model: Any, loaded: Trajectory | None, progress: Progress) -> Inverted:
+def _inverted(spec: EditFile, clip: Clip, model: Any, loaded: Trajectory | None, progress: Progress) -> Inverted:
     """The loaded inversion, or a new one, saved where the file says so."""
     if loaded is not None:
         return _judged(loaded, None)
@@ -275,7 +275,7 @@ def _inverted(spec: EditSpec, clip: Clip, model: Any, loaded: Trajectory | None,
     return inverted
 
 
-def _invert(spec: EditSpec, clip: Clip, model: Any, progress: Progress) -> Inverted:
+def _invert(spec: EditFile, clip: Clip, model: Any, progress: Progress) -> Inverted:
     layout = spec.layout
     trajectory = invert_clip(
         model,
@@ -320,7 +320,7 @@ def _save(trajectory: Trajectory, path: Path, progress: Progress) -> None:
 
 
 def _write_edit(
-    spec: EditSpec, inputs: Inputs, regions: Sequence[Region], result: EditResult, progress: Progress
+    spec: EditFile, inputs: Inputs, regions: Sequence[Region], result: EditResult, progress: Progress
 ) -> tuple[dict[str, Path], tuple[Any, Any]]:
     """Videos and contact sheet; returns all result files by name and the two written videos."""
     clip, files = inputs.clip, {name: spec.output / file for name, file in RESULTS.items()}

@@ -25,7 +25,7 @@ from ..editing.trajectory import Trajectory
 from ..editing.whole_file import LAYOUT, save_png, whole_file
 from ..measuring.pictures import layout_pictures as layouts
 from ..measuring.pictures import sheets
-from .edit_file import EditSpec
+from .edit_file import EditFile
 from .media.encode import write_video
 from .preflight import line_of
 from .yaml_lines import EditFileError
@@ -65,7 +65,7 @@ def thing_lines(layout: ClipLayout) -> str:
     return "\n".join(lines)
 
 
-def check_masks(spec: EditSpec, folder: Path) -> None:
+def check_masks(spec: EditFile, folder: Path) -> None:
     """EditFileError where masks would be replaced that are not as the last run left them."""
     changed = changed_masks(folder)
     if changed:

@@ -18,7 +18,7 @@ import yaml
 
 from ..editing.settings import SettingError, choice, maybe, number, text
 from ..editing.whole_file import RESULTS
-from .edit_file import EditSpec, RegionSpec, device_rule, path_rule, read_edit, read_regions, size_rule
+from .edit_file import EditFile, RegionEntry, device_rule, path_rule, read_edit, read_regions, size_rule
 from .yaml_lines import EditFileError, Problems, Section, kind_of, line_of, read_yaml, value_of
 
 MODELS = ("clip", "dino", "pickscore", "raft")
@@ -79,7 +79,7 @@ class MetricsSpec:
     edit_file: Path | None = None
     video: Path | None = None
     prompt: str | None = None
-    regions: tuple[RegionSpec, ...] | None = None
+    regions: tuple[RegionEntry, ...] | None = None
     start: int | None = None
     count: int | None = None
     stride: int | None = None
@@ -172,7 +172,7 @@ def completed(spec: MetricsSpec) -> tuple[MetricsSpec, tuple[str, ...]]:
     return spec, notes
 
 
-def _edit_of(spec: MetricsSpec) -> tuple[EditSpec | None, tuple[str, ...]]:
+def _edit_of(spec: MetricsSpec) -> tuple[EditFile | None, tuple[str, ...]]:
     """The edit file that completes the spec, and a remark where it is one that only a report names."""
     if spec.edit_file is not None:
         return read_edit(spec.edit_file), ()

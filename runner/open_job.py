@@ -21,7 +21,7 @@ from ..editing.provenance import check_model, space_time_notes
 from ..editing.trajectory import Trajectory, TrajectoryError
 from ..editing.windows import NOTE as WINDOWS
 from ..editing.windows import Windows
-from .edit_file import EditSpec
+from .edit_file import EditFile
 from .media.geometry import GeometryError
 from .media.mask_files import FoundMask, MaskError, MaskFrames, load_masks, matched_pictures, repeated
 from .media.video import Clip, VideoError, read_clip
@@ -46,7 +46,7 @@ class Inputs:
     notes: tuple[str, ...] = ()
 
 
-def read_inputs(spec: EditSpec, progress: Progress) -> Inputs:
+def read_inputs(spec: EditFile, progress: Progress) -> Inputs:
     """Frames, masks, control video and saved inversion; EditFileError (with the line) for what does not fit."""
     clip = read_source(spec, progress)
     frames = MaskFrames(spec.start, len(clip.frames), spec.stride, clip.source_frames)
@@ -83,17 +83,17 @@ def read_inputs(spec: EditSpec, progress: Progress) -> Inputs:
     return Inputs(clip, prompt, tuple(masks), control, trajectory, notes)
 
 
-def cut_of(spec: EditSpec) -> Windows | None:
+def cut_of(spec: EditFile) -> Windows | None:
     """How the edit's clip is cut; None = all frames at once."""
     return None if spec.windows is None else spec.windows.cut()
 
 
-def needs_layout(spec: EditSpec) -> bool:
+def needs_layout(spec: EditFile) -> bool:
     """Whether a region takes its masks from the layout that the edit finds."""
     return any(isinstance(region.masks, FoundMask) for region in spec.regions)
 
 
-def open_model(spec: EditSpec, progress: Progress) -> Any:
+def open_model(spec: EditFile, progress: Progress) -> Any:
     """Load the model the file names, on its device."""
     from ..hosts.diffusers import load_model
 
@@ -104,7 +104,7 @@ def open_model(spec: EditSpec, progress: Progress) -> Any:
         return load_model(spec.model, device=device, dtype=getattr(torch, spec.dtype), config=spec.model_config)
 
 
-def check_inversion(spec: EditSpec, model: Any, loaded: Trajectory | None) -> Tensor:
+def check_inversion(spec: EditFile, model: Any, loaded: Trajectory | None) -> Tensor:
     """EditFileError for a loaded inversion of another model, or for a source prompt or a number of steps with which the
     model cannot make one; returns the inversion's sigmas."""
     if loaded is not None:
@@ -119,7 +119,7 @@ def check_inversion(spec: EditSpec, model: Any, loaded: Trajectory | None) -> Te
         return model.sigmas(inversion_steps(spec.inversion, spec.sampling.steps))
 
 
-def check_level(spec: EditSpec, model: Any, section: str, level: str) -> None:
+def check_level(spec: EditFile, model: Any, section: str, level: str) -> None:
     """EditFileError for a ``level`` at which the model has no attention to look at ("all" is always there)."""
     sides = {"full": 0, "half": 1}
     if sides.get(level) not in (None, *model.attention_halvings):
@@ -132,7 +132,7 @@ def check_level(spec: EditSpec, model: Any, section: str, level: str) -> None:
             )
 
 
-def check_prompts(spec: EditSpec, inputs: Inputs, model: Any) -> None:
+def check_prompts(spec: EditFile, inputs: Inputs, model: Any) -> None:
     """EditFileError for what the prompts, the steps or the loaded inversion would raise after a long run."""
     with at_line(spec, "negative_prompt"):
         model.encode_prompt(spec.negative_prompt)
@@ -145,7 +145,7 @@ def check_prompts(spec: EditSpec, inputs: Inputs, model: Any) -> None:
         check_schedule(model, spec.sampling.steps, inverted)
 
 
-def open_control(spec: EditSpec, inputs: Inputs, model: Any) -> Any:
+def open_control(spec: EditFile, inputs: Inputs, model: Any) -> Any:
     """The ControlNet with its control video, checked against the frames; None without one."""
     if spec.controlnet is None:
         return None
@@ -156,7 +156,7 @@ def open_control(spec: EditSpec, inputs: Inputs, model: Any) -> Any:
     return control
 
 
-def read_source(spec: EditSpec, progress: Progress) -> Clip:
+def read_source(spec: EditFile, progress: Progress) -> Clip:
     """The frames of the video; EditFileError at its line where they cannot be read."""
     with progress.stage("read video"):
         try:
@@ -165,7 +165,7 @@ def read_source(spec: EditSpec, progress: Progress) -> Clip:
             raise EditFileError(spec.path, [(spec.lines["video"], f"video: {error}")]) from None
 
 
-def load_inversion(spec: EditSpec, clip: Clip, *, features: bool = False) -> tuple[Trajectory | None, tuple[str, ...]]:
+def load_inversion(spec: EditFile, clip: Clip, *, features: bool = False) -> tuple[Trajectory | None, tuple[str, ...]]:
     """The saved inversion and remarks about it; None where the file names none. EditFileError where it is not one of
     these frames with this attention (the model is compared later). features: it must hold those of the layout."""
     if spec.load is None:
@@ -184,7 +184,7 @@ def load_inversion(spec: EditSpec, clip: Clip, *, features: bool = False) -> tup
     return trajectory, notes
 
 
-def _check_features(spec: EditSpec, trajectory: Trajectory) -> tuple[str, ...]:
+def _check_features(spec: EditFile, trajectory: Trajectory) -> tuple[str, ...]:
     """Remarks about the features of a loaded inversion; TrajectoryError where it has none."""
     if trajectory.features is None:
         raise TrajectoryError(
@@ -201,7 +201,7 @@ def _check_features(spec: EditSpec, trajectory: Trajectory) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _load(spec: EditSpec, clip: Clip) -> tuple[Trajectory, tuple[str, ...]]:
+def _load(spec: EditFile, clip: Clip) -> tuple[Trajectory, tuple[str, ...]]:
     trajectory = trajectory_file.load(spec.load)
     height, width = clip.frames.shape[1:3]
     trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // 8, width // 8))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .edit_file import EditSpec
+from .edit_file import EditFile
 from .yaml_lines import EditFileError
 
 CPU_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")  # how torch names it without a type of its own
@@ -21,14 +21,14 @@ class OutOfMemory(MemoryError):
     """There is not enough memory. The text says for what, and what to do."""
 
 
-def line_of(spec: EditSpec, *keys: str) -> int:
+def line_of(spec: EditFile, *keys: str) -> int:
     """The line of the first of ``keys`` that the edit file has (such as ``inversion.load``), else 1."""
     return next((spec.lines[key] for key in keys if key in spec.lines), 1)
 
 
 @contextmanager
 def at_line(
-    spec: EditSpec, name: str, *others: str, line: int = 0, errors: tuple[type[Exception], ...] = (ValueError,)
+    spec: EditFile, name: str, *others: str, line: int = 0, errors: tuple[type[Exception], ...] = (ValueError,)
 ) -> Iterator[None]:
     """Turn ``errors`` of the block into an EditFileError ``edit.yaml:LINE: name: text``.
 
@@ -107,7 +107,7 @@ def unwritable(folder: Path) -> str | None:
                 path.rmdir()
 
 
-def check_start(spec: EditSpec, *, device: bool = True, places: bool = True) -> None:
+def check_start(spec: EditFile, *, device: bool = True, places: bool = True) -> None:
     """EditFileError with all that would fail later. device: the file's device will be used; places: its ``output`` and
     ``inversion.save`` too."""
     from ..attention.kernels.choice import check_kernel
@@ -129,7 +129,7 @@ def check_start(spec: EditSpec, *, device: bool = True, places: bool = True) -> 
         raise EditFileError(spec.path, problems)
 
 
-def check_target(spec: EditSpec, target: Path, key: str | None) -> None:
+def check_target(spec: EditFile, target: Path, key: str | None) -> None:
     """Check the file ``target`` of an inversion alone. key: the edit file's key that names it (EditFileError at its
     line), None = the command line's ``--output`` (ValueError)."""
     wrong = None

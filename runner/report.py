@@ -22,7 +22,7 @@ from ..editing.trajectory import Trajectory
 from ..editing.whole_file import write_json
 from ..measuring.metrics import pixels as figures
 from ..measuring.round_trip import RoundTrip, Verdict, judge
-from .edit_file import EditSpec
+from .edit_file import EditFile
 from .media.video import Clip
 
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scikit-learn", "av")
@@ -150,7 +150,7 @@ def round_trip_facts(verdict: Verdict | None) -> dict[str, Any]:
 
 
 def edit_figures(
-    spec: EditSpec, source: np.ndarray, vae: np.ndarray, result: EditResult, regions: Sequence[Region]
+    spec: EditFile, source: np.ndarray, vae: np.ndarray, result: EditResult, regions: Sequence[Region]
 ) -> dict[str, Any]:
     """How the edit kept what it had to keep, and how much it changed what it had to change."""
     area = result.area.numpy()
@@ -191,12 +191,12 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
     }
 
 
-def model_facts(spec: EditSpec, model: Any) -> dict[str, Any]:
+def model_facts(spec: EditFile, model: Any) -> dict[str, Any]:
     """The model for the report."""
     return {"path": str(spec.model or "embedded"), "family": model.family, "fingerprint": model.fingerprint}
 
 
-def chosen_settings(spec: EditSpec) -> dict[str, Any]:
+def chosen_settings(spec: EditFile) -> dict[str, Any]:
     """The edit file's contents for the report, without the line numbers."""
     chosen = dataclasses.asdict(spec)
     del chosen["lines"]
