@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from ..attention import Seen
+from ..attention.label_map import Grid
 
 log = logging.getLogger(__name__)
 
-Grid = tuple[int, int]
+
 LEVELS = {"half": 2, "full": 1}  # sides of the latent: sides of the level
 KINDS = ("self", "cross")
 

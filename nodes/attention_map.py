@@ -7,7 +7,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..hosts.comfyui.errors import naming
-from ..hosts.comfyui.images import rgb_bytes
+from ..hosts.comfyui.images import image_of, rgb_bytes
 from ..hosts.comfyui.model_info import check_model
 from ..hosts.comfyui.observed_sampling import (
     CELL,
@@ -230,4 +230,4 @@ def _check_count(phrases: list, place: object) -> None:
 
 
 def _image(pictures: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pictures)).float() / 255
+    return image_of(pictures)

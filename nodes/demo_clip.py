@@ -1,8 +1,8 @@
 """A clip of the world that the embedded model knows, with everything an edit of it needs."""
 
-import torch
 from comfy_api.latest import io
 
+from ..hosts.comfyui.images import image_of
 from ..world.clips import MOTIONS
 from ..world.demo_task import FPS, make_task
 from .sockets import CATEGORY
@@ -63,5 +63,5 @@ class DemoClip(io.ComfyNode):
     @classmethod
     def execute(cls, frames: int, seed: int, size: int, motion: str) -> io.NodeOutput:
         task = make_task(seed, frames, size, motion)
-        images = torch.from_numpy(task.clip.frames).float() / 255
+        images = image_of(task.clip.frames)
         return io.NodeOutput(images, *task.masks, task.clip.caption, task.prompt, *task.phrases, float(FPS))

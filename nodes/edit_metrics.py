@@ -1,11 +1,10 @@
 """How good an edit is, in figures: what it shows, what it kept, how steady it is."""
 
 import numpy as np
-import torch
 from comfy_api.latest import io, ui
 
 from ..hosts.comfyui.errors import naming
-from ..hosts.comfyui.images import rgb_bytes
+from ..hosts.comfyui.images import image_of, rgb_bytes
 from ..hosts.comfyui.metrics import instruments, measured, remarks
 from ..measuring.pictures.bars import bar_sheet
 from .sockets import CATEGORY, Regions
@@ -81,7 +80,7 @@ class EditMetrics(io.ComfyNode):
             tools = instruments(clip_vision, clip, dino)
             notes = remarks(clip_vision, clip, dino)
             table = measured(frames, edits, prompt, regions or (), tools, notes)
-        plot = torch.from_numpy(np.ascontiguousarray(bar_sheet(table, prompt.strip()))).float()[None] / 255
+        plot = image_of(bar_sheet(table, prompt.strip()))[None]
         shown = {**ui.PreviewImage(plot, cls=cls).as_dict(), "text": (table.text(),)}
         return io.NodeOutput(table.markdown(), table.json(), table.csv(), plot, ui=shown)
 

@@ -2,10 +2,10 @@
 
 import logging
 
-import torch
 from comfy_api.latest import io, ui
 
 from ..hosts.comfyui.errors import naming
+from ..hosts.comfyui.images import image_of
 from ..hosts.comfyui.round_trip import clean_samples, decoded, sample_back
 from ..measuring.pictures.round_trip_pictures import round_trip_frames, round_trip_sheet
 from ..measuring.round_trip import decibels, frame_psnr, judge
@@ -64,7 +64,7 @@ class InversionCheck(io.ComfyNode):
             verdict = judge(frame_psnr(source, back), inversion.noise_std)
         if not verdict.ok:
             log.warning("%s: %s", NAME, verdict.text)
-        images = torch.from_numpy(round_trip_frames(source, back, verdict)).float() / 255
-        sheet = torch.from_numpy(round_trip_sheet(source, back, verdict)).float()[None] / 255
+        images = image_of(round_trip_frames(source, back, verdict))
+        sheet = image_of(round_trip_sheet(source, back, verdict))[None]
         frames = [f"frame {index}: {decibels(value)}" for index, value in enumerate(verdict.psnr)]
         return io.NodeOutput(images, "\n".join([verdict.text, *frames]), ui=ui.PreviewImage(sheet, cls=cls))

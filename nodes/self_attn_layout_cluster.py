@@ -10,7 +10,7 @@ from ..editing.layout.clusters import SCOPES, neutral_picture
 from ..editing.layout.clusters_only import kinds_layout, pick_kinds
 from ..editing.layout.find import find_layout
 from ..hosts.comfyui.errors import naming
-from ..hosts.comfyui.images import rgb_bytes
+from ..hosts.comfyui.images import image_of, rgb_bytes
 from ..hosts.comfyui.layout import source_words
 from ..measuring.pictures.layout_pictures import (
     cluster_preview,
@@ -264,7 +264,7 @@ class SelfAttnLayoutCluster(io.ComfyNode):
 
 def _image(pictures: np.ndarray) -> torch.Tensor:
     """uint8 [F, H, W, 3] as IMAGE."""
-    return torch.from_numpy(pictures).float() / 255
+    return image_of(pictures)
 
 
 def _check_frames(images, inversion):

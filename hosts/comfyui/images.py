@@ -30,3 +30,8 @@ def rgb_frames(images: Tensor, name: str, node: str) -> Tensor:
 def rgb_bytes(images: Tensor, name: str, node: str) -> np.ndarray:
     """`rgb_frames` as uint8 [F, H, W, 3]: [0, 1] becomes 0 to 255, rounded; what lies outside is cut off."""
     return (rgb_frames(images, name, node).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+def image_of(pictures: np.ndarray) -> Tensor:
+    """Pictures uint8 [..., 3], any strides, as IMAGE values: float32 of that shape on the CPU, 0 to 255 as [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).float() / 255

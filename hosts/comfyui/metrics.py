@@ -17,7 +17,6 @@ from typing import Any
 import comfy.model_management
 import comfy.utils
 import numpy as np
-import torch
 
 from ...editing.motion.optical_flow import find_estimator
 from ...editing.regions import Region
@@ -25,6 +24,7 @@ from ...measuring.metrics.encoder_pair import why_no_pair
 from ...measuring.metrics.encoders import BATCH, Encoder
 from ...measuring.metrics.measure import Instruments, measure, prepare
 from ...measuring.metrics.table import Table
+from .images import image_of
 
 log = logging.getLogger(__name__)
 SOURCE = "source"
@@ -39,7 +39,7 @@ def vision_encoder(vision: Any) -> Encoder:
             same = list(group)
             for start in range(0, len(same), BATCH):
                 comfy.model_management.throw_exception_if_processing_interrupted()
-                images = torch.from_numpy(np.stack(same[start : start + BATCH])).float() / 255
+                images = image_of(np.stack(same[start : start + BATCH]))
                 found = vision.encode_image(images)["image_embeds"]
                 if found.ndim != 2:
                     raise ValueError(

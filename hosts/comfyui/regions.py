@@ -13,7 +13,7 @@ from ...editing.mask_images import mask_of_picture, masks_from_colours, masks_fr
 from ...editing.regions import Region
 from ...measuring.pictures.painting import region_preview
 from .errors import naming
-from .images import rgb_bytes
+from .images import image_of, rgb_bytes
 
 log = logging.getLogger(__name__)
 PRESERVE = "preserve:"
@@ -149,4 +149,4 @@ def preview(images: Tensor, regions: Sequence[Region], *, node: str) -> Tensor:
     """`editing.painting.region_preview` on an IMAGE [F, H, W, 3 or 4]: float32 [F, H', W', 3]."""
     with naming(node):
         painted = region_preview(rgb_bytes(images, "images", node), regions)
-    return torch.from_numpy(painted).float() / 255
+    return image_of(painted)
