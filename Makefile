@@ -2,11 +2,12 @@
 # `make host` runs the tests inside a ComfyUI checkout (COMFYUI=...), in a second environment that has its requirements.
 #
 # TORCH says which torch to install. The default is a CPU build of the version the tests are run with (on Linux PyPI
-# alone would bring gigabytes of CUDA; where PyTorch's own index cannot be reached, pip goes on without it). For a GPU:
-# make demo TORCH=torch
+# alone would bring gigabytes of CUDA). PyTorch's own index is asked once, for three seconds at most; where it cannot be
+# reached pip goes on without it, and without its minutes of retries. For a GPU: make demo TORCH=torch
 
 PYTHON ?= python3
-TORCH ?= torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu
+TORCH ?= torch==2.13.0
+CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 # What of pyproject.toml's extras is installed; CI adds `kernels` (triton, some 300 MB), to test the GPU kernel without a GPU.
 EXTRAS ?= runner,test
 VENV := .venv
@@ -20,19 +21,32 @@ HOST := .venv/host
 export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: demo test host lint evaluate train clean
+.PHONY: demo test quick host lint docs evaluate train clean
 
 demo: $(STAMP)
 	$(BIN)/videograin demo --out out/demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The method's mathematics, the nodes' definitions and the layout of the house: seconds, for while you work.
+quick: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/attention tests/nodes tests/test_*.py \
+	    --ignore tests/attention/kernels/test_triton.py
 
 host: $(HOST)/comfyui
 	VIDEOGRAIN_SLOW=1 OMP_NUM_THREADS=1 COMFYUI_PATH="$(COMFYUI)" $(HOST)/bin/python -m pytest tests/in_comfyui
 
+# Style, and that arrows between the rooms run one way (the contracts in pyproject.toml).
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+# The documents as a site, in out/site.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	$(BIN)/mkdocs build --strict --site-dir out/site
 
 evaluate: $(STAMP)
 	$(BIN)/python -m videograin.lab.training evaluate --out out/evaluate
@@ -43,7 +57,9 @@ train: $(STAMP)
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	# torch alone first: what it needs comes from PyPI with the rest, not from PyTorch's index.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TORCH)
+	index=$$($(PYTHON) -c "import urllib.request as r; r.urlopen('$(CPU_INDEX)/torch/', timeout=3)" 2>/dev/null \
+	    && echo --extra-index-url $(CPU_INDEX)); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TORCH) $$index
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
 	touch $(STAMP)
 

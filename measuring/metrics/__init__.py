@@ -1,1 +1,1 @@
-"""Measuring edits: figures of real clips, and the benchmark on the rendered world. Knows no host."""
+"""Figures of finished edits: pixels, embeddings, motion; one table for any number of edits. Knows no host."""

@@ -1,4 +1,4 @@
-"""Our patches on tiny random models of ComfyUI's own classes, sampled by ComfyUI's own samplers (host.md B2)."""
+"""Our patches on tiny random models of ComfyUI's own classes, sampled by ComfyUI's own samplers (hosts.md B2)."""
 
 import copy
 import math

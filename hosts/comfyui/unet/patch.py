@@ -1,4 +1,4 @@
-"""Our patches on a ComfyUI model: which models, which slots, what happens when a run begins (host.md B2, B3)."""
+"""Our patches on a ComfyUI model: which models, which slots, what happens when a run begins (hosts.md B2, B3)."""
 
 from __future__ import annotations
 

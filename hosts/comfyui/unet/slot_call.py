@@ -1,4 +1,4 @@
-"""What ComfyUI says about one call of an attention slot: prompts, frames, token grid, noise level (host.md B2, B3).
+"""What ComfyUI says about one call of an attention slot: prompts, frames, token grid, noise level (hosts.md B2, B3).
 
 Nothing here imports comfy. Every error names the node and what to do; nothing is guessed from sizes.
 """

@@ -1,4 +1,4 @@
-"""`attention/` inside ComfyUI's UNet: the callables that stand in its attn1 and attn2 replace slots (host.md B2).
+"""`attention/` inside ComfyUI's UNet: the callables that stand in its attn1 and attn2 replace slots (hosts.md B2).
 
 Nothing here imports comfy; what is needed of the host (its own attention, its out-of-memory exception) is handed in.
 

@@ -1,0 +1,53 @@
+"""The diagram of the rooms is what the code does, and every citation of a document leads somewhere."""
+
+import re
+from itertools import product
+
+import grimp
+import pytest
+
+from videograin.lab.paths import ROOT
+
+ROOMS = ("attention", "editing", "hosts", "lab", "measuring", "nodes", "runner", "world")
+
+
+def test_the_diagram_has_the_arrows_that_the_imports_have():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    (diagram,) = re.findall(r"```mermaid\n(.*?)```", text, re.DOTALL)
+    drawn = set(re.findall(r"^ *(\w+) --> (\w+)$", diagram, re.MULTILINE))
+    graph = grimp.build_graph("videograin", cache_dir=None)
+    rooms = {f"videograin.{room}" for room in ROOMS}
+    found = {
+        (a, b)
+        for a, b in product(ROOMS, ROOMS)
+        if a != b
+        and graph.direct_import_exists(importer=f"videograin.{a}", imported=f"videograin.{b}", as_packages=True)
+    }
+    assert rooms <= graph.modules
+    assert drawn == found
+
+
+def cited():
+    """(file, document, section) of every `method.md 4` and `hosts.md B2` in the sources."""
+    for room in (*ROOMS, "tests"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            text = re.sub(r"\n\s*#?\s*", " ", path.read_text(encoding="utf-8"))
+            for document, section in re.findall(r"\b(method|hosts?)\.md,? ([A-Z]?\d+)", text):
+                yield str(path.relative_to(ROOT)), document, section
+
+
+def test_every_citation_has_its_section():
+    headings = {}
+    for document in ("method", "hosts"):
+        text = (ROOT / "docs" / f"{document}.md").read_text(encoding="utf-8")
+        headings[document] = set(re.findall(r"^#+ ([A-Z]?\d+)\b", text, re.MULTILINE))
+    wrong = [found for found in cited() if found[2] not in headings.get(found[1], ())]
+    assert wrong == []
+    assert sum(1 for _ in cited()) > 40
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_what_lives_there(room):
+    text = (ROOT / room / "__init__.py").read_text(encoding="utf-8")
+    assert text.startswith('"""')
+    assert len(text.split('"""')[1]) > 60
