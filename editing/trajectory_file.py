@@ -10,7 +10,6 @@ float32 and neither a fourth tensor nor a level.
 """
 
 import os
-import secrets
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from .attention_features import Features, FeaturesError
 from .trajectory import Trajectory, TrajectoryError
+from .whole_file import whole_file
 
 FORMAT = "videograin.trajectory"
 VERSION = 1
@@ -33,8 +33,8 @@ AGAIN = "delete it and run the inversion again"
 def save(trajectory: Trajectory, path: str | Path) -> Path:
     """Write `trajectory` to `path`, which must end in .safetensors and whose folder must exist. Returns the path.
 
-    The file is written under a temporary name in the same folder and renamed when complete, so that neither a crash nor
-    Ctrl-C leaves a half-written file under the final name. TrajectoryError for an unusable path; OSError from the disk.
+    The file appears when it is complete and on the disk, so that neither a crash nor Ctrl-C leaves a half-written file
+    under the final name. TrajectoryError for an unusable path; OSError from the disk.
     """
     from safetensors.torch import save_file
 
@@ -54,14 +54,10 @@ def save(trajectory: Trajectory, path: str | Path) -> Path:
     if trajectory.features is not None:
         held, facts = _pack(trajectory.features)
         tensors, metadata = tensors | held, metadata | facts
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
+    with whole_file(path) as part:
         save_file(tensors, str(part), metadata=metadata)
         with open(part, "rb+") as handle:
             os.fsync(handle.fileno())
-        os.replace(part, path)
-    finally:  # runs for KeyboardInterrupt too; after the rename there is nothing left to remove
-        part.unlink(missing_ok=True)
     return path
 
 

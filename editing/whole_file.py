@@ -1,10 +1,13 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all: the one place that renames anything."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,7 +40,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -45,6 +48,41 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             temporary.unlink()
         raise
+
+
+@contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a new empty folder beside ``path``; at the end it becomes ``path``, in place of a folder that stands there.
+
+    If the block is left by any exception, Ctrl-C included, the new folder is removed and ``path`` stays as it was. No
+    file system swaps two folders in one step everywhere: the old one is moved aside, comes back if the new one cannot
+    take its place, and is removed last. The parent is made where it is missing.
+
+    NotADirectoryError, before the block, where a file or a link stands at ``path``.
+    """
+    path = Path(path)
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
+        raise NotADirectoryError(errno.ENOTDIR, "in the way of a new folder", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part, previous = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("part", "previous"))
+    shutil.rmtree(part, ignore_errors=True)  # left by a killed process of the same number, as the one below
+    try:
+        part.mkdir()
+        yield part
+        if not path.exists():
+            os.replace(part, path)
+            return
+        shutil.rmtree(previous, ignore_errors=True)
+        try:
+            os.replace(path, previous)
+            os.replace(part, path)
+        except BaseException:
+            if previous.is_dir() and not path.exists():
+                os.replace(previous, path)
+            raise
+        shutil.rmtree(previous, ignore_errors=True)  # the new folder is in place whatever becomes of the old one
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ from ..editing.layout.clip_layout import ClipLayout
 from ..editing.layout.of_clip import eight_bits
 from ..editing.settings import LayoutSettings
 from ..editing.trajectory import Trajectory
-from ..editing.whole_file import LAYOUT, save_png, whole_file
+from ..editing.whole_file import LAYOUT, save_png, whole_file, whole_folder
 from ..measuring.pictures import layout_pictures as layouts
 from ..measuring.pictures import sheets
 from .edit_file import EditFile
@@ -191,15 +191,9 @@ def _replace(folder: Path, pictures: np.ndarray) -> None:
     """A folder of the PNGs 0000.png, 0001.png ..., in place of one of that name; it appears whole."""
     from PIL import Image
 
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    part.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as part:
         for index, picture in enumerate(pictures):
             Image.fromarray(picture).save(part / f"{index:04d}.png", optimize=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _listed(folder: Path) -> dict[str, str]:

@@ -8,10 +8,8 @@ ten times slower. This one folds 2 x 2 pixels into channels first and has no nor
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -89,17 +87,6 @@ class WorldVAE(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Scaled latents [B, 4, h, w] -> pictures [B, 3, 8h, 8w], about [-1, 1] (not clamped)."""
         return self.decoder(z / self.config["scaling_factor"])
-
-    def save(self, folder: Path, dtype: torch.dtype = torch.float16) -> None:
-        """Write weights and `config.json`; a stop in between leaves no config."""
-        from safetensors.torch import save_file
-
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.to(dtype).contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS_NAME)
-        # Last, and at once: whoever finds it knows that the weights are whole.
-        part = folder / f"{CONFIG_NAME}.part"
-        part.write_text(json.dumps(self.config, indent=2) + "\n", encoding="utf-8")
-        os.replace(part, folder / CONFIG_NAME)
 
     @classmethod
     def load(cls, folder: str | Path) -> WorldVAE:

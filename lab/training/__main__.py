@@ -37,14 +37,14 @@ def _train(args: argparse.Namespace) -> int:
     from ...world.vae import WorldVAE
     from . import train_unet, train_vae
     from .budgeted_run import plot
-    from .pipeline_folder import save_pipeline
+    from .pipeline_folder import save_pipeline, save_vae
 
     if args.smoke:
         args.vae_minutes, args.unet_minutes, args.scenes = 0.05, 0.05, 64
     pool = 64 if args.smoke else train_vae.POOL
     final = args.out / "vae" / "final"
     if not (final / "config.json").exists():
-        train_vae.train(args.out / "vae", args.vae_minutes, pool_size=pool, device=args.device).save(final)
+        save_vae(final, train_vae.train(args.out / "vae", args.vae_minutes, pool_size=pool, device=args.device))
     vae = WorldVAE.load(final)
     modules = train_unet.train(
         args.out / "unet", vae, args.unet_minutes, scenes=args.scenes, batch=args.batch, device=args.device

@@ -9,12 +9,13 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import time
 from pathlib import Path
 
 import torch
 from torch import nn
+
+from ...editing.whole_file import whole_file
 
 
 class Run:
@@ -112,8 +113,8 @@ class Run:
             "spent": self.spent,
             "samples": self.samples,
         }
-        torch.save(state, self.folder / "state.pt.part")
-        os.replace(self.folder / "state.pt.part", self.folder / "state.pt")
+        with whole_file(self.folder / "state.pt") as part:
+            torch.save(state, part)
 
 
 def plot(logs: dict[str, Path], target: Path) -> None:

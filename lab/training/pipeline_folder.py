@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from ...editing.whole_file import whole_folder, write_json
 from ...hosts.diffusers.unet.load import WORDS_FILE
+from ...world.vae import CONFIG_NAME, WEIGHTS_NAME
 from ...world.vae import WorldVAE as Net
 from ...world.vocabulary import TRAINED_WORDS
 from .tokenizer import save_tokenizer, text_encoder_settings
@@ -58,31 +59,21 @@ def save_pipeline(folder: Path, modules: dict[str, nn.Module], vae: Net, schedul
             f"{folder} is not empty and holds no model (no model_index.json); expected a new or empty folder or a "
             "model to replace. Give another folder."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial, previous = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("partial", "previous"))
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process of the same number, as the one below
-    try:
-        _write(partial, modules, vae, schedule)
-        if not folder.exists():
-            partial.rename(folder)
-            return
-        shutil.rmtree(previous, ignore_errors=True)
-        folder.rename(previous)
-        try:
-            partial.rename(folder)
-        except OSError:
-            previous.rename(folder)
-            raise
-        shutil.rmtree(previous, ignore_errors=True)  # the new model is in place whatever becomes of the old one
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with whole_folder(folder) as part:
+        _write(part, modules, vae, schedule)
+
+
+def save_vae(folder: Path, vae: Net, dtype: torch.dtype = torch.float16) -> None:
+    """Write the weights as `dtype`, and `config.json`, for `WorldVAE.load`; a stop in between leaves no config."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.to(dtype).contiguous() for k, v in vae.state_dict().items()}, folder / WEIGHTS_NAME)
+    write_json(folder / CONFIG_NAME, vae.config)  # last, and at once: whoever finds it knows that the weights are whole
 
 
 def _write(folder: Path, modules: dict[str, nn.Module], vae: Net, schedule: dict) -> None:
-    folder.mkdir()
     for name, key in (("unet", "unet"), ("text_encoder", "text")):
         modules[key].half().save_pretrained(folder / name, safe_serialization=True)
-    vae.save(folder / "vae", torch.float16)
+    save_vae(folder / "vae", vae)
     save_tokenizer(folder / "tokenizer")
     DDIMScheduler(**schedule).save_pretrained(folder / "scheduler")
     index = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ...editing.samplers import sample_euler
+from ...editing.whole_file import whole_file
 from ...world.render import render
 from ...world.scenes import captions, random_scenes
 from ...world.vae import WorldVAE
@@ -71,8 +71,8 @@ def dataset(folder: Path, vae: WorldVAE, count: int, seed: int) -> tuple[Tensor,
             if start % 5000 == 0:
                 print(f"scenes {start} of {count}", flush=True)
         ids = tokenize([*texts, ""], folder / "tokenizer", CONTEXT)
-        torch.save({"latents": torch.cat(latents), "ids": ids}, folder / "latents.pt.part")
-        os.replace(folder / "latents.pt.part", cache)
+        with whole_file(cache) as part:
+            torch.save({"latents": torch.cat(latents), "ids": ids}, part)
     data = torch.load(cache, weights_only=True)
     if len(data["latents"]) != count:
         raise ValueError(f"{cache} holds {len(data['latents'])} scenes, {count} are asked for: delete it to redo them")

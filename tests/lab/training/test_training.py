@@ -9,6 +9,7 @@ from videograin.hosts.diffusers import load_model
 from videograin.lab.training import train_vae
 from videograin.lab.training.__main__ import main
 from videograin.lab.training.budgeted_run import Run
+from videograin.lab.training.pipeline_folder import save_vae
 from videograin.lab.training.tokenizer import build_vocabulary
 from videograin.world.vae import WorldVAE
 from videograin.world.vocabulary import WORDS
@@ -90,7 +91,7 @@ def test_a_run_resumes_where_it_stopped(tmp_path):
         assert torch.equal(ours, theirs)
     for ours, theirs in zip(second.average["m"].parameters(), first.average["m"].parameters()):
         assert torch.equal(ours, theirs)
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.part*"))
 
 
 def test_the_average_follows_the_weights(tmp_path):
@@ -107,7 +108,7 @@ def test_the_average_follows_the_weights(tmp_path):
 def test_vae_saves_loads_and_refuses(tmp_path):
     torch.manual_seed(0)
     vae = WorldVAE(scaling_factor=1.5).eval()
-    vae.save(tmp_path, torch.float32)
+    save_vae(tmp_path, vae, torch.float32)
     again = WorldVAE.load(tmp_path)
     x = torch.rand(1, 3, 16, 24) * 2 - 1
     assert torch.equal(vae.encode(x), again.encode(x))

@@ -199,6 +199,7 @@ def test_missing_and_damaged_files_are_named(folders, tmp_path):
 
 
 def test_a_world_vae_is_loaded_by_its_class_name(folders, tmp_path):
+    from videograin.lab.training.pipeline_folder import save_vae
     from videograin.world.vae import WorldVAE
 
     folder = tmp_path / "model"
@@ -206,7 +207,7 @@ def test_a_world_vae_is_loaded_by_its_class_name(folders, tmp_path):
     shutil.rmtree(folder / "vae")
     torch.manual_seed(0)
     vae = WorldVAE((8, 8, 8), (1, 1, 1), (1, 1, 1), scaling_factor=0.5)
-    vae.save(folder / "vae", torch.float32)
+    save_vae(folder / "vae", vae, torch.float32)
     model = load_model(folder)
     assert (model.latent_channels, model.scale_factor) == (4, 8)
     frames = np.random.default_rng(0).integers(0, 256, (5, 16, 24, 3), dtype=np.uint8)
