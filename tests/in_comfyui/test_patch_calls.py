@@ -1,4 +1,5 @@
-"""However ComfyUI cuts a run into calls, the edit is the same: halves, several prompts, windows, areas (hosts.md B3)."""
+"""However ComfyUI cuts a run into calls, the edit is the same: halves, several prompts, windows, areas (hosts.md
+B3)."""
 
 import inspect
 from dataclasses import replace
