@@ -25,6 +25,7 @@ from ...editing.settings import Blend
 from ...measuring.pictures.painting import font, paint_regions
 from ...measuring.pictures.painting import region_preview as paint_preview
 from ...measuring.round_trip import measure_round_trip
+from ...world import MODEL
 from ...world.clips import pair_clip, part_clip
 from .attention import attention_map
 from .common import (
@@ -230,7 +231,7 @@ def region_preview() -> np.ndarray:
 def embedded_model() -> np.ndarray:
     from PIL import Image
 
-    with Image.open(IMAGES.parents[2] / "world" / "model" / "samples.png") as samples:
+    with Image.open(MODEL / "samples.png") as samples:
         picture = samples.convert("RGB")
     return np.asarray(picture.resize((760, round(760 * picture.height / picture.width)), Image.Resampling.LANCZOS))
 
