@@ -1,7 +1,7 @@
 """The method's mathematics: torch only, no host, no model. See each module's first lines for its part.
 
-`kernels/` has the ways to compute it fast. The names below are loaded when they are first asked for, so that reading
-`attention.options` does not load torch.
+`kernels/` has the ways to compute it fast. The names below are loaded when they are first asked for, so that
+importing the package does not load torch.
 """
 
 from __future__ import annotations
