@@ -208,7 +208,7 @@ def _bench(args: argparse.Namespace) -> int:
     if found is None:
         raise ValueError(
             "bench is part of the repository, not of the installed package; clone the repository and run "
-            "`pip install --editable '.[runner]'` there"
+            "`pip install --editable '.[runner,lab]'` there"
         )
     return found.run(args)
 
