@@ -150,7 +150,7 @@ def invert_clip(
     collector = None
     if features is not None:
         collector = FeatureCollector(len(latents), features, *feature_range)
-        collector.check_steps(model.levels.t(float(sigma)) for sigma in sigmas[:-1])
+        collector.range.check_steps(model.levels.t(float(sigma)) for sigma in sigmas[:-1])
     denoiser = model.denoiser(
         prompt,
         frames=len(latents),

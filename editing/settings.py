@@ -11,6 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from ..attention.options import (
+    BACKGROUNDS,
+    HALVES,
+    INVERSION_METHODS,
+    KERNELS,
+    LEVELS,
+    MAP_LEVELS,
+    MODES,
+    RANGES,
+    SAMPLER_NAMES,
+    SCOPES,
+)
+
 if TYPE_CHECKING:
     from .windows import Windows
 
@@ -110,7 +123,7 @@ class Inversion(Settings):
     afterwards (as many network calls again as there are steps), so that the report can say how good it is.
     """
 
-    method: str = setting("warm", choice("warm", "ddim", "fixed_point"))
+    method: str = setting("warm", choice(*INVERSION_METHODS))
     calls: int = setting(3, number(1, 20, whole=True, example=3))
     steps: int | None = setting(None, maybe(number(1, 1000, whole=True, example=50)))
     check: bool = setting(True, flag)
@@ -128,7 +141,7 @@ class Sampling(Settings):
     steps: int = setting(50, number(1, 1000, whole=True, example=50))
     guidance: float = setting(7.5, number(1, 100, example=7.5))
     seed: int = setting(0, number(0, 2**63 - 1, whole=True, example=0))
-    sampler: str = setting("euler", choice("euler", "ddim", "heun", "dpmpp_2m"))
+    sampler: str = setting("euler", choice(*SAMPLER_NAMES))
     variation: float = setting(0.0, number(0, 1))
 
 
@@ -146,21 +159,21 @@ class Attention(Settings):
     key). kernel: what computes modulated attention (attention/kernels/choice.py).
     """
 
-    mode: str = setting("full", choice("full", "sparse_causal", "key_frames", "per_frame", "full_coarse"))
+    mode: str = setting("full", choice(*MODES))
     anchors: int = setting(2, number(1, 64, whole=True, example=2))
     self_strength: float = setting(0.3, number(0, 1, example=0.3))
     cross_strength: float = setting(1.0, number(0, 1, example=1))
     power: float = setting(5.0, number(0, 20, example=5))
     start: float = setting(0.0, number(0, 1))
     end: float = setting(0.3, number(0, 1, example=0.3))
-    self_halves: str = setting("both", choice("both", "cond", "uncond"))
-    cross_halves: str = setting("cond", choice("both", "cond", "uncond"))
-    background: str = setting("neutral", choice("neutral", "paper", "free"))
+    self_halves: str = setting("both", choice(*HALVES))
+    cross_halves: str = setting("cond", choice(*HALVES))
+    background: str = setting("neutral", choice(*BACKGROUNDS))
     splice: bool = setting(True, flag)
-    range: str = setting("exact", choice("exact", "reuse", "sampled"))
+    range: str = setting("exact", choice(*RANGES))
     range_steps: int = setting(3, number(1, 1000, whole=True, example=3))
     range_every: int = setting(8, number(1, 1024, whole=True, example=8))
-    kernel: str = setting("auto", choice("auto", "sdpa", "xformers", "triton"))
+    kernel: str = setting("auto", choice(*KERNELS))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -234,12 +247,12 @@ class LayoutSettings(Settings):
     far); videos: also one mp4 a mask.
     """
 
-    level: str = setting("half", choice("half", "full"))
+    level: str = setting("half", choice(*LEVELS))
     start: float = setting(0.0, number(0, 1))
     end: float = setting(1.0, number(0, 1, example=1))
     clusters: int = setting(0, _clusters)
     max_clusters: int = setting(8, number(2, 64, whole=True, example=8))
-    scope: str = setting("joint", choice("joint", "per_frame"))
+    scope: str = setting("joint", choice(*SCOPES))
     seed: int = setting(0, number(0, 2**32 - 1, whole=True, example=0))
     max_things: int = setting(8, number(1, 15, whole=True, example=8))  # as in the node: label pictures have 16 colours
     min_area: float = setting(0.01, number(0, 1, example=0.01))
@@ -280,7 +293,7 @@ class MapSettings(Settings):
 
     words: tuple[str, ...] | None = setting(None, phrases)
     pixel: Pixel | None = field(default=None, metadata={"rule": _pixel})
-    level: str = setting("half", choice("half", "full", "all"))
+    level: str = setting("half", choice(*MAP_LEVELS))
     start: float = setting(0.0, number(0, 1))
     end: float = setting(0.3, number(0, 1, example=0.3))
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from videograin.attention import RangeError
 from videograin.editing.attention_features import FeaturesError
 from videograin.editing.composite import composite_support
 from videograin.editing.fingerprint import frames_digest
@@ -69,7 +70,7 @@ def test_features_are_collected_where_they_are_asked_for(random_model, frames, t
 
 def test_features_that_cannot_be_had_are_an_error_before_the_first_step(random_model, frames, monkeypatch):
     monkeypatch.setattr("videograin.editing.pipeline.invert", lambda *_, **__: pytest.fail("the inversion started"))
-    with pytest.raises(FeaturesError, match=r"none of the 3 steps lies between feature_start 0.4 and feature_end 0.41"):
+    with pytest.raises(RangeError, match=r"none of the 3 steps lies between feature_start 0.4 and feature_end 0.41"):
         invert_clip(random_model, frames, SOURCE, steps=3, features="full", feature_range=(0.4, 0.41))
     with pytest.raises(FeaturesError, match="level must be one of half, full; got 'quarter'"):
         invert_clip(random_model, frames, SOURCE, steps=3, features="quarter")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from videograin.attention import KERNELS, RANGES, RangeRule
-from videograin.attention.spacetime import MODES
+from videograin.attention.options import MODES
 from videograin.editing.region_modulation import build_modulation
 from videograin.editing.settings import Attention, SettingError
 from videograin.editing.trajectory import space_time_notes
