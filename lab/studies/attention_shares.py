@@ -20,7 +20,7 @@ import torch
 
 from ...attention import Layout
 from ...editing.pipeline import edit_clip, invert_clip
-from ...editing.settings import Attention, Sampling
+from ...editing.settings import AttentionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
 from ...measuring.attention_probe import AttentionProbe, Phrase
 from ...measuring.attention_shares import share_table
@@ -36,7 +36,7 @@ LEVELS = ("half", "full")
 GOAL = 1.5  # by which factor the own share shall rise
 
 
-def measure(model, seed: int, motion: str, steps: int, attention: Attention) -> dict:
+def measure(model, seed: int, motion: str, steps: int, attention: AttentionSettings) -> dict:
     """One clip: its rows at both levels, and how well the edit came out."""
     task = make_task(seed, 8, 128, motion)
     frames = task.clip.frames
@@ -44,7 +44,11 @@ def measure(model, seed: int, motion: str, steps: int, attention: Attention) -> 
     _, spans, labels = model.encode_regions(task.prompt, task.phrases, splice=attention.splice)
     phrases = [Phrase(text, tuple(span), n) for n, (text, span) in enumerate(zip(task.phrases, spans), 1)]
     probes = [AttentionProbe(len(frames), phrases, length=len(labels), level=level) for level in LEVELS]
-    how = {"sampling": Sampling(steps=steps, guidance=GUIDANCE), "attention": attention, "observer": Several(probes)}
+    how = {
+        "sampling": SamplingSettings(steps=steps, guidance=GUIDANCE),
+        "attention": attention,
+        "observer": Several(probes),
+    }
     done = edit_clip(model, frames, trajectory, task.prompt, regions_of(task), **how)
     layout = Layout(list(task.masks))
     tables = {level: share_table(probe.result(), layout).rows for level, probe in zip(LEVELS, probes)}
@@ -72,7 +76,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=BENCHMARKS / "attention_shares")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    model, attention = load_model(), Attention(mode=args.attention)
+    model, attention = load_model(), AttentionSettings(mode=args.attention)
     results = []
     for seed in range(args.clips):
         begun = time.time()
