@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
+from ..attention.options import MAP_LEVELS
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.images import image_of, rgb_bytes
 from ..hosts.comfyui.model_info import check_model
@@ -19,7 +20,7 @@ from ..hosts.comfyui.observed_sampling import (
     place_of,
     sample_looking,
 )
-from ..measuring.attention_probe import LEVELS, AttentionProbe, InspectionError
+from ..measuring.attention_probe import AttentionProbe, InspectionError
 from ..measuring.attention_shares import share_table
 from ..measuring.pictures.heat import heat_sheet, heat_video, heats
 from .sockets import CATEGORY
@@ -67,7 +68,7 @@ class AttentionMap(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "level",
-                    options=list(LEVELS),
+                    options=list(MAP_LEVELS),
                     default="half",
                     tooltip="Which layers to average: those at half the latent's side, where the layout is made; full "
                     "side, finer, better for small frames such as the embedded model's; or all, brought to the finest.",

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..attention.spacetime import MODES
-from ..editing.attention_features import LEVELS, FeatureCollector, FeaturesError
-from ..editing.inversion import METHODS
+from ..attention.options import INVERSION_METHODS, LEVELS, MODES
+from ..editing.attention_features import FeatureCollector, FeaturesError
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.inversion import check_frames, check_schedule, invert_latent, leading_sigmas, noise_latent
 from ..hosts.comfyui.model_info import check_model, noise_levels
@@ -55,7 +54,7 @@ class DDIMVideoInversion(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "method",
-                    options=["warm", *(method for method in METHODS if method != "warm")],
+                    options=list(INVERSION_METHODS),
                     default="warm",
                     tooltip="warm: one model call a step, far closer to the source than ddim. ddim: the paper's, one "
                     "call a step. fixed_point: the closest, 1 + calls model calls a step.",
@@ -166,7 +165,7 @@ class DDIMVideoInversion(io.ComfyNode):
                 collector = FeatureCollector(frames, feature_level, feature_start, feature_end)
                 check_level(model, feature_level, LEVELS, "feature_level")
                 schedule, levels = check_schedule(model, schedule), noise_levels(model)
-                collector.check_steps(levels.t(float(sigma)) for sigma in schedule[:-1])
+                collector.range.check_steps(levels.t(float(sigma)) for sigma in schedule[:-1])
         inversion = invert_latent(
             model,
             positive,

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..editing.layout.clusters import SCOPES, neutral_picture
+from ..attention.options import SCOPES
+from ..editing.layout.clusters import neutral_picture
 from ..editing.layout.clusters_only import kinds_layout, pick_kinds
 from ..editing.layout.find import find_layout
 from ..hosts.comfyui.errors import naming

@@ -7,9 +7,8 @@ import logging
 import torch
 from comfy_api.latest import io
 
-from ..attention import KERNELS, RANGES, RangeRule, Schedule
-from ..attention.modulation import BACKGROUNDS, HALVES
-from ..attention.spacetime import MODES
+from ..attention import RangeRule, Schedule
+from ..attention.options import BACKGROUNDS, HALVES, KERNELS, MODES, RANGES
 from ..editing.regions import edited_area, kept_area
 from ..hosts.comfyui.edit import Edit
 from ..hosts.comfyui.errors import naming

@@ -67,7 +67,7 @@ def open_probe(spec: EditFile, inputs: Inputs, model: Any) -> AttentionProbe | N
             end=maps.end,
             place=_place(maps.pixel, inputs.clip.geometry),
         )
-        probe.check_steps([model.levels.t(float(sigma)) for sigma in model.sigmas(spec.sampling.steps)[:-1]])
+        probe.range.check_steps(model.levels.t(float(sigma)) for sigma in model.sigmas(spec.sampling.steps)[:-1])
     return probe
 
 

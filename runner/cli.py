@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..attention.options import MODES
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--attention",
-        choices=("full", "sparse_causal", "key_frames", "per_frame", "full_coarse"),
+        choices=MODES,
         default="per_frame",
         help="space-time attention; the embedded model, which learnt from single pictures, does best per frame (the "
         "default here; elsewhere the default is full)",

@@ -18,8 +18,9 @@ from ..editing.composite import composite_support
 from ..editing.pipeline import EditResult, edit_clip, invert_clip
 from ..editing.presets import GUIDANCE, embedded_attention
 from ..editing.regions import Region
-from ..editing.settings import Attention, Composite, Sampling, WindowSettings
+from ..editing.settings import AttentionSettings, CompositeSettings, SamplingSettings
 from ..editing.whole_file import save_png, whole_file
+from ..editing.windows import Windows
 from ..measuring.metrics import pixels as figures
 from ..measuring.pictures import sheets
 from ..measuring.round_trip import RoundTrip, measure_round_trip
@@ -57,13 +58,13 @@ def run_clip(
     task: Task,
     source: np.ndarray,
     steps: int,
-    attention: Attention,
+    attention: AttentionSettings,
     progress: Progress,
-    windows: WindowSettings | None = None,
+    windows: Windows | None = None,
 ) -> Outcome:
     """Invert once, edit twice, judge."""
-    sampling = Sampling(steps=steps, guidance=GUIDANCE)
-    same = {"attention": attention, "windows": windows and windows.cut(), "progress": progress}
+    sampling = SamplingSettings(steps=steps, guidance=GUIDANCE)
+    same = {"attention": attention, "windows": windows, "progress": progress}
     trajectory = invert_clip(model, source, task.clip.caption, steps=steps, **same)
     trip = measure_round_trip(model, trajectory, **same)
     common = {"sampling": sampling, **same}
@@ -72,7 +73,7 @@ def run_clip(
     edited = edit_clip(model, source, trajectory, task.prompt, regions, **common)
     masks = (task.masks > 0.5).numpy()
     area = edited.area.numpy()
-    support = composite_support(area, dilate=Composite().dilate, feather=Composite().feather)
+    support = composite_support(area, dilate=CompositeSettings().dilate, feather=CompositeSettings().feather)
     return Outcome(
         task,
         source,
@@ -113,7 +114,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def edit_file(task: Task, steps: int, attention: Attention, windows: WindowSettings | None = None) -> str:
+def edit_file(task: Task, steps: int, attention: AttentionSettings, windows: Windows | None = None) -> str:
     """The same edit as a file for `videograin edit`."""
     lines = [
         "# The demo's edit, for `videograin edit`. Boxes are [x0, y0, x1, y1] in pixels of the source, one per frame.",
@@ -164,7 +165,7 @@ def main(args: argparse.Namespace) -> int:
     with progress.stage("load model"):
         model = load_model()
     attention = embedded_attention(args.attention)
-    windows = None if args.windows is None else WindowSettings(frames=args.windows)
+    windows = None if args.windows is None else Windows(frames=args.windows)
     outcomes = []
     for seed in range(args.seed, args.seed + args.clips):
         task = make_task(seed, args.frames, args.size, args.motion)
@@ -181,7 +182,7 @@ def main(args: argparse.Namespace) -> int:
         f"--clips {args.clips} --motion {args.motion} --attention {args.attention}"
         + ("" if windows is None else f" --windows {args.windows}"),
         settings={
-            "sampling": Sampling(steps=args.steps, guidance=GUIDANCE),
+            "sampling": SamplingSettings(steps=args.steps, guidance=GUIDANCE),
             "attention": attention,
             "windows": windows,
         },

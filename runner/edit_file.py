@@ -16,26 +16,35 @@ from typing import Any
 import yaml
 
 from ..editing.settings import (
-    Attention,
-    Blend,
-    Composite,
-    Inversion,
+    AttentionSettings,
+    BlendSettings,
+    CompositeSettings,
+    InversionSettings,
     LayoutSettings,
     MapSettings,
     Pixel,
-    Sampling,
+    SamplingSettings,
     SettingError,
     WindowSettings,
-    choice,
-    flag,
-    maybe,
-    number,
-    show,
-    text,
 )
 from .media.geometry import UNIT
 from .media.mask_files import Boxes, FoundMask, LabelVideo, MaskFolder, MaskSource, MaskVideo
-from .yaml_lines import EditFileError, Lines, Problems, Section, kind_of, line_of, read_yaml, value_of
+from .yaml_lines import (
+    EditFileError,
+    Lines,
+    Problems,
+    Section,
+    choice,
+    flag,
+    kind_of,
+    line_of,
+    maybe,
+    number,
+    read_yaml,
+    show,
+    text,
+    value_of,
+)
 
 __all__ = [
     "ControlSpec",
@@ -83,11 +92,11 @@ class EditFile:
     fit: str
     model: Path | None
     model_config: Path | None
-    sampling: Sampling
-    attention: Attention
-    blend: Blend
-    composite: Composite
-    inversion: Inversion
+    sampling: SamplingSettings
+    attention: AttentionSettings
+    blend: BlendSettings
+    composite: CompositeSettings
+    inversion: InversionSettings
     load: Path | None
     save: Path | None
     controlnet: ControlSpec | None
@@ -138,11 +147,11 @@ def _read(top: Section, path: Path, purpose: str, output: Path | None) -> EditFi
         fit=top.take("fit", choice("crop", "stretch"), "crop"),
         model=top.take("model", maybe(file), None),
         model_config=top.take("model_config", maybe(file), None),
-        sampling=top.settings(Sampling),
-        attention=_settings(top, "attention", Attention),
-        blend=_settings(top, "blend", Blend),
-        composite=_settings(top, "composite", Composite),
-        inversion=inversion.settings(Inversion),
+        sampling=top.settings(SamplingSettings),
+        attention=_settings(top, "attention", AttentionSettings),
+        blend=_settings(top, "blend", BlendSettings),
+        composite=_settings(top, "composite", CompositeSettings),
+        inversion=inversion.settings(InversionSettings),
         load=load,
         save=save,
         controlnet=_control(top, file),

@@ -16,10 +16,22 @@ from typing import Any
 
 import yaml
 
-from ..editing.settings import SettingError, choice, maybe, number, text
+from ..editing.settings import SettingError
 from ..editing.whole_file import RESULTS
 from .edit_file import EditFile, RegionEntry, device_rule, path_rule, read_edit, read_regions, size_rule
-from .yaml_lines import EditFileError, Problems, Section, kind_of, line_of, read_yaml, value_of
+from .yaml_lines import (
+    EditFileError,
+    Problems,
+    Section,
+    choice,
+    kind_of,
+    line_of,
+    maybe,
+    number,
+    read_yaml,
+    text,
+    value_of,
+)
 
 MODELS = ("clip", "dino", "pickscore", "raft")
 SOURCE = "source"  # the name of the source's column

@@ -84,7 +84,7 @@ def read_inputs(spec: EditFile, progress: Progress) -> Inputs:
 
 def cut_of(spec: EditFile) -> Windows | None:
     """How the edit's clip is cut; None = all frames at once."""
-    return None if spec.windows is None else spec.windows.cut()
+    return None if spec.windows is None else Windows(**vars(spec.windows))
 
 
 def needs_layout(spec: EditFile) -> bool:

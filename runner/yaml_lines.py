@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
-from ..editing.settings import Rule, SettingError, show
+from ..editing.fields import SettingError, fields_of, mistakes, show
 
 T = TypeVar("T")
+Rule = Callable[[Any], Any]
 
 EXAMPLES = {
     "frames": "{start: 0, count: 16}",
@@ -95,6 +98,53 @@ class Lines:
         except errors as error:
             text = " ".join(str(error).split())
             raise EditFileError(self.path, [(self.line_of(key, *others), f"{key}: {text}")]) from error
+
+
+def number(low: float, high: float = math.inf, *, whole: bool = False, example: float | None = None) -> Rule:
+    """Rule: a finite number with low <= value <= high (a whole one if ``whole``); bool is not a number here."""
+    kind = "a whole number" if whole else "a number"
+    span = f"{kind} of {low:g} or more" if high == math.inf else f"{kind} from {low:g} to {high:g}"
+
+    def rule(value: Any) -> float | int:
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if good and whole:
+            good = value == int(value)
+        if not good or not low <= value <= high:
+            hint = low if example is None else example
+            raise SettingError(f"{show(value)} is not allowed; expected {span}; write e.g. {hint:g}")
+        return int(value) if whole else float(value)
+
+    return rule
+
+
+def choice(*names: str) -> Rule:
+    """Rule: one of ``names``."""
+
+    def rule(value: Any) -> str:
+        if not isinstance(value, str) or value not in names:
+            raise SettingError(f"{show(value)} is not allowed; expected one of {', '.join(names)}; choose one of them")
+        return value
+
+    return rule
+
+
+def flag(value: Any) -> bool:
+    """Rule: true or false."""
+    if not isinstance(value, bool):
+        raise SettingError(f"{show(value)} is not allowed; expected true or false; write true or false without quotes")
+    return value
+
+
+def text(value: Any) -> str:
+    """Rule: text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise SettingError(f"{show(value)} is not allowed; expected text; put it in quotes")
+    return value
+
+
+def maybe(rule: Rule) -> Rule:
+    """Rule: None (= left out) or what ``rule`` allows."""
+    return lambda value: None if value is None else rule(value)
 
 
 class Problems:
@@ -213,16 +263,16 @@ class Section:
     def settings(self, kind: type[T], **ready: Any) -> T:
         """A settings dataclass (settings.py) from the keys of its fields' names. ready: fields that were read already,
         because they are groups of keys themselves."""
-        values, clean = dict(ready), len(self.problems.found)
-        for item in fields(kind):  # type: ignore[arg-type]
-            if item.name not in ready:
-                values[item.name] = self.take(item.name, item.metadata["rule"], item.default)
-        if len(self.problems.found) > clean:
-            return kind()
+        values = dict(ready)
+        for name in fields_of(kind):
+            self.known.append(name)
+            if name in self.nodes and name not in ready:
+                values[name] = value_of(self.nodes[name])
         try:
-            return kind(**values)
-        except SettingError as error:  # a rule about two fields together
-            self.problems.add(self.line_at("start", "end", "overlap", "anchors", "frames"), f"{self.name}: {error}")
+            return TypeAdapter(kind).validate_python(values)
+        except ValidationError as error:
+            for where, text in mistakes(error, kind, self.name):
+                self.problems.add(self.line_at(str(where[0])) if where else self.line, text)
             return kind()
 
     def finish(self) -> None:

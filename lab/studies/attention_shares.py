@@ -23,7 +23,7 @@ import torch
 from ...attention import Layout, Seen
 from ...editing.pipeline import edit_clip, invert_clip
 from ...editing.regions import Region
-from ...editing.settings import Attention, Sampling
+from ...editing.settings import AttentionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
 from ...measuring.attention_probe import AttentionProbe, Phrase
 from ...measuring.attention_shares import share_table
@@ -55,7 +55,7 @@ class Both:
         return self
 
 
-def measure(model, seed: int, motion: str, steps: int, attention: Attention) -> dict:
+def measure(model, seed: int, motion: str, steps: int, attention: AttentionSettings) -> dict:
     """One clip: its rows at both levels, and how well the edit came out (demo.py's reader)."""
     task = make_task(seed, 8, 128, motion)
     frames = task.clip.frames
@@ -69,7 +69,7 @@ def measure(model, seed: int, motion: str, steps: int, attention: Attention) -> 
         trajectory,
         task.prompt,
         [Region(text, mask) for text, mask in zip(task.phrases, task.masks)],
-        sampling=Sampling(steps=steps, guidance=GUIDANCE),
+        sampling=SamplingSettings(steps=steps, guidance=GUIDANCE),
         attention=attention,
         observer=Both(probes),
     )
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=BENCHMARKS / "attention_shares")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    model, attention = load_model(), Attention(mode=args.attention)
+    model, attention = load_model(), AttentionSettings(mode=args.attention)
     results = []
     for seed in range(args.clips):
         begun = time.time()

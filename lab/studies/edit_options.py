@@ -29,7 +29,7 @@ from torch import Tensor
 from ...attention import RangeRule, row_range
 from ...editing.pipeline import EditResult, decode_clip, edit_clip, invert_clip
 from ...editing.regions import Region
-from ...editing.settings import Attention, Sampling
+from ...editing.settings import AttentionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
 from ...measuring.metrics import pixels as figures
 from ...runner.demo import GUIDANCE, MARGIN
@@ -136,7 +136,7 @@ def run_clip(model: Any, seed: int, variants: list[Variant], work: Path, steps: 
     task, lines = make_task(seed, FRAMES, SIZE), []
     kept = work / f"exact_{seed}.npy"
     for mode in dict.fromkeys(v.mode for v in variants):
-        attention, sampling = Attention(mode=mode), Sampling(steps=steps, guidance=GUIDANCE)
+        attention, sampling = AttentionSettings(mode=mode), SamplingSettings(steps=steps, guidance=GUIDANCE)
         made = invert_clip(model, task.clip.frames, task.clip.caption, steps=steps, attention=attention)
         vae = decode_clip(model, made.clean)
         for variant in (v for v in variants if v.mode == mode):

@@ -28,7 +28,7 @@ from ...editing.layout.names import Words, noun_phrases, place_phrases
 from ...editing.layout.soft_masks import pixel_masks
 from ...editing.pipeline import edit_clip, invert_clip
 from ...editing.regions import Region
-from ...editing.settings import Attention, Sampling
+from ...editing.settings import AttentionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
 from ...runner.demo import GUIDANCE
 from ...world.clips import scene_clip
@@ -148,7 +148,7 @@ def edits(model, kind: str, number: int, steps: int, attention: str) -> dict:
     preview); an object without a thing is not edited. All are judged in the exact masks, grown alike.
     """
     clip = clip_of(kind, number)
-    attention, sampling = Attention(mode=attention), Sampling(steps=steps, guidance=GUIDANCE)
+    attention, sampling = AttentionSettings(mode=attention), SamplingSettings(steps=steps, guidance=GUIDANCE)
     old = (int(clip.scenes.colour[0, 0]), int(clip.scenes.shape[0, 0]))
     draw = torch.Generator().manual_seed(number)
     colours = [c for c in torch.randperm(len(COLOURS), generator=draw).tolist() if c != old[0]]

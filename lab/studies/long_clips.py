@@ -23,7 +23,7 @@ import torch
 
 from ...editing.pipeline import decode_clip, edit_clip, invert_clip
 from ...editing.regions import Region
-from ...editing.settings import Attention, Sampling
+from ...editing.settings import AttentionSettings, SamplingSettings
 from ...editing.windows import Window, Windows
 from ...hosts.diffusers import load_model
 from ...measuring.metrics.pixels import psnr_outside_blend
@@ -62,12 +62,12 @@ def dominant(windows: tuple[Window, ...], frames: int) -> list[int]:
 def run(model, task: Task, setting: str, steps: int) -> tuple[dict, np.ndarray]:
     """Invert and edit one clip; its figures and the edited frames (before the pixel composite)."""
     mode, windows = SETTINGS[setting]
-    attention, clock = Attention(mode=mode), Clock()
+    attention, clock = AttentionSettings(mode=mode), Clock()
     options = {"attention": attention, "windows": windows, "progress": Told(setting, clock)}
     frames = task.clip.frames
     trajectory = invert_clip(model, frames, task.clip.caption, steps=steps, **options)
     regions = [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
-    sampling = Sampling(steps=steps, guidance=GUIDANCE)
+    sampling = SamplingSettings(steps=steps, guidance=GUIDANCE)
     done = edit_clip(model, frames, trajectory, task.prompt, regions, sampling=sampling, **options)
     vae = decode_clip(model, trajectory.clean)
     cut = () if windows is None else windows.split(len(frames))

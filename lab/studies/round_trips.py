@@ -19,7 +19,7 @@ import torch
 
 from ...editing.pipeline import edit_clip, encode_clip, invert_clip
 from ...editing.regions import Region
-from ...editing.settings import Attention, Inversion, Sampling
+from ...editing.settings import AttentionSettings, InversionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
 from ...measuring.round_trip import CALM, GOOD_DB, POOR_DB, WILD, frame_psnr, judge, measure_round_trip
 from ...runner.demo import GUIDANCE
@@ -61,21 +61,21 @@ EDITS = (("warm", 20), ("ddim", 20), ("warm", 10), ("ddim", 10))
 def trip(model, case: Case, clip, latents) -> dict:
     """One round trip: dB of every frame, and the std of the noise."""
     prompt = clip.caption if case.prompt is None else case.prompt
-    settings = {"inversion": Inversion(method=case.method), "attention": Attention(mode=case.mode)}
+    settings = {"inversion": InversionSettings(method=case.method), "attention": AttentionSettings(mode=case.mode)}
     trajectory = invert_clip(model, clip.frames, prompt, steps=case.steps, latents=latents, **settings)
     if case.back is not None:
         trajectory = replace(trajectory, prompt=case.back)
-    done = measure_round_trip(model, trajectory, attention=Attention(mode=case.mode_back))
+    done = measure_round_trip(model, trajectory, attention=AttentionSettings(mode=case.mode_back))
     return {"psnr": frame_psnr(done.frames, done.vae), "std": done.noise_std}
 
 
 def edit(model, seed: int, method: str, steps: int) -> dict:
     """One edit in as many steps as its inversion; how well it came out, by the demo's reader."""
-    task, attention = make_task(seed, 8, 128), Attention(mode="per_frame")
-    settings = Inversion(method=method, steps=steps)
+    task, attention = make_task(seed, 8, 128), AttentionSettings(mode="per_frame")
+    settings = InversionSettings(method=method, steps=steps)
     made = invert_clip(model, task.clip.frames, task.clip.caption, inversion=settings, attention=attention)
     regions = [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
-    sampling = Sampling(steps=steps, guidance=GUIDANCE)
+    sampling = SamplingSettings(steps=steps, guidance=GUIDANCE)
     done = edit_clip(model, task.clip.frames, made, task.prompt, regions, sampling=sampling, attention=attention)
     right = pooled(score(done.frames, (task.masks > 0.5).numpy(), task.objects))
     return {"std": made.noise_std, "colour": right.colour, "object": right.object}

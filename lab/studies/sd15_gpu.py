@@ -41,7 +41,7 @@ import torch
 from ...attention import row_range
 from ...editing.pipeline import edit_clip, encode_clip, invert_clip
 from ...editing.regions import Region
-from ...editing.settings import Attention, Blend, Composite, Sampling
+from ...editing.settings import AttentionSettings, BlendSettings, CompositeSettings, SamplingSettings
 from ...hosts.diffusers.model import DiffusersModel
 from ...world.demo_task import make_task
 from . import attention_cost
@@ -65,16 +65,16 @@ def measure(model: DiffusersModel, frames: int, mode: str, args: argparse.Namesp
     source, prompt = task.clip.frames, task.clip.caption
     regions = [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
     whole = importlib.util.find_spec("cv2") is not None
-    extras = {"blend": Blend(enabled=whole), "composite": Composite(enabled=whole)}
+    extras = {"blend": BlendSettings(enabled=whole), "composite": CompositeSettings(enabled=whole)}
 
     def run(steps: int, clock: Clock, how: str) -> tuple[float, int]:
         """(seconds, modulated steps) of encode, inversion and edit."""
-        attention = Attention(mode=mode, range=how, kernel=args.kernel, end=MODULATED if steps >= 10 else 0.5)
+        attention = AttentionSettings(mode=mode, range=how, kernel=args.kernel, end=MODULATED if steps >= 10 else 0.5)
         common = {"attention": attention, "progress": clock}
         begin = clock.now()
         latents = encode_clip(model, source, progress=clock)
         made = invert_clip(model, source, prompt, steps=steps, latents=latents, **common)
-        sampling = Sampling(steps=steps, guidance=sd15.GUIDANCE)
+        sampling = SamplingSettings(steps=steps, guidance=sd15.GUIDANCE)
         result = edit_clip(model, source, made, task.prompt, regions, sampling=sampling, **extras, **common)
         return clock.now() - begin, result.modulated_steps
 
@@ -112,7 +112,9 @@ def profile(model: DiffusersModel, frames: int, args: argparse.Namespace) -> str
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
     lines = []
     for kind in ("modulated", "plain"):
-        denoiser, x, sigma = sd15.unet_call(model, make_task(0, frames, args.size), Attention(mode="full"), kind)
+        denoiser, x, sigma = sd15.unet_call(
+            model, make_task(0, frames, args.size), AttentionSettings(mode="full"), kind
+        )
         with denoiser as denoise:
             denoise(x, sigma)
             with profiled(activities=activities) as log:

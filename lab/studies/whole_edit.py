@@ -31,7 +31,7 @@ from ...editing.composite import composite
 from ...editing.pipeline import edit_clip, encode_clip, invert_clip
 from ...editing.region_modulation import build_modulation
 from ...editing.regions import Region
-from ...editing.settings import Attention, Composite, Sampling
+from ...editing.settings import AttentionSettings, CompositeSettings, SamplingSettings
 from ...hosts.diffusers import load_model
 from ...hosts.diffusers.model import DiffusersModel
 from ...world.demo_task import Task, make_task
@@ -80,15 +80,22 @@ def cell(mode: str, frames: int) -> dict:
         model.encode_prompt(task.clip.caption)
         return {"peak": peak_resident()}
     model, task, clock = load_model(), make_task(0, frames, SIZE), Stages()
-    attention = Attention(mode=mode, end=MODULATED)
+    attention = AttentionSettings(mode=mode, end=MODULATED)
     source = task.clip.frames
     latents = encode_clip(model, source, progress=clock)
     common = {"attention": attention, "progress": clock}
     made = invert_clip(model, source, task.clip.caption, steps=STEPS, latents=latents, **common)
     regions = [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
-    sampling = Sampling(steps=STEPS, guidance=GUIDANCE)
+    sampling = SamplingSettings(steps=STEPS, guidance=GUIDANCE)
     result = edit_clip(
-        model, source, made, task.prompt, regions, sampling=sampling, composite=Composite(enabled=False), **common
+        model,
+        source,
+        made,
+        task.prompt,
+        regions,
+        sampling=sampling,
+        composite=CompositeSettings(enabled=False),
+        **common,
     )
     with clock.stage("composite"):
         composite(source, result.decoded, result.area)
@@ -125,7 +132,7 @@ class Spent(TorchFunctionMode):
 
 
 @torch.no_grad()
-def profile(model: DiffusersModel, task: Task, attention: Attention) -> dict[str, dict[str, float]]:
+def profile(model: DiffusersModel, task: Task, attention: AttentionSettings) -> dict[str, dict[str, float]]:
     """What share of one guided UNet call space-time attention and the row range take, modulated and plain."""
     prompt, _, labels = model.encode_regions(task.prompt, task.phrases)
     frames = len(task.clip.frames)

@@ -10,13 +10,13 @@ import yaml
 from PIL import Image
 
 from videograin.editing.settings import (
-    Attention,
-    Blend,
-    Inversion,
+    AttentionSettings,
+    BlendSettings,
+    InversionSettings,
     LayoutSettings,
     MapSettings,
     Pixel,
-    Sampling,
+    SamplingSettings,
     SettingError,
 )
 from videograin.runner.edit_checks import load_edit
@@ -73,8 +73,8 @@ def test_a_good_file_keeps_every_value_and_fills_the_rest_with_defaults(folder):
     assert [region.phrase for region in spec.regions] == ["a green circle", "a yellow cross"]
     assert [region.strength for region in spec.regions] == [1.0, 0.5]
     assert spec.regions[0].masks == Boxes(((8.0, 8.0, 24.0, 24.0),))
-    assert spec.sampling == Sampling(steps=4)
-    assert (spec.attention, spec.blend, spec.inversion) == (Attention(), Blend(), Inversion())
+    assert spec.sampling == SamplingSettings(steps=4)
+    assert (spec.attention, spec.blend, spec.inversion) == (AttentionSettings(), BlendSettings(), InversionSettings())
     assert (spec.model, spec.controlnet, spec.device, spec.dtype) == (None, None, "auto", "float32")
 
 
@@ -110,14 +110,14 @@ def test_all_sections(folder):
         "blend: {enabled: false, start: 0, end: 0.9, feather: 2}\ncomposite: {enabled: true, dilate: 4, feather: 0}\n"
     )
     spec = load(folder, text)
-    assert spec.sampling == Sampling(4, 5.0, 7, "heun")
-    assert spec.inversion == Inversion("fixed_point", 2, 20, False)
+    assert spec.sampling == SamplingSettings(4, 5.0, 7, "heun")
+    assert spec.inversion == InversionSettings("fixed_point", 2, 20, False)
     assert spec.save == folder / "inv.safetensors"
-    assert spec.attention == Attention(
+    assert spec.attention == AttentionSettings(
         "key_frames", 3, 0.2, 0.9, start=0.1, end=0.4, self_halves="cond", cross_halves="both", background="free",
         splice=False, range="reuse", range_steps=4, range_every=16, kernel="sdpa",
     )  # fmt: skip
-    assert spec.blend == Blend(False, 0.0, 0.9, 2.0)
+    assert spec.blend == BlendSettings(False, 0.0, 0.9, 2.0)
     assert (spec.composite.dilate, spec.composite.feather) == (4, 0)
 
 
@@ -290,12 +290,12 @@ def test_mistakes_show_without_torch_or_diffusers(folder):
 
 
 def test_settings_check_themselves():
-    with pytest.raises(SettingError, match=r"Attention.mode: 'all' is not allowed; expected one of full"):
-        Attention(mode="all")
+    with pytest.raises(SettingError, match=r"AttentionSettings.mode: 'all' is not allowed; expected one of full"):
+        AttentionSettings(mode="all")
     with pytest.raises(SettingError, match=r"start 0\.6 is not before end 0\.3"):
-        Attention(start=0.6)
-    with pytest.raises(SettingError, match=r"Sampling.guidance: nan"):
-        Sampling(guidance=float("nan"))
+        AttentionSettings(start=0.6)
+    with pytest.raises(SettingError, match=r"SamplingSettings.guidance: nan"):
+        SamplingSettings(guidance=float("nan"))
 
 
 LOAD = GOOD + "inversion: {load: no.safetensors, save: new.safetensors}\n"

@@ -13,7 +13,7 @@ from videograin.editing import trajectory_file
 from videograin.editing.layout.clip_layout import ClipLayout, Thing
 from videograin.editing.layout.of_clip import clip_layout, picked_mask
 from videograin.editing.pipeline import PipelineError, check_frames, invert_clip
-from videograin.editing.settings import Attention, LayoutSettings
+from videograin.editing.settings import AttentionSettings, LayoutSettings
 from videograin.hosts.diffusers import load_model
 from videograin.measuring.pictures.painting import region_colour
 from videograin.runner import cli
@@ -196,7 +196,7 @@ def test_an_inversion_without_features_says_what_to_do(folder, write, task, mode
     with pytest.raises(EditFileError, match=r"inversion.load: plain.safetensors was saved without features.*layout: "):
         job.run_layout(load_edit(write(inversion={"load": "plain.safetensors"}), purpose="layout"), model=model)
     clip = read_clip(folder / "source.mp4")
-    trajectory = invert_clip(model, clip.frames, task.clip.caption, steps=1, attention=Attention("per_frame"))
+    trajectory = invert_clip(model, clip.frames, task.clip.caption, steps=1, attention=AttentionSettings("per_frame"))
     with pytest.raises(PipelineError, match="the inversion holds no features"):
         clip_layout(model, clip.frames, trajectory)
 

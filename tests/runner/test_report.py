@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from videograin.editing.settings import Sampling
+from videograin.editing.settings import SamplingSettings
 from videograin.editing.whole_file import plain, whole_file, write_json
 from videograin.measuring.metrics import pixels as figures
 from videograin.runner.report import build_report, peak_memory, versions, write_report
@@ -85,7 +85,7 @@ def test_flicker_is_zero_for_a_still_clip_and_counts_change():
 def test_report_holds_what_it_must(tmp_path):
     report = build_report(
         command="videograin edit a.yaml",
-        settings={"sampling": Sampling(steps=3), "path": Path("a.mp4"), "fps": Fraction(30000, 1001)},
+        settings={"sampling": SamplingSettings(steps=3), "path": Path("a.mp4"), "fps": Fraction(30000, 1001)},
         figures={"psnr": math.inf, "change": np.float32(0.5), "nothing": math.nan},
         seconds={"invert": 1.23456, "edit": 2.0},
         seed=3,
