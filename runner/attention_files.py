@@ -24,7 +24,6 @@ from .media.encode import write_video
 from .media.geometry import Geometry
 from .media.video import Clip
 from .open_job import Inputs, check_level
-from .preflight import at_line
 from .progress import Progress
 
 log = logging.getLogger(__name__)
@@ -56,9 +55,9 @@ def open_probe(spec: EditFile, inputs: Inputs, model: Any) -> AttentionProbe | N
     if maps is None:
         return None
     check_level(spec, model, "attention_maps", maps.level)
-    with at_line(spec, "attention_maps.words", "attention_maps"):
+    with spec.lines.at_line("attention_maps.words", "attention_maps"):
         phrases, length = _phrases(spec, inputs.prompt, model)
-    with at_line(spec, "attention_maps"):
+    with spec.lines.at_line("attention_maps"):
         probe = AttentionProbe(
             frames=len(inputs.clip.frames),
             phrases=phrases,

@@ -35,7 +35,7 @@ def check_edit(spec: EditFile, problems: Problems, *, purpose: str = "edit", reg
             _phrases(spec, problems)
         if spec.regions and all(region.preserve for region in spec.regions):
             problems.add(
-                spec.lines.get("regions", 1),
+                spec.lines.line_of("regions"),
                 "every region is preserved, so nothing would change; expected at least one that is edited; "
                 "remove one `preserve: true`",
             )
@@ -54,7 +54,7 @@ def _video(spec: EditFile, problems: Problems) -> VideoInfo | None:
     """The video's facts, or None where it cannot be used."""
     if spec.video == Path():  # missing key: noted already
         return None
-    line = spec.lines.get("video", 1)
+    line = spec.lines.line_of("video")
     try:
         info = probe(spec.video)
     except VideoError as error:
@@ -63,13 +63,14 @@ def _video(spec: EditFile, problems: Problems) -> VideoInfo | None:
     have = available(info.frames, spec.start, spec.stride)
     if have < (spec.count or 1):
         problems.add(
-            spec.lines.get("frames", line), too_few(spec.video, spec.count or 1, spec.start, spec.stride, info.frames)
+            spec.lines.line_of("frames", "video"),
+            too_few(spec.video, spec.count or 1, spec.start, spec.stride, info.frames),
         )
         return None
     try:
         Geometry.plan((info.width, info.height), spec.size, spec.fit)
     except GeometryError as error:
-        problems.add(spec.lines.get("size", line), error)
+        problems.add(spec.lines.line_of("size", "video"), error)
     return info
 
 
@@ -92,26 +93,26 @@ def _model(spec: EditFile, problems: Problems) -> None:
             continue
         expected = "a diffusers folder" + (" or a .safetensors file" if key == "model" else "")
         remedy = "correct the path" + (", or leave model out for the embedded one" if key == "model" else "")
-        problems.add(spec.lines[key], f"{key}: {path} {wrong}; expected {expected}; {remedy}")
+        problems.add(spec.lines.line_of(key), f"{key}: {path} {wrong}; expected {expected}; {remedy}")
 
 
 def _inversion(spec: EditFile, problems: Problems, purpose: str) -> None:
     if purpose != "invert" and spec.load is not None and not spec.load.is_file():
         keep = " (with a `layout:` section in the file, so that it keeps the features)" if purpose == "layout" else ""
         problems.add(
-            spec.lines["inversion.load"],
+            spec.lines.line_of("inversion.load"),
             f"inversion.load: {spec.load} does not exist; expected a saved inversion; make it with "
             f"`videograin invert {spec.path}`{keep}, or remove the key",
         )
     if purpose != "invert" and spec.load is not None and spec.save is not None:
         problems.add(
-            spec.lines["inversion.save"],
+            spec.lines.line_of("inversion.save"),
             "inversion.save is given beside inversion.load; expected one of them, since a loaded inversion is saved "
             "already; remove one",
         )
     if spec.save is not None and spec.save.suffix != ".safetensors":
         problems.add(
-            spec.lines["inversion.save"],
+            spec.lines.line_of("inversion.save"),
             f"inversion.save: {spec.save.name} has another ending; expected a .safetensors file; rename it",
         )
 
@@ -119,7 +120,7 @@ def _inversion(spec: EditFile, problems: Problems, purpose: str) -> None:
 def _output(spec: EditFile, problems: Problems) -> None:
     if spec.output is not None and spec.output.exists() and not spec.output.is_dir():
         problems.add(
-            spec.lines.get("output", 1),
+            spec.lines.line_of("output"),
             f"output: {spec.output} is a file; expected a folder for the results; choose another name",
         )
 
@@ -163,10 +164,10 @@ def _overwrites(spec: EditFile, problems: Problems, purpose: str) -> None:
             elif remade is not None and remade.resolve() in path.resolve().parents:
                 text = f"{name} lies in {remade}, and {remade} is written anew by this edit; expected another place"
         if text:
-            problems.add(spec.lines.get("output", 1), f"output: {text}; choose another folder")
+            problems.add(spec.lines.line_of("output"), f"output: {text}; choose another folder")
     if spec.save is not None and spec.model is not None and _same(spec.save, spec.model):
         problems.add(
-            spec.lines["inversion.save"],
+            spec.lines.line_of("inversion.save"),
             f"inversion.save: {spec.save} is the model; expected a file that replaces no input; choose another name",
         )
 
@@ -193,7 +194,7 @@ def _masks(region: RegionEntry, number: int, frames: MaskFrames, info: VideoInfo
 
 def _pixel(spec: EditFile, frames: MaskFrames, info: VideoInfo, problems: Problems) -> None:
     """Note a pixel that the edit does not see."""
-    pixel, line = spec.attention_maps.pixel, spec.lines["attention_maps.pixel"]
+    pixel, line = spec.attention_maps.pixel, spec.lines.line_of("attention_maps.pixel")
     if pixel.frame >= frames.count:
         problems.add(
             line,
@@ -222,7 +223,7 @@ def _words(
     for phrase in words or ():
         if unplaced(prompt, [phrase]):
             problems.add(
-                spec.lines[key],
+                spec.lines.line_of(key),
                 f"{key}: {phrase!r} does not occur in the {prompt_key} {prompt!r}; expected words that stand in it "
                 f"(case and spaces do not matter); correct it, or write it into the {prompt_key}",
             )

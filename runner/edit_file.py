@@ -31,6 +31,7 @@ from .media.geometry import UNIT
 from .media.mask_files import Boxes, FoundMask, LabelVideo, MaskFolder, MaskSource, MaskVideo
 from .yaml_lines import (
     EditFileError,
+    Lines,
     Problems,
     Section,
     choice,
@@ -74,10 +75,9 @@ class EditFile:
     """A checked edit. path: the edit file. start, count, stride: frames; count None = to the end of the video.
     size: (width, height) or None = the video's own. model None = the embedded one; model_config: for a single file, a
     diffusers folder with its configs. load, save: inversion files. output: the folder for the results (None only where
-    the file is used for an inversion alone). lines: line of each top-level key, and of the keys of some groups
-    (``inversion.load``). append_phrases: phrases that the prompt has no place for are appended to it. layout: how
-    regions are found without masks, None = none are; attention_maps: which attention is shown, None = none; windows:
-    how a long clip is cut, None = all frames at once."""
+    the file is used for an inversion alone). lines: where each key stands. append_phrases: phrases that the prompt has
+    no place for are appended to it. layout: how regions are found without masks, None = none are; attention_maps: which
+    attention is shown, None = none; windows: how a long clip is cut, None = all frames at once."""
 
     path: Path
     video: Path
@@ -103,7 +103,7 @@ class EditFile:
     device: str
     dtype: str
     output: Path | None
-    lines: dict[str, int]
+    lines: Lines
     append_phrases: bool = False
     layout: LayoutSettings | None = None
     attention_maps: MapSettings | None = None
@@ -128,9 +128,6 @@ def _read(top: Section, path: Path, purpose: str, output: Path | None) -> EditFi
     load, save = inversion.take("load", maybe(file)), inversion.take("save", maybe(file))
     needed = "a folder for results" if purpose != "invert" and output is None else ""
     written = top.take("output", maybe(file), None, needed=needed)
-    lines = {**top.lines}
-    for group in ("inversion", "layout", "attention_maps"):
-        lines.update(top.lines_of(group))
     # `videograin invert` makes the file that inversion.load names, so it needs the prompt all the same.
     described = "a description of the source video" if load is None or purpose == "invert" else ""
     if purpose == "layout":
@@ -161,7 +158,7 @@ def _read(top: Section, path: Path, purpose: str, output: Path | None) -> EditFi
         device=top.take("device", device_rule, "auto"),
         dtype=top.take("dtype", choice("float32", "float16", "bfloat16"), "float32"),
         output=output or written,
-        lines=lines,
+        lines=Lines.of(path, top.node),
         append_phrases=top.take("append_phrases", flag, False),
         layout=_layout(top, regions, purpose),
         attention_maps=_maps(top),

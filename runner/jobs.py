@@ -38,7 +38,7 @@ from .open_job import (
     read_inputs,
     read_source,
 )
-from .preflight import at_line, check_start, check_target, memory_errors
+from .preflight import check_start, check_target, memory_errors
 from .progress import Progress
 from .report import (
     build_report,
@@ -222,7 +222,7 @@ def _lay_out(
     notes: Sequence[str] = (),
 ) -> Finished:
     """Find the layout and write all of it to ``folder``."""
-    with progress.stage("find layout"), at_line(spec, "layout", "source_prompt"):
+    with progress.stage("find layout"), spec.lines.at_line("layout", "source_prompt"):
         layout = clip_layout(model, clip.frames, inverted.trajectory, spec.layout)
     for note in layout.notes:
         log.warning(note)

@@ -27,8 +27,6 @@ from ..measuring.pictures import layout_pictures as layouts
 from ..measuring.pictures import sheets
 from .edit_file import EditFile
 from .media.encode import write_video
-from .preflight import line_of
-from .yaml_lines import EditFileError
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -70,15 +68,12 @@ def check_masks(spec: EditFile, folder: Path) -> None:
     changed = changed_masks(folder)
     if changed:
         names = ", ".join(str(path) for path in changed[:3]) + (", ..." if len(changed) > 3 else "")
-        raise EditFileError(
-            spec.path,
-            [
-                (
-                    line_of(spec, "output"),
-                    f"output: {names} would be replaced, but was changed since it was written (or never came from a "
-                    "layout); expected masks as the last run left them; move them away, or choose another folder",
-                )
-            ],
+        raise spec.lines.error(
+            (
+                "output",
+                f"output: {names} would be replaced, but was changed since it was written (or never came from a "
+                "layout); expected masks as the last run left them; move them away, or choose another folder",
+            )
         )
 
 

@@ -25,7 +25,6 @@ from .edit_file import EditFile
 from .media.geometry import GeometryError
 from .media.mask_files import FoundMask, MaskError, MaskFrames, load_masks, matched_pictures, repeated
 from .media.video import Clip, VideoError, read_clip
-from .preflight import at_line
 from .progress import Progress
 from .yaml_lines import EditFileError
 
@@ -108,14 +107,14 @@ def check_inversion(spec: EditFile, model: Any, loaded: Trajectory | None) -> Te
     """EditFileError for a loaded inversion of another model, or for a source prompt or a number of steps with which the
     model cannot make one; returns the inversion's sigmas."""
     if loaded is not None:
-        with at_line(spec, "inversion.load"):
+        with spec.lines.at_line("inversion.load"):
             check_model(model, loaded)
         return loaded.sigmas
     if spec.layout is not None:
         check_level(spec, model, "layout", spec.layout.level)
-    with at_line(spec, "source_prompt"):
+    with spec.lines.at_line("source_prompt"):
         model.encode_prompt(spec.source_prompt)
-    with at_line(spec, "steps" if spec.inversion.steps is None else "inversion.steps"):
+    with spec.lines.at_line("steps" if spec.inversion.steps is None else "inversion.steps"):
         return model.sigmas(inversion_steps(spec.inversion, spec.sampling.steps))
 
 
@@ -125,7 +124,7 @@ def check_level(spec: EditFile, model: Any, section: str, level: str) -> None:
     if sides.get(level) not in (None, *model.attention_halvings):
         there = [name for name, halvings in sides.items() if halvings in model.attention_halvings]
         there += ["all"] if section == "attention_maps" else []
-        with at_line(spec, f"{section}.level", section):
+        with spec.lines.at_line(f"{section}.level", section):
             raise ValueError(
                 f"{level!r} is not in this model ({model.family} has no attention at {level} the latent's side); "
                 f"expected one of {', '.join(there) or 'none'}; choose one of them"
@@ -134,14 +133,14 @@ def check_level(spec: EditFile, model: Any, section: str, level: str) -> None:
 
 def check_prompts(spec: EditFile, inputs: Inputs, model: Any) -> None:
     """EditFileError for what the prompts, the steps or the loaded inversion would raise after a long run."""
-    with at_line(spec, "negative_prompt"):
+    with spec.lines.at_line("negative_prompt"):
         model.encode_prompt(spec.negative_prompt)
-    with at_line(spec, "prompt"):
+    with spec.lines.at_line("prompt"):
         model.encode_regions(inputs.prompt, [r.phrase for r in spec.regions], splice=spec.attention.splice)
-    with at_line(spec, "steps"):
+    with spec.lines.at_line("steps"):
         model.sigmas(spec.sampling.steps)
     inverted = check_inversion(spec, model, inputs.trajectory)
-    with at_line(spec, "steps", "inversion.steps", "inversion.load"):
+    with spec.lines.at_line("steps", "inversion.steps", "inversion.load"):
         check_schedule(model, spec.sampling.steps, inverted)
 
 
@@ -150,9 +149,11 @@ def open_control(spec: EditFile, inputs: Inputs, model: Any) -> Any:
     if spec.controlnet is None:
         return None
     options = {"scale": spec.controlnet.scale, "start": spec.controlnet.start, "end": spec.controlnet.end}
-    with at_line(spec, "controlnet", line=spec.controlnet.line, errors=(ValueError, OSError)):
+    try:
         control = model.load_control(spec.controlnet.model, inputs.control, **options)
         control.check(len(inputs.clip.frames), inputs.clip.frames.shape[1:3])
+    except (ValueError, OSError) as error:
+        raise spec.lines.error(("controlnet.model", f"controlnet: {' '.join(str(error).split())}")) from error
     return control
 
 
@@ -162,7 +163,7 @@ def read_source(spec: EditFile, progress: Progress) -> Clip:
         try:
             return read_clip(spec.video, spec.start, spec.count, spec.stride, spec.size, spec.fit)
         except (VideoError, GeometryError) as error:
-            raise EditFileError(spec.path, [(spec.lines["video"], f"video: {error}")]) from None
+            raise spec.lines.error(("video", f"video: {error}")) from None
 
 
 def load_inversion(spec: EditFile, clip: Clip, *, features: bool = False) -> tuple[Trajectory | None, tuple[str, ...]]:
@@ -170,11 +171,11 @@ def load_inversion(spec: EditFile, clip: Clip, *, features: bool = False) -> tup
     these frames with this attention (the model is compared later). features: it must hold those of the layout."""
     if spec.load is None:
         return None, ()
-    with at_line(spec, "inversion.load"):
+    with spec.lines.at_line("inversion.load"):
         trajectory, notes = _load(spec, clip)
         if features:
             notes += _check_features(spec, trajectory)
-    with at_line(spec, "layout.names"):
+    with spec.lines.at_line("layout.names"):
         missing = [name for name in spec.layout.names or () if unplaced(trajectory.prompt, [name])] if features else []
         if missing:
             raise TrajectoryError(

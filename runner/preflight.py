@@ -12,35 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .edit_file import EditFile
-from .yaml_lines import EditFileError
 
 CPU_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")  # how torch names it without a type of its own
 
 
 class OutOfMemory(MemoryError):
     """There is not enough memory. The text says for what, and what to do."""
-
-
-def line_of(spec: EditFile, *keys: str) -> int:
-    """The line of the first of ``keys`` that the edit file has (such as ``inversion.load``), else 1."""
-    return next((spec.lines[key] for key in keys if key in spec.lines), 1)
-
-
-@contextmanager
-def at_line(
-    spec: EditFile, name: str, *others: str, line: int = 0, errors: tuple[type[Exception], ...] = (ValueError,)
-) -> Iterator[None]:
-    """Turn ``errors`` of the block into an EditFileError ``edit.yaml:LINE: name: text``.
-
-    The line is that of ``name``, or of the first of ``others`` where ``name`` is left out, or ``line`` if given.
-    """
-    try:
-        yield
-    except EditFileError:
-        raise
-    except errors as error:
-        text = " ".join(str(error).split())
-        raise EditFileError(spec.path, [(line or line_of(spec, name, *others), f"{name}: {text}")]) from error
 
 
 @contextmanager
@@ -114,19 +91,19 @@ def check_start(spec: EditFile, *, device: bool = True, places: bool = True) -> 
 
     problems = []
     if device and (wrong := device_problem(spec.device)):
-        problems.append((line_of(spec, "device"), f"device: {wrong}"))
+        problems.append(("device", f"device: {wrong}"))
     try:
         check_kernel(spec.attention.kernel)
     except ValueError as error:
-        problems.append((line_of(spec, "attention"), f"attention.kernel: {error}"))
+        problems.append(("attention", f"attention.kernel: {error}"))
     if places:
         if spec.output is not None and (wrong := unwritable(spec.output)):
             text = f"output: {spec.output} cannot be written ({wrong}); expected a folder for the results"
-            problems.append((line_of(spec, "output"), f"{text}; choose another one, or correct its permissions"))
+            problems.append(("output", f"{text}; choose another one, or correct its permissions"))
         if spec.save is not None and (wrong := _no_target(spec.save)):
-            problems.append((line_of(spec, "inversion.save"), f"inversion.save: {wrong}"))
+            problems.append(("inversion.save", f"inversion.save: {wrong}"))
     if problems:
-        raise EditFileError(spec.path, problems)
+        raise spec.lines.error(*problems)
 
 
 def check_target(spec: EditFile, target: Path, key: str | None) -> None:
@@ -141,7 +118,7 @@ def check_target(spec: EditFile, target: Path, key: str | None) -> None:
     if wrong and key is None:
         raise ValueError(f"--output: {wrong}")
     if wrong:
-        raise EditFileError(spec.path, [(line_of(spec, key), f"{key}: {wrong}")])
+        raise spec.lines.error((key, f"{key}: {wrong}"))
 
 
 def _no_target(path: Path) -> str | None:

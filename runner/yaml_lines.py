@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +41,63 @@ class EditFileError(ValueError):
     def __init__(self, path: Path, problems: list[tuple[int, str]]) -> None:
         self.path, self.problems = path, sorted(problems)
         super().__init__("\n".join(f"{path.name}:{line}: {text}" for line, text in self.problems))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Where the keys of a YAML file stand, so that whoever finds a mistake later can point at it.
+
+    path: the file; numbers: the line, counted from 1, of every key by its full name (``prompt``, ``inversion.load``,
+    ``regions[2].masks.folder``).
+    """
+
+    path: Path
+    numbers: Mapping[str, int]
+
+    @classmethod
+    def of(cls, path: Path, node: yaml.Node) -> Lines:
+        """The lines of a file's keys, inner ones too. A node that aliases repeat is entered once: aliases may multiply
+        without bound, and may form a circle."""
+        numbers: dict[str, int] = {}
+        entered: set[int] = set()
+        waiting = [("", node)]
+        while waiting:
+            name, here = waiting.pop(0)
+            inner = here.value if id(here) not in entered and isinstance(here, yaml.CollectionNode) else ()
+            entered.add(id(here))
+            for index, entry in enumerate(inner, 1):
+                if isinstance(here, yaml.SequenceNode):
+                    waiting.append((f"{name}[{index}]", entry))
+                    continue
+                key = f"{name}.{value_of(entry[0])}" if name else str(value_of(entry[0]))
+                numbers[key] = line_of(entry[0])
+                waiting.append((key, entry[1]))
+        return cls(path, numbers)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.numbers
+
+    def line_of(self, *keys: str) -> int:
+        """The line of the first of ``keys`` that the file has, else 1."""
+        return next((self.numbers[key] for key in keys if key in self.numbers), 1)
+
+    def error(self, *problems: tuple[str, str]) -> EditFileError:
+        """The error with a text for each (key, text), at the line of the key."""
+        return EditFileError(self.path, [(self.line_of(key), text) for key, text in problems])
+
+    @contextmanager
+    def at_line(self, key: str, *others: str, errors: tuple[type[Exception], ...] = (ValueError,)) -> Iterator[None]:
+        """Turn ``errors`` of the block into an EditFileError ``edit.yaml:LINE: key: text``.
+
+        The line is that of ``key``, or of the first of ``others`` where the file leaves ``key`` out.
+        """
+        try:
+            yield
+        except EditFileError:
+            raise
+        except errors as error:
+            text = " ".join(str(error).split())
+            raise EditFileError(self.path, [(self.line_of(key, *others), f"{key}: {text}")]) from error
 
 
 def number(low: float, high: float = math.inf, *, whole: bool = False, example: float | None = None) -> Rule:
@@ -130,7 +189,7 @@ class Section:
     """A group of keys. Keys are taken one by one; ``finish`` complains about those that nobody took."""
 
     def __init__(self, node: yaml.MappingNode, name: str, problems: Problems) -> None:
-        self.name, self.problems, self.line = name, problems, line_of(node)
+        self.name, self.problems, self.line, self.node = name, problems, line_of(node), node
         self.nodes: dict[str, yaml.Node] = {}
         self.lines: dict[str, int] = {}
         self.known: list[str] = []
@@ -150,12 +209,6 @@ class Section:
     def line_at(self, *keys: str) -> int:
         """Line of the first of ``keys`` that is there, else of the section."""
         return next((self.lines[key] for key in keys if key in self.lines), self.line)
-
-    def lines_of(self, key: str) -> dict[str, int]:
-        """Lines of the keys of the group under ``key``, as ``key.inner``; none where there is no group."""
-        node = self.nodes.get(key)
-        inner = node.value if isinstance(node, yaml.MappingNode) else ()
-        return {f"{self.path(key)}.{value_of(name)}": line_of(name) for name, _ in inner}
 
     def has(self, key: str) -> bool:
         """Whether the key is there (with any value)."""

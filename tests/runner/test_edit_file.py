@@ -22,7 +22,7 @@ from videograin.editing.settings import (
 from videograin.runner.edit_checks import load_edit
 from videograin.runner.edit_file import EditFileError
 from videograin.runner.media.mask_files import Boxes, FoundMask, LabelVideo, MaskFolder, MaskVideo
-from videograin.runner.yaml_lines import EXAMPLES
+from videograin.runner.yaml_lines import EXAMPLES, Lines
 
 GOOD = """\
 video: source.mp4
@@ -222,6 +222,32 @@ def test_everything_preserved_is_a_mistake(folder):
 def test_a_box_may_be_null_where_the_object_is_away(folder):
     spec = load(folder, GOOD.replace("[[8, 8, 24, 24]]", "[[8, 8, 24, 24], null]"))
     assert spec.regions[0].masks.boxes[1] is None
+
+
+def test_every_key_keeps_its_line(folder):
+    text = "attention:\n  mode: full\nregions:\n- masks: &m\n    folder: a\n- phrase: b\n  masks: *m\n"
+    lines = Lines.of(folder / "a.yaml", yaml.compose(text))
+    assert dict(lines.numbers) == {
+        "attention": 1,
+        "attention.mode": 2,
+        "regions": 3,
+        "regions[1].masks": 4,
+        "regions[1].masks.folder": 5,
+        "regions[2].phrase": 6,
+        "regions[2].masks": 7,
+    }
+    assert "steps" not in lines
+    assert (lines.line_of("steps", "regions[2].masks"), lines.line_of("steps")) == (7, 1)
+    assert str(lines.error(("regions", "late"), ("attention", "early"))) == "a.yaml:1: early\na.yaml:3: late"
+    with (
+        pytest.raises(EditFileError, match=r"^a.yaml:2: attention.mode: no such mode$"),
+        lines.at_line("attention.mode"),
+    ):
+        raise ValueError("no such\n mode")
+
+
+def test_aliases_in_a_circle_are_read(folder):
+    assert dict(Lines.of(folder / "a.yaml", yaml.compose("a: &x\n  b: *x\n")).numbers) == {"a": 1, "a.b": 2}
 
 
 @pytest.mark.parametrize("content", ["", "- a\n- b\n", "just text"])
