@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from math import log2
 
-from .clock import MIB
+from ..pages import MIB
 
 
 def memory_table(memory: list[dict]) -> list[str]:
