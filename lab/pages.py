@@ -68,7 +68,7 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     found.filters |= {"num": num, "mean": mean, "mib": mib, "span": span}
-    found.globals |= {"cells": cells, "heads": heads, "zip": zip, "MIB": MIB, "GIB": GIB}
+    found.globals |= {"cells": cells, "heads": heads, "zip": zip, "dict": dict, "MIB": MIB, "GIB": GIB}
     return found
 
 

@@ -10,9 +10,10 @@ from PIL import Image
 from videograin.lab import pages
 from videograin.lab.pages import GIB, MIB
 from videograin.lab.paths import BENCHMARKS
-from videograin.lab.studies import attention_shares, found_layouts_page, round_trips, vram, whole_edit
+from videograin.lab.studies import attention_shares, found_layouts_page, long_clips_page, round_trips, vram, whole_edit
 
 MAKERS = {
+    "long_clips": long_clips_page.page,
     "whole_edit": whole_edit.page,
     "attention_shares": attention_shares.page,
     "layout": found_layouts_page.page,
