@@ -234,7 +234,7 @@ class MapSettings(Span):
     words: Phrases | None = Field(None, description="phrases of the prompt; left out: the regions' own")
     pixel: Pixel | None = Field(
         None,
-        examples=["pixel: {frame: 0, x: 120, y: 80}"],
+        examples=["{frame: 0, x: 120, y: 80}"],
         description="whose self-attention over all frames is shown too; left out: no pixel's",
     )
     level: Annotated[str, OneOf(MAP_LEVELS)] = Field(
