@@ -1,8 +1,8 @@
 """Pages of figures: Markdown from `page_templates/*.md.j2`, and what stands beside a page, its JSON and its picture.
 
-Templates are Jinja's; beside its own filters they have `num` (format, with a dash for None), `mean` and `span` (lowest
-to highest) of a list or of an attribute of its items, and the functions `heads` and `cells`: a table's first two lines,
-and one of its lines.
+Templates are Jinja's; beside its own filters they have `num` (format, with a dash for None), `mib` (of bytes), `mean`
+and `span` (lowest to highest) of a list or of an attribute of its items, and the functions `heads` and `cells`: a
+table's first two lines, and one of its lines.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any
 import jinja2
 
 from .paths import TEMPLATES
+
+MIB, GIB = 2**20, 2**30
 
 
 def num(value: Any, spec: str, missing: str = "-") -> str:
@@ -38,6 +40,11 @@ def span(jinja: jinja2.Environment, items: Iterable[Any], spec: str, attribute: 
     values = [*map(jinja2.filters.make_attrgetter(jinja, attribute), items)]
     low, high = (format(pick(values), spec) for pick in (min, max))
     return low if low == high else f"{low} to {high}"
+
+
+def mib(value: float) -> str:
+    """Bytes as MiB, to one."""
+    return f"{value / MIB:.0f}"
 
 
 def cells(*values: Any) -> str:
@@ -60,14 +67,19 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters |= {"num": num, "mean": mean, "span": span}
-    found.globals |= {"cells": cells, "heads": heads, "zip": zip}
+    found.filters |= {"num": num, "mean": mean, "mib": mib, "span": span}
+    found.globals |= {"cells": cells, "heads": heads, "zip": zip, "dict": dict, "MIB": MIB, "GIB": GIB}
     return found
 
 
 def render(template: str, **values: Any) -> str:
     """The text of `page_templates/TEMPLATE.md.j2`. jinja2.UndefinedError for a name that has no value."""
     return environment().get_template(f"{template}.md.j2").render(**values)
+
+
+def read_figures(base: Path) -> Any:
+    """BASE.json, as `write_page` writes it."""
+    return json.loads(base.with_name(f"{base.name}.json").read_text(encoding="utf-8"))
 
 
 def write_page(base: Path, found: Any, text: str, plot: Callable[[Any, Path], None] | None = None) -> Path:

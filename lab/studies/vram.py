@@ -20,7 +20,7 @@ import torch
 
 from ...attention import CROSS, SELF, Layout, Modulation, SpaceTime, space_time_attention
 from ..pages import render
-from .clock import GIB, MIB, facts
+from .clock import facts
 from .livebytes import FusedAttention, LiveBytes
 
 SIZES = ((512, 512), (768, 512), (640, 360))
@@ -236,7 +236,7 @@ def main() -> None:
 
 def page(found: dict[str, Any]) -> str:
     """The Markdown page; of found without sizes what was validated alone."""
-    return render("vram", **found, MIB=MIB, GIB=GIB)
+    return render("vram", **found)
 
 
 if __name__ == "__main__":

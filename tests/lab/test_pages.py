@@ -8,11 +8,17 @@ import pytest
 from PIL import Image
 
 from videograin.lab import pages
+from videograin.lab.pages import GIB, MIB
 from videograin.lab.paths import BENCHMARKS
-from videograin.lab.studies import attention_shares, found_layouts_page, round_trips, vram
-from videograin.lab.studies.clock import GIB, MIB
+from videograin.lab.studies import attention_shares, found_layouts_page, long_clips_page, round_trips, vram, whole_edit
 
-MAKERS = {"attention_shares": attention_shares.page, "layout": found_layouts_page.page, "round_trips": round_trips.page}
+MAKERS = {
+    "long_clips": long_clips_page.page,
+    "whole_edit": whole_edit.page,
+    "attention_shares": attention_shares.page,
+    "layout": found_layouts_page.page,
+    "round_trips": round_trips.page,
+}
 
 
 @pytest.mark.parametrize("name", MAKERS)

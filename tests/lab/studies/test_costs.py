@@ -45,7 +45,6 @@ def test_a_missed_target_is_called_so():
 
 def test_a_whole_edit():
     found = figures("whole_edit")
-    assert whole_edit.page(found) == committed("whole_edit")
     assert {c["frames"] for c in found["cells"]} == set(whole_edit.FRAMES)
     for mode in {c["mode"] for c in found["cells"]}:
         grown = whole_edit.growth([c for c in found["cells"] if c["mode"] == mode], found["loaded"])
@@ -66,12 +65,19 @@ def test_what_a_modulated_layer_takes_is_that_pages():
 
 def test_what_is_told_of_a_whole_edit():
     def cell(frames, step, peak):
-        return {"frames": frames, "seconds": {"modulated step": step, "plain step": 2.0}, "peak": peak}
+        seconds = dict.fromkeys(whole_edit.STAGES, 2.0) | {"modulated step": step}
+        return {"frames": frames, "seconds": seconds, "peak": peak, "peaks": dict.fromkeys(whole_edit.PARTS, peak)}
 
     of = {"full": [cell(8, 3.0, 110), cell(16, 5.0, 130), cell(32, 5.0, 145), cell(64, 4.0, 190)]}
-    assert "took 1.5 to 2.5 x a plain one, 2.0 x at 64 frames" in whole_edit.told_of_time(of, "")[0]
-    told = "Memory grows 1.5 to 3.0 x per doubling from 8 to 32 frames, 2.0 x per doubling from 32 to 64 frames."
-    assert whole_edit.told_of_memory(of, 100) == [told]
+    text = {"slower": [1.5, 2.5, 2.5, 2.0], "doublings": {(8, 32): [3.0, 1.5], (32, 64): [2.0]}, "differ": 0}
+    assert whole_edit.told(of, 100) == text
+    found = figures("whole_edit")
+    found["cells"] = [{**c, **new} for c, new in zip(found["cells"], of["full"])]
+    told = whole_edit.page({**found, "loaded": 100})
+    assert "took 1.5 to 2.5 x a plain one, 2.0 x at 64 frames" in told
+    assert (
+        "Memory grows 1.5 to 3.0 x per doubling from 8 to 32 frames, 2.0 x per doubling from 32 to 64 frames." in told
+    )
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's own /proc")
