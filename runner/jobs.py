@@ -259,7 +259,7 @@ def _regions(spec: EditFile, masks: Sequence[Tensor | None], layout: ClipLayout 
         except LayoutError as error:
             seen = spec.output / "layout" / LAYOUT["preview_sheet"]
             text = f"{str(error).removeprefix('pick: ')} They are shown in {seen}."
-            wrong.append((region.masks_line, f"regions[{number}].masks.layout: {text}"))
+            wrong.append((spec.lines.line_of(f"regions[{number}].masks"), f"regions[{number}].masks.layout: {text}"))
     if wrong:
         raise EditFileError(spec.path, wrong)
     return regions

@@ -56,7 +56,7 @@ def read_inputs(spec: EditFile, progress: Progress) -> Inputs:
                 found = isinstance(region.masks, FoundMask)
                 masks.append(None if found else load_masks(region.masks, clip.geometry, frames))
             except (MaskError, GeometryError, VideoError) as error:
-                wrong.append((region.masks_line, f"regions[{number}].masks: {error}"))
+                wrong.append((spec.lines.line_of(f"regions[{number}].masks"), f"regions[{number}].masks: {error}"))
             tick()
     control = None
     if spec.controlnet is not None:
@@ -64,7 +64,7 @@ def read_inputs(spec: EditFile, progress: Progress) -> Inputs:
             found = matched_pictures(spec.controlnet.video, frames)
             control = repeated([clip.geometry.frame(picture, "the control video") for picture in found], frames)
         except (MaskError, GeometryError, VideoError) as error:
-            wrong.append((spec.controlnet.line, f"controlnet.video: {error}"))
+            wrong.append((spec.lines.line_of("controlnet.video"), f"controlnet.video: {error}"))
     trajectory, notes = None, ()
     try:
         trajectory, notes = load_inversion(spec, clip, features=needs_layout(spec))

@@ -200,7 +200,4 @@ def chosen_settings(spec: EditFile) -> dict[str, Any]:
     """The edit file's contents for the report, without the line numbers."""
     chosen = dataclasses.asdict(spec)
     del chosen["lines"]
-    for part in [*chosen["regions"], chosen["controlnet"] or {}]:
-        part.pop("line", None)
-        part.pop("masks_line", None)
     return chosen
