@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import AllowInfNan, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, ValidationError
+from pydantic import (
+    AllowInfNan,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    Strict,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass as checked_dataclass
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -26,6 +35,13 @@ Place = tuple[str | int, ...]
 
 class SettingError(ValueError):
     """A setting has a value outside what is allowed. The text says what came, what was expected and the remedy."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a field with a check of its own may be, in words, for the documents."""
+
+    span: str
 
 
 class OneOf:
@@ -42,8 +58,11 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+def _phrases(value: Any) -> tuple[str, ...]:
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)) or not items or not all(isinstance(i, str) and i.strip() for i in items):
+        raise SettingError(f"{show(value)} is not allowed; expected a list of phrases; write e.g. [a man, sky]")
+    return tuple(item.strip() for item in items)
 
 
 Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
@@ -52,14 +71,13 @@ Number = Annotated[float, Strict(), AllowInfNan(False)]
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
 """Text that is not empty."""
-Phrase = Annotated[str, StringConstraints(strict=True, strip_whitespace=True, pattern=r"\S")]
-Phrases = Annotated[tuple[Phrase, ...], BeforeValidator(_list), Field(min_length=1)]
+Phrases = Annotated[tuple[str, ...], PlainValidator(_phrases), Told("a list of phrases")]
 """One or more phrases; one text counts as a list of it."""
 
 
-def wrong(text: str, *keys: str) -> PydanticCustomError:
-    """What a check of one's own raises. text: what came; what was expected; the remedy. keys: of the group that is
-    checked, the fields that the mistake lies in; the first that was given is pointed at."""
+def wrong(text: str, *keys: str | int) -> PydanticCustomError:
+    """A mistake inside of what a check looks at. text: what came; what was expected; the remedy. keys: of a group, the
+    fields that it lies in, of which the first that was given is pointed at; of a list, the index."""
     return PydanticCustomError("setting", text, {"keys": keys})  # type: ignore[arg-type]
 
 
@@ -85,29 +103,29 @@ def settings(cls: type[T]) -> type[T]:
 KINDS = {
     bool: ("true or false", "write true or false without quotes"),
     str: ("text", "put it in quotes"),
-    tuple: ("a list of phrases", "write e.g. [a man, sky]"),
 }
-"""A field's type -> what is expected of it, and the remedy."""
+"""Type of a field -> what is expected, and the remedy."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a field may be. kind: bool, int, float, str, tuple or a class of settings; low, high: of numbers, infinite
-    where there is no bound; names: of a choice, else empty; example: a value that is allowed."""
+    """What a field may be. kind: bool, int, float, str or another type; low, high: of numbers, infinite where there is
+    no bound; names: of a choice, else empty; told: where the field says so itself; example: a value that is allowed."""
 
     kind: Any
     low: float
     high: float
     names: tuple[str, ...]
+    told: str
     example: Any
 
     @property
     def span(self) -> str:
         """In words, such as "a whole number from 1 to 64"."""
-        if self.names:
-            return f"one of {', '.join(self.names)}"
+        if self.told or self.names:
+            return self.told or f"one of {', '.join(self.names)}"
         if self.kind not in (int, float):
-            return KINDS.get(self.kind, ("a group of keys", ""))[0]
+            return KINDS.get(self.kind, ("", ""))[0]
         kind = "a whole number" if self.kind is int else "a number"
         some = f"of {self.low:g} or more" if self.high == math.inf else f"from {self.low:g} to {self.high:g}"
         return f"{kind} {some}"
@@ -118,6 +136,11 @@ class Limits:
         if self.names:
             return "choose one of them"
         return KINDS[self.kind][1] if self.kind in KINDS else f"write e.g. {self.example:g}"
+
+    @property
+    def simple(self) -> bool:
+        """Whether span and remedy say all."""
+        return bool(self.names) or self.kind in (int, float, *KINDS)
 
 
 def fields_of(kind: Any) -> dict[str, FieldInfo]:
@@ -136,8 +159,9 @@ def limits(field: FieldInfo) -> Limits:
         for name, bound in (("ge", -math.inf), ("le", math.inf))
     )
     names = next((mark.names for mark in marks if isinstance(mark, OneOf)), ())
+    told = next((mark.span for mark in marks if isinstance(mark, Told)), "")
     example = field.examples[0] if field.examples else field.default
-    return Limits(get_origin(kind) or kind, low, high, names, low if example is None else example)
+    return Limits(get_origin(kind) or kind, low, high, names, told, low if example is None else example)
 
 
 def group_in(annotation: Any) -> Any:
@@ -149,8 +173,10 @@ def group_in(annotation: Any) -> Any:
 
 def show(value: Any) -> str:
     """A value as it is shown in messages: short, and with quotes round text."""
-    if isinstance(value, (dict, list, tuple)) and value:
-        return "a group of keys" if isinstance(value, dict) else "a list"
+    if isinstance(value, dict):
+        return "a group of keys"
+    if isinstance(value, (list, tuple)) and any(isinstance(item, (dict, list, tuple)) for item in value):
+        return "a list"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -168,7 +194,9 @@ TEXTS = {
     "unexpected_keyword_argument": "unknown key {name}; expected one of {known}; {near}",
     "dataclass_type": "{name} is {came}; expected a group of keys such as {example}; write it so, or indent its keys "
     "below it",
+    "tuple_type": "{name} is {came}; expected {about}; begin each with '- '",
     "setting": "{name}: {said}",
+    "value_error": "{name}: {said}",
     "": "{name}: {came} is not allowed; expected {span}; {remedy}",
 }
 """pydantic's type of error ("" = any other) -> what is said."""
@@ -180,31 +208,55 @@ def mistakes(error: ValidationError, kind: Any, prefix: str = "") -> list[tuple[
     where: from that class on; for a mistake between several fields the one that is pointed at. prefix: stands before
     the names in the texts.
     """
-    return [_mistake(item, kind, prefix) for item in error.errors(include_url=False)]
+    found = []
+    for item in error.errors(include_url=False):
+        where, point = tuple(item["loc"]), ()
+        if item["type"] == "setting":
+            given = getattr(item["input"], "kwargs", item["input"])
+            keys = [
+                key for key in item["ctx"]["keys"] if isinstance(key, int) or (isinstance(given, dict) and key in given)
+            ]
+            point = tuple(keys[:1])
+        said = str(item["ctx"]["error"]) if item["type"] == "value_error" else item["msg"]
+        named = where + tuple(key for key in point if isinstance(key, int))
+        found.append((where + point, _text(item["type"], named, kind, item["input"], said, prefix)))
+    return found
 
 
-def _mistake(item: Any, kind: Any, prefix: str) -> tuple[Place, str]:
-    where, came, field = tuple(item["loc"]), item["input"], None
+def missing(kind: Any, data: Mapping[str, Any], names: Sequence[str], entries: str = "") -> list[tuple[Place, str]]:
+    """(where, text) of those of ``names`` that data for a class of settings leaves out, or that the groups in its list
+    ``entries`` do."""
+    parts: Any = [((), data)]
+    if entries:
+        found = data.get(entries)
+        parts = [((entries, index), part) for index, part in enumerate(found if isinstance(found, list) else ())]
+    return [
+        (where, _text("missing", (*where, name), kind, None, "", ""))
+        for where, part in parts
+        for name in names
+        if isinstance(part, Mapping) and part.get(name) is None
+    ]
+
+
+def _text(error: str, where: Place, kind: Any, came: Any, said: str, prefix: str) -> str:
+    """The text of TEXTS for an error at a place in the class ``kind``."""
+    field = None
     for step in where:
         if isinstance(step, str):
             kind = kind if field is None else group_in(field.annotation)
             field = fields_of(kind).get(step)
-    known = [*fields_of(kind)]
-    near = difflib.get_close_matches(str(where[-1] if where else ""), known, n=1, cutoff=0.55)
+    near = difflib.get_close_matches(str(where[-1] if where else ""), known := [*fields_of(kind)], n=1, cutoff=0.55)
     allowed = None if field is None else limits(field)
-    simple = allowed is not None and (allowed.names or allowed.kind in (int, float, *KINDS))
-    text = TEXTS.get(item["type"], TEXTS[""]).format(
+    simple = allowed is not None and allowed.simple
+    text = TEXTS.get(error, TEXTS[""]).format(
         name=name_of(where, prefix),
-        came=show(came),
+        came="a list" if error == "dataclass_type" and isinstance(came, (list, tuple)) else show(came),
         about=(field and field.description) or "a value",
         known=", ".join(known),
         near=f"did you mean {near[0]}?" if near else "remove it",
-        example=allowed and allowed.example,
-        said=item["msg"],
-        span=allowed.span if allowed and simple else item["msg"],
-        remedy=allowed.remedy if allowed and simple else "correct it",
+        example=allowed and f"{where[-1]}: {allowed.example}",
+        said=said,
+        span=allowed.span if simple else said,
+        remedy=allowed.remedy if simple else "correct it",
     )
-    if item["type"] == "setting":
-        given = getattr(came, "kwargs", came)
-        where += tuple(key for key in item["ctx"]["keys"] if isinstance(given, dict) and key in given)[:1]
-    return where, " ".join(text.split())
+    return " ".join(text.split())

@@ -1,7 +1,8 @@
 """The settings of an edit: frozen values that check themselves (fields.py). Importing this imports no torch.
 
 Each is declared here alone, with type, range, default and a sentence: scripts write ``AttentionSettings(end=0.5)``,
-and edit files are read by these classes. The names of choices are those of attention/options.py.
+edit files are read by these classes, and nodes take their widgets from them (nodes/inputs.py). The names of choices are
+those of attention/options.py.
 """
 
 from __future__ import annotations
@@ -234,7 +235,7 @@ class MapSettings(Span):
     words: Phrases | None = Field(None, description="phrases of the prompt; left out: the regions' own")
     pixel: Pixel | None = Field(
         None,
-        examples=["pixel: {frame: 0, x: 120, y: 80}"],
+        examples=["{frame: 0, x: 120, y: 80}"],
         description="whose self-attention over all frames is shown too; left out: no pixel's",
     )
     level: Annotated[str, OneOf(MAP_LEVELS)] = Field(

@@ -215,8 +215,8 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _metrics(args: argparse.Namespace) -> int:
-    from ..editing.settings import SettingError
-    from .edit_file import device_rule
+    from ..editing.fields import SettingError
+    from .edit_keys import device_of
     from .metrics_file import MODELS, MetricsSpec, load_metrics, with_flags
 
     spec = load_metrics(args.file) if args.file else MetricsSpec()
@@ -226,7 +226,7 @@ def _metrics(args: argparse.Namespace) -> int:
     given |= {"start": args.start, "count": args.count, "stride": args.stride, "prompt": args.prompt}
     if args.device is not None:
         try:
-            given["device"] = device_rule(args.device)
+            given["device"] = device_of(args.device)
         except SettingError as error:
             raise SettingError(f"--device: {error}") from None
     spec = with_flags(spec, args.edit, **given)

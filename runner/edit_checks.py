@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..editing.prompt_text import append_phrases, unplaced
 from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS
-from .edit_file import EditFile, _read
+from .edit_file import EditFile, read_keys
 from .media.geometry import Geometry, GeometryError
 from .media.mask_files import Boxes, FoundMask, LabelVideo, MaskError, MaskFolder, MaskFrames, MaskVideo
 from .media.video import VideoError, VideoInfo, available, probe, too_few
-from .yaml_lines import Problems, read_yaml
+from .yaml_lines import Problems
 
 if TYPE_CHECKING:
     from .edit_file import EditFile, RegionEntry
@@ -43,7 +43,7 @@ def check_edit(spec: EditFile, problems: Problems, *, purpose: str = "edit", reg
     if frames is not None:
         for number, region in enumerate(spec.regions, 1):
             if region.masks is not None and not isinstance(region.masks, FoundMask):  # None: noted already
-                _masks(region, number, frames, info, problems)
+                _masks(region, number, spec.lines.line_of(f"regions[{number}].masks"), frames, info, problems)
         if spec.attention_maps is not None and spec.attention_maps.pixel is not None:
             _pixel(spec, frames, info, problems)
     if spec.controlnet is not None:
@@ -176,17 +176,19 @@ def _same(a: Path, b: Path) -> bool:
     return a.exists() and b.exists() and a.samefile(b)
 
 
-def _masks(region: RegionEntry, number: int, frames: MaskFrames, info: VideoInfo, problems: Problems) -> None:
+def _masks(
+    region: RegionEntry, number: int, line: int, frames: MaskFrames, info: VideoInfo, problems: Problems
+) -> None:
     try:
         frames.indices(region.masks.count(), f"the mask source of region {number}")
     except (MaskError, VideoError) as error:
-        problems.add(region.masks_line, f"regions[{number}].masks: {error}")
+        problems.add(line, f"regions[{number}].masks: {error}")
         return
     if isinstance(region.masks, Boxes):
         for index, box in enumerate(region.masks.boxes, 1):
             if box is not None and not (box[0] < info.width and box[1] < info.height and box[2] > 0 and box[3] > 0):
                 problems.add(
-                    region.masks_line,
+                    line,
                     f"regions[{number}].masks.boxes[{index}] {list(box)} lies outside the picture; expected pixels of "
                     f"the source, {info.width} x {info.height}; correct it, or write null for no object",
                 )
@@ -231,20 +233,18 @@ def _words(
 
 def _control(spec: EditFile, frames: MaskFrames | None, problems: Problems) -> None:
     control = spec.controlnet
-    if control.model != Path() and not (control.model / "config.json").is_file():
+    if not (control.model / "config.json").is_file():
         problems.add(
-            control.line,
+            spec.lines.line_of("controlnet.model"),
             f"controlnet.model: {control.model} has no config.json; expected a local diffusers ControlNet folder; "
             "correct the path",
         )
-    if control.video == Path():
-        return
     try:
         count = probe(control.video).frames
         if frames is not None:
             frames.indices(count, f"the control video {control.video}")
     except (MaskError, VideoError) as error:
-        problems.add(control.line, f"controlnet.video: {error}")
+        problems.add(spec.lines.line_of("controlnet.video"), f"controlnet.video: {error}")
 
 
 def _whole_prompt(spec: EditFile) -> str:
@@ -264,7 +264,7 @@ def _phrases(spec: EditFile, problems: Problems) -> None:
             continue
         why = "occurs only where another region's phrase stands" if elsewhere else "does not occur"
         problems.add(
-            region.line,
+            spec.lines.line_of(f"regions[{index + 1}].phrase"),
             f"regions[{index + 1}].phrase: {region.phrase!r} {why} in the prompt {spec.prompt!r}; expected its words "
             "there once for every region that uses them (case and spaces do not matter); write them into the "
             f"prompt{option}",
@@ -279,12 +279,9 @@ def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | N
 
     Raises EditFileError listing every mistake, among them missing files, mask counts and phrases not in the prompt.
     """
-
-    path = Path(path)
-    problems = Problems(path)
-    top = read_yaml(path, problems)
-    spec = _read(top, path, purpose, None if output is None else Path(output))
-    regions = purpose == "edit" or (purpose == "invert" and top.has("regions"))
+    problems = Problems(Path(path))
+    spec = read_keys(problems, purpose, None if output is None else Path(output))
+    regions = purpose == "edit" or (purpose == "invert" and "regions" in spec.lines)
     check_edit(spec, problems, purpose=purpose, regions=regions)
     problems.stop()
     return spec

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from videograin.editing.fields import fields_of, group_in
 from videograin.editing.settings import (
     AttentionSettings,
     BlendSettings,
@@ -20,9 +21,17 @@ from videograin.editing.settings import (
     SettingError,
 )
 from videograin.runner.edit_checks import load_edit
-from videograin.runner.edit_file import EditFileError
+from videograin.runner.edit_file import EditFileError, read_edit
+from videograin.runner.edit_keys import EditKeys, RegionKeys
 from videograin.runner.media.mask_files import Boxes, FoundMask, LabelVideo, MaskFolder, MaskVideo
-from videograin.runner.yaml_lines import EXAMPLES, Lines
+from videograin.runner.yaml_lines import Problems, read_yaml
+
+EXAMPLES = {
+    name: field.examples
+    for kind in (EditKeys, RegionKeys, MapSettings)
+    for name, field in fields_of(kind).items()
+    if group_in(field.annotation) and name != "regions"
+}
 
 GOOD = """\
 video: source.mp4
@@ -226,13 +235,16 @@ def test_a_box_may_be_null_where_the_object_is_away(folder):
 
 def test_every_key_keeps_its_line(folder):
     text = "attention:\n  mode: full\nregions:\n- masks: &m\n    folder: a\n- phrase: b\n  masks: *m\n"
-    lines = Lines.of(folder / "a.yaml", yaml.compose(text))
+    (folder / "a.yaml").write_text(text)
+    _, lines = read_yaml(folder / "a.yaml", Problems(folder / "a.yaml"))
     assert dict(lines.numbers) == {
         "attention": 1,
         "attention.mode": 2,
         "regions": 3,
+        "regions[1]": 4,
         "regions[1].masks": 4,
         "regions[1].masks.folder": 5,
+        "regions[2]": 6,
         "regions[2].phrase": 6,
         "regions[2].masks": 7,
     }
@@ -247,7 +259,13 @@ def test_every_key_keeps_its_line(folder):
 
 
 def test_aliases_in_a_circle_are_read(folder):
-    assert dict(Lines.of(folder / "a.yaml", yaml.compose("a: &x\n  b: *x\n")).numbers) == {"a": 1, "a.b": 2}
+    (folder / "a.yaml").write_text("a: &x\n  b: *x\n")
+    data, lines = read_yaml(folder / "a.yaml", Problems(folder / "a.yaml"))
+    assert dict(lines.numbers) == {"a": 1, "a.b": 2}
+    assert data["a"]["b"] is data["a"]
+    (folder / "a.yaml").write_text("attention: &x\n  mode: *x\nblend: [&y [*y]]\nsize: *y\n")
+    with pytest.raises(EditFileError, match=r"a\.yaml:2: attention\.mode: a group of keys is not allowed"):
+        read_edit(folder / "a.yaml")
 
 
 @pytest.mark.parametrize("content", ["", "- a\n- b\n", "just text"])
