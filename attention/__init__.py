@@ -13,6 +13,7 @@ _HOME = {
     "active_range": ("ActiveRange", "RangeError"),
     "kernels.logit_range": ("row_range",),
     "label_map": ("Layout", "normalise_mask"),
+    "layer": ("Layer", "TokenGrid", "wanting"),
     "memory": ("within_memory",),
     "fused": ("modulated_attention", "plain_attention"),
     "modulation": ("Modulation", "space_time_attention"),

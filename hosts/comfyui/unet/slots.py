@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ....attention import Observer, Seen, SpaceTime, space_time_attention
+from ....attention import Layer, Modulation, Observer, SpaceTime, TokenGrid, wanting
 from ..edit import Edit
 from ..host_attention import Attend, HostAttention
 from .call_parts import AttendPart, Part, by_kind
@@ -139,8 +140,8 @@ class Occupant:
                 "SamplerCustomAdvanced."
             )
         t = run.t(extra["sigmas"])
-        wanting = [one for one in self.observers if one.wants(self.kind, call.grid, run.size, t)]
-        if not wanting:
+        wanted = wanting(self.observers, self.kind, call.grid, run.size, t)
+        if not wanted:
             return
         if doubt := unfit(self.kind, q, k, call, extra):
             run.say_once(f"unseen {self.kind}", f"{self.node}: {doubt}; such layers are not looked at.")
@@ -148,16 +149,10 @@ class Occupant:
         number = self._shown(call)
         if number is None:
             return
-        marks, spacetime = self._marks(call, number, k.shape[1], t)
-        labels, strength = marks or (None, None)
-        if spacetime is not None and strength is not None:
-            strength = spacetime.restore(strength)
-        rows = slice(number * call.frames, (number + 1) * call.frames)
         frames = frame_indices(extra, call.frames, run, self.node)
-        heads = extra["n_heads"]
-        seen = Seen(self.kind, q[rows], k[rows], heads, call.grid, run.size, t, frames, spacetime, labels, strength)
-        for observer in wanting:
-            observer.add(seen)
+        layer = self._layer(call, (number,), self._todo(call, number, k.shape[1]))
+        rows = slice(number * call.frames, (number + 1) * call.frames)
+        replace(layer, size=run.size, t=t, frames=frames).show(q[rows], k[rows], extra["n_heads"], wanted)
 
     def _shown(self, call: Call) -> int | None:
         """The chunk that observers see: of the same prompt in every call, in whatever order and company it comes."""
@@ -169,9 +164,18 @@ class Occupant:
         conditional = [number for number, role in enumerate(call.roles) if role == "cond"]
         return conditional[-1] if conditional and wanted not in run.tags else None
 
-    def _marks(self, call: Call, number: int, keys: int, t: float) -> tuple[Any, SpaceTime | None]:
-        """Of one chunk: labels and strengths if it is modulated (`Modulation.self_marks`), and its arrangement."""
+    def _todo(self, call: Call, number: int, keys: int) -> Hashable:
+        """What is to be done with a chunk; chunks of which it is the same share a Layer."""
         raise NotImplementedError
+
+    def _layer(self, call: Call, chunks: Sequence[int], todo: Any, plain: Attend | None = None) -> Layer:
+        """The layer as these chunks need it."""
+        raise NotImplementedError
+
+    def _layer_of(self, call: Call, chunks: Sequence[int], modulation: Modulation | None, **more: Any) -> Layer:
+        roles = tuple(call.roles[number] for number in chunks)
+        tokens = TokenGrid(call.frames, *call.grid)
+        return Layer(self.kind, tokens, call.latent, call.t, roles, modulation=modulation, **more)
 
     def _by_kind(self, call: Call, kinds: Sequence[Hashable], q, k, v, heads: int, attend: AttendPart) -> Tensor:
         """Chunks of one kind go through one call, within the memory there is (comfy_parts.py)."""
@@ -215,29 +219,20 @@ class SelfOccupant(Occupant):
             return None
 
         def attend(edit: Edit, part: Part, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            spacetime, modulation = self._spacetime(call, edit), call.modulation(edit)
-            if modulation is None:
-                return space_time_attention(q, k, v, heads=part.heads, spacetime=spacetime, plain=plain)
-            if modulation.self_schedule.xi(call.t) > 0:
+            layer = self._layer(call, part.chunks, edit, plain)
+            if layer.modulation is not None and layer.modulation.self_schedule.xi(call.t) > 0:
                 self._say_kernel(call, edit, extra)
-            return modulation.self_attention(
-                q,
-                k,
-                v,
-                heads=part.heads,
-                grid=call.grid,
-                roles=tuple(call.roles[number] for number in part.chunks),
-                t=call.t,
-                spacetime=spacetime,
-                plain=plain,
-                ranges=call.run.ranges,
-                place=self._place(call, edit, part, q, extra),
-            )
+            layer = replace(layer, ranges=call.run and call.run.ranges, place=self._place(call, edit, part, q, extra))
+            return layer.attend_self(q, k, v, part.heads, part.half)
 
         return self._by_kind(call, call.edits, q, k, v, extra["n_heads"], attend)
 
-    def _spacetime(self, call: Call, edit: Edit) -> SpaceTime:
-        return SpaceTime(edit.mode, call.frames, edit.anchors).at(call.on_level(self.finest))
+    def _todo(self, call, number, keys):
+        return call.edits[number]
+
+    def _layer(self, call, chunks, todo, plain=None):
+        spacetime = SpaceTime(todo.mode, call.frames, todo.anchors).at(call.on_level(self.finest))
+        return self._layer_of(call, chunks, call.modulation(todo), spacetime=spacetime, plain=plain)
 
     def _place(self, call: Call, edit: Edit, part: Part, q: Tensor, extra: dict) -> Hashable:
         """What a range measured here belongs to (`RangeMemory.find`); None where the host does not say it."""
@@ -245,14 +240,7 @@ class SelfOccupant(Occupant):
         if None in prompts or extra.get("block") is None:
             return None
         layer = (*extra["block"], extra.get("block_index"), extra.get("transformer_index"))
-        return (edit.id, layer, prompts, call.indices, part.half, q.device)
-
-    def _marks(self, call, number, keys, t):
-        edit = call.edits[number]
-        modulation, spacetime = call.modulation(edit), self._spacetime(call, edit)
-        if modulation is None:
-            return None, spacetime
-        return modulation.self_marks((call.roles[number],), grid=call.grid, t=t, spacetime=spacetime), spacetime
+        return (edit.id, layer, prompts, call.indices, q.device)
 
 
 class CrossOccupant(Occupant):
@@ -271,7 +259,7 @@ class CrossOccupant(Occupant):
         if not any(edit.modulates for edit in self.edits):
             return None
         check_keys(q, k, self.node)
-        kinds = [self._kind(call, number, k.shape[1]) for number in range(len(call.edits))]
+        kinds = [self._todo(call, number, k.shape[1]) for number in range(len(call.edits))]
         if all(kind is None for kind in kinds):
             return None
         check_batch(q, extra, self.node)
@@ -280,32 +268,18 @@ class CrossOccupant(Occupant):
         def attend(kind, part: Part, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             if kind is None:
                 return plain(q, k, v, part.heads)
-            edit, labels = kind
-            self._say_kernel(call, edit, extra)
-            return call.modulation(edit).cross_attention(
-                q,
-                k,
-                v,
-                heads=part.heads,
-                grid=call.grid,
-                roles=tuple(call.roles[number] for number in part.chunks),
-                t=call.t,
-                frames=call.frames,
-                plain=plain,
-                text_labels=torch.tensor(labels),
-            )
+            self._say_kernel(call, kind[0], extra)
+            return self._layer(call, part.chunks, kind, plain).attend_cross(q, k, v, part.heads)
 
         return self._by_kind(call, kinds, q, k, v, extra["n_heads"], attend)
 
-    def _marks(self, call, number, keys, t):
-        kind = self._kind(call, number, keys)
-        if kind is None:
-            return None, None
-        edit, labels = kind
-        role, labels = (call.roles[number],), torch.tensor(labels)
-        return call.modulation(edit).cross_marks(role, grid=call.grid, t=t, text_labels=labels), None
+    def _layer(self, call, chunks, todo, plain=None):
+        if todo is None:
+            return self._layer_of(call, chunks, None, plain=plain)
+        edit, labels = todo
+        return self._layer_of(call, chunks, call.modulation(edit), text_labels=torch.tensor(labels), plain=plain)
 
-    def _kind(self, call: Call, number: int, keys: int) -> tuple[Edit, tuple[int, ...]] | None:
+    def _todo(self, call: Call, number: int, keys: int) -> tuple[Edit, tuple[int, ...]] | None:
         """(edit, labels of the keys) of a chunk; None = not modulated in this call."""
         edit, role, mark = call.edits[number], call.roles[number], call.tags[number]
         modulation = call.modulation(edit)
