@@ -18,7 +18,7 @@ _HOME = {
     "fused": ("modulated_attention", "plain_attention"),
     "modulation": ("Modulation", "space_time_attention"),
     "noise_levels": ("NoiseLevels",),
-    "observer": ("Observer", "Seen"),
+    "observer": ("Observer", "LayerCall"),
     "options": ("KERNELS", "MODES", "RANGES"),
     "phrase_tokens": ("PhraseNotFound", "find_phrases", "phrase_occurrences", "splice", "text_labels"),
     "ranges": ("RangeMemory", "RangeRule"),

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .label_map import Grid
 from .modulation import Modulation, Plain, plain_of_torch, space_time_attention
-from .observer import Observer, Seen
+from .observer import LayerCall, Observer
 from .ranges import RangeMemory
 from .spacetime import SpaceTime
 
@@ -166,7 +166,7 @@ class Layer:
         labels, strength = marks or (None, None)
         if spacetime is not None and strength is not None:
             strength = spacetime.restore(strength)
-        shown = Seen(
+        shown = LayerCall(
             self.attention_type,
             q,
             k,

@@ -27,7 +27,7 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 
 @dataclass
-class Call:
+class UNetCall:
     """What the processors need to know about one UNet call. `grid` (h, w) is set by each transformer as it starts.
 
     size: (h, w) of the latent. observer: who is shown the queries and keys of the conditional half, if anybody.
@@ -75,7 +75,7 @@ class RegionProcessor:
     name: the module's. halvings: how often the latent's side is halved where it stands.
     """
 
-    def __init__(self, call: Call, name: str = "", halvings: int = 0):
+    def __init__(self, call: UNetCall, name: str = "", halvings: int = 0):
         self.call, self.name = call, name
         self.spacetime = call.spacetime.at(finest=halvings == call.finest)
 
@@ -93,7 +93,7 @@ class RegionProcessor:
         if attention_mask is not None:
             raise ValueError(
                 f"attention mask of shape {tuple(attention_mask.shape)} given to the UNet; expected none, because "
-                "modulated attention needs every key of a row (method.md 6). Call the UNet without masks."
+                "modulated attention needs every key of a row (method.md 6). UNetCall the UNet without masks."
             )
         context = hidden_states
         if encoder_hidden_states is not None:
@@ -125,7 +125,7 @@ class RegionProcessor:
 
 
 @contextmanager
-def installed(unet: nn.Module, transformers: type, call: Call) -> Iterator[None]:
+def installed(unet: nn.Module, transformers: type, call: UNetCall) -> Iterator[None]:
     """Put our processors into `unet` for the time of a `with` block and take them out again, whatever happens.
 
     transformers: the class whose instances give the token grid (diffusers' Transformer2DModel), read from the

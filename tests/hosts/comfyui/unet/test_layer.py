@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from videograin.attention import SpaceTime, reference_attention
-from videograin.hosts.diffusers.unet.attention import Call
+from videograin.hosts.diffusers.unet.attention import UNetCall
 
 from ..fake_comfy import (
     FRAMES,
@@ -34,7 +34,7 @@ def test_both_hosts_and_the_literal_formula_agree(attention_type):
     slot, occupant = ("attn1", self_slot(edit)) if is_self else ("attn2", cross_slot(edit))
     in_comfyui = attend(slot, occupant, qkv, options_of(run_of(edit)))
 
-    call = Call(T, ("uncond", "cond"), spacetime, modulation, GRID, grid=GRID)
+    call = UNetCall(T, ("uncond", "cond"), spacetime, modulation, GRID, grid=GRID)
     layer = call.layer(attention_type, spacetime if is_self else None)
     in_diffusers = (layer.attend_self if is_self else layer.attend_cross)(*qkv, HEADS)
 
