@@ -240,7 +240,7 @@ def edit_clip(
     area, keep = (edited_area(regions, size, count), kept_area(regions, size, count)) if regions else (None, None)
 
     if regions:
-        encoded, spans, labels = model.encode_regions(prompt, [r.phrase for r in regions], splice=attention.splice)
+        encoded, spans, labels, _ = model.encode_regions(prompt, [r.phrase for r in regions], splice=attention.splice)
     else:
         encoded, spans, labels = model.encode_prompt(prompt), (), None
     modulation = None
