@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "kernels.choice": ("KERNELS",),
+    "active_range": ("ActiveRange", "RangeError"),
     "kernels.logit_range": ("row_range",),
     "label_map": ("Layout", "normalise_mask"),
     "memory": ("within_memory",),
@@ -18,8 +18,9 @@ _HOME = {
     "modulation": ("Modulation", "space_time_attention"),
     "noise_levels": ("NoiseLevels",),
     "observer": ("Observer", "Seen"),
+    "options": ("KERNELS", "MODES", "RANGES"),
     "phrase_tokens": ("PhraseNotFound", "find_phrases", "phrase_occurrences", "splice", "text_labels"),
-    "ranges": ("RANGES", "RangeMemory", "RangeRule"),
+    "ranges": ("RangeMemory", "RangeRule"),
     "reference": ("reference_attention",),
     "schedule": ("CROSS", "MAX_XI", "SELF", "Schedule"),
     "spacetime": ("SpaceTime",),

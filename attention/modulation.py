@@ -16,13 +16,10 @@ from torch import Tensor
 from .fused import METHODS, Matched, attend_matched, in_one_pass, match_labels, plain_attention
 from .kernels.choice import check_kernel
 from .label_map import Grid, Layout
+from .options import BACKGROUNDS, HALVES, ROLES
 from .ranges import EXACT, RangeMemory, RangeRule
 from .schedule import CROSS, SELF, Schedule
 from .spacetime import SpaceTime
-
-ROLES = ("cond", "uncond")
-HALVES = ("both", "cond", "uncond")
-BACKGROUNDS = ("neutral", "paper", "free")
 
 Plain = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """A host's own attention: (q, k, v, heads) -> out, all [B, tokens, heads * d]."""

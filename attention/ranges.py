@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from .kernels.logit_range import row_range
-
-RANGES = ("exact", "reuse", "sampled")
+from .options import RANGES
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-MODES = ("full", "sparse_causal", "key_frames", "per_frame", "full_coarse")
+from .options import MODES
 
 
 @dataclass(frozen=True)

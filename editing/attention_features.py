@@ -8,19 +8,20 @@ alike. Its row of cross-attention over the source prompt's tokens, averaged like
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..attention import Seen
+from ..attention.active_range import ActiveRange
 from ..attention.label_map import Grid
+from ..attention.options import LEVELS
 
 log = logging.getLogger(__name__)
 
 
-LEVELS = {"half": 2, "full": 1}  # sides of the latent: sides of the level
 KINDS = ("self", "cross")
 
 # Probabilities held at once (all heads): 16 MB in float32 on a CPU, 128 MB on an accelerator.
@@ -112,17 +113,13 @@ class FeatureCollector:
     def __init__(self, frames: int, level: str = "half", start: float = 0.0, end: float = 1.0):
         """frames: F >= 1 of the whole clip, also where calls bring only some of them. level: "half" the latent's side
         (method.md 9), halves rounded up, or "full": finer, at 16 times the memory; SDXL has no attention there.
-        start, end: of the noise range, 0 = pure noise, 1 = clean: calls with start <= 1 - t <= end count."""
+        start, end: the part of the noise range whose calls count (attention/active_range.py); RangeError if none."""
         if frames < 1:
             raise FeaturesError(f"FeatureCollector: frames must be >= 1, got {frames}.")
         if level not in LEVELS:
             raise FeaturesError(f"FeatureCollector: level must be one of {', '.join(LEVELS)}; got {level!r}.")
-        if not 0 <= start < end <= 1:
-            raise FeaturesError(
-                f"expected 0 <= feature_start < feature_end <= 1 (0 = pure noise, 1 = clean); got "
-                f"{start:g} and {end:g}."
-            )
-        self.frames, self.level, self.start, self.end = frames, level, start, end
+        self.frames, self.level = frames, level
+        self.range = ActiveRange(start, end, ("feature_start", "feature_end")).not_empty()
         self._grid: Grid | None = None
         self._sums: dict[str, Tensor] = {}
         self._calls = {kind: torch.zeros(frames, dtype=torch.int64) for kind in KINDS}
@@ -138,19 +135,9 @@ class FeatureCollector:
             return False
         if kind == "cross" and self._nameless:
             return False
-        inside = self.start <= 1 - t <= self.end
+        inside = self.range.holds(t)
         self._skipped |= not inside
         return inside
-
-    def check_steps(self, levels: Iterable[float]) -> None:
-        """FeaturesError if none of a run's noise levels t is looked at: to be asked before the run, not after it."""
-        done = [1 - t for t in levels]
-        if not any(self.start <= part <= self.end for part in done):
-            told = ", ".join(f"{part:.3f}" for part in sorted(done)[:4]) + (", ..." if len(done) > 4 else "")
-            raise FeaturesError(
-                f"none of the {len(done)} steps lies between feature_start {self.start:g} and feature_end {self.end:g} "
-                f"of the noise range; they lie at {told}. Widen the range."
-            )
 
     @torch.no_grad()
     def add(self, seen: Seen) -> None:
@@ -241,8 +228,8 @@ class FeatureCollector:
             )
             if self._skipped:
                 why = (
-                    f"no step lies between feature_start {self.start:g} and feature_end {self.end:g} of the noise "
-                    "range. Widen them."
+                    f"no step lies between feature_start {self.range.start:g} and feature_end {self.range.end:g} of "
+                    "the noise range. Widen them."
                 )
             raise FeaturesError(f"no self-attention was collected for {what}: {why}")
         averages = {kind: _average(total, self._calls[kind]) for kind, total in self._sums.items()}

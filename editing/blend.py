@@ -14,16 +14,13 @@ end = 0.8 to 0.95, and use the pixel composite for whatever must stay. Starting 
 depart first and is meant for experiments.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from ..attention.active_range import ActiveRange
 from .trajectory import Trajectory
-
-# A tenth of a training timestep: t computed from a float32 sigma must not fall off the edge of its range.
-EDGE = 1e-4
 
 
 class BlendError(ValueError):
@@ -80,21 +77,19 @@ def blend(
     start: float = 0.0,
     end: float = 1.0,
     t_of: Callable[[float], float] | None = None,
-    sigma_start: float | None = None,
-    sigma_end: float | None = None,
     frames: Sequence[int] | None = None,
 ):
     """Wrap `sampler` so that outside `mask` its result is the trajectory's latent. Same signature as the sampler's.
 
     mask: [F, h, w] at latent size in [0, 1] (latent_mask makes it); 1 = edited. F = trajectory.frames.
-    start, end: active part of the run as fractions p = 1 - t, t = timestep / 1000, ends included; anything but 0 and 1
-        needs t_of (sigma -> t, e.g. NoiseLevels.t). Alternatively sigma_start >= sigma >= sigma_end (None = open).
+    start, end: active part of the run (attention/active_range.py); anything but 0 and 1 needs t_of (sigma -> t, e.g.
+        NoiseLevels.t).
     frames: indices of the frames that the sampler is given, in their order; default all of them.
     The sampler may evaluate between the stored sigmas (the trajectory is interpolated); outside them is an error.
     In a soft part of the mask the network sees the mix of the trajectory and the sampler's own, already mixed x.
-    Errors: BlendError (mask, range, latents), TrajectoryError (sigma or frame outside the inversion).
+    Errors: BlendError (mask, latents), RangeError (start, end), TrajectoryError (sigma or frame outside the inversion).
     """
-    reference = Reference(trajectory, mask, activity(start, end, t_of, sigma_start, sigma_end))
+    reference = Reference(trajectory, mask, activity(start, end, t_of))
     trajectory.at(float(trajectory.sigmas[-1]), frames)  # a wrong window fails here, not in the middle of a run
 
     @torch.no_grad()
@@ -169,30 +164,16 @@ def _check_mask(mask: Tensor, trajectory: Trajectory) -> Tensor:
 
 
 def activity(
-    start: float = 0.0,
-    end: float = 1.0,
-    t_of: Callable[[float], float] | None = None,
-    sigma_start: float | None = None,
-    sigma_end: float | None = None,
+    start: float = 0.0, end: float = 1.0, t_of: Callable[[float], float] | None = None
 ) -> Callable[[float], bool]:
-    """sigma -> whether the blend is active there, from either kind of range. Arguments and errors as in `blend`."""
-    if not 0 <= start <= end <= 1:
-        raise BlendError(f"blend: expected 0 <= start <= end <= 1 (fractions of the run), got {start} and {end}.")
-    whole = start == 0 and end == 1
-    if sigma_start is not None or sigma_end is not None:
-        if not whole:
-            raise BlendError("blend: got start/end and sigma_start/sigma_end; give one of the two ranges.")
-        high = math.inf if sigma_start is None else float(sigma_start)
-        low = 0.0 if sigma_end is None else float(sigma_end)
-        if not 0 <= low <= high:
-            raise BlendError(f"blend: expected sigma_start >= sigma_end >= 0, got {sigma_start} and {sigma_end}.")
-        return lambda sigma: low * (1 - EDGE) <= sigma <= high * (1 + EDGE)
-    if whole:
+    """sigma -> whether the blend is active there. Arguments and errors as in `blend`."""
+    active = ActiveRange(start, end)
+    if active.whole:
         return lambda sigma: True
     if t_of is None:
         raise BlendError(
             f"blend: start {start} and end {end} are fractions of the run and need t_of (sigma -> t in [0, 1]); "
-            "pass NoiseLevels.t of the model, or give sigma_start and sigma_end instead."
+            "pass NoiseLevels.t of the model."
         )
     # Sigma 0 is the end of the run by definition; t_of need not know it.
-    return lambda sigma: start - EDGE <= (1 - float(t_of(sigma)) if sigma > 0 else 1.0) <= end + EDGE
+    return lambda sigma: active.holds(float(t_of(sigma)) if sigma > 0 else 0.0)

@@ -21,11 +21,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..attention.options import INVERSION_METHODS
 from .checks import ask, check_latents, check_sigmas
 from .samplers import to_d
 from .trajectory import Trajectory
-
-METHODS = ("ddim", "warm", "fixed_point")
 
 # The last iterate's own residual is not known without another call. It is taken only where every frame's change shrank
 # to this share or less in the last iteration; otherwise the best iterate whose residual IS known is kept.
@@ -60,8 +59,8 @@ def invert(
     prompt, family, model_id, source, extra: recorded in the Trajectory.
     Errors: ValueError for an unknown method or calls < 1; SigmaError, LatentError, DenoiserError (checks.py).
     """
-    if method not in METHODS:
-        raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}.")
+    if method not in INVERSION_METHODS:
+        raise ValueError(f"method: expected one of {', '.join(INVERSION_METHODS)}, got {method!r}.")
     if isinstance(calls, bool) or not isinstance(calls, int) or calls < 1:
         raise ValueError(f"calls: expected an integer >= 1, got {calls!r}; for no extra call use method='ddim'.")
     x = check_latents(x).detach().to(torch.float32)

@@ -10,17 +10,18 @@ from typing import Any
 
 def forward(old: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     """A module's ``__getattr__``. old: the module's ``__name__``; homes: name -> module, relative to the package of the
-    old one, where it lives now."""
+    old one, where it lives now; ``module:name`` where it is called otherwise there."""
 
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {old!r} has no attribute {name!r}")
-        module = import_module(homes[name], old.rpartition(".")[0])
+        place, _, new = homes[name].partition(":")
+        module, new = import_module(place, old.rpartition(".")[0]), new or name
         warnings.warn(
-            f"{old}.{name} has moved to {module.__name__}.{name}; import it from there",
+            f"{old}.{name} has moved to {module.__name__}.{new}; import it from there",
             DeprecationWarning,
             stacklevel=2,
         )
-        return getattr(module, name)
+        return getattr(module, new)
 
     return find

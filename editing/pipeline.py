@@ -30,7 +30,7 @@ from .provenance import check_model, dtype_name, space_time_notes
 from .region_modulation import build_modulation, modulated_steps, region_notes
 from .regions import Region, edited_area, kept_area
 from .samplers import SAMPLERS
-from .settings import Attention, Blend, Composite, Inversion, Sampling
+from .settings import AttentionSettings, BlendSettings, CompositeSettings, InversionSettings, SamplingSettings
 from .trajectory import Trajectory
 from .windows import Windows
 
@@ -102,7 +102,7 @@ def decode_clip(model: Any, latents: Tensor, *, name: str = "decode", progress: 
     return np.concatenate(parts)
 
 
-def inversion_steps(inversion: Inversion, steps: int) -> int:
+def inversion_steps(inversion: InversionSettings, steps: int) -> int:
     """The number of steps of the inversion of an edit with ``steps`` steps."""
     return steps if inversion.steps is None else inversion.steps
 
@@ -125,8 +125,8 @@ def invert_clip(
     source_prompt: str,
     *,
     steps: int = 50,
-    inversion: Inversion | None = None,
-    attention: Attention | None = None,
+    inversion: InversionSettings | None = None,
+    attention: AttentionSettings | None = None,
     windows: Windows | None = None,
     latents: Tensor | None = None,
     features: str | None = None,
@@ -142,7 +142,7 @@ def invert_clip(
     Returns the whole trajectory, on the CPU, which remembers what it belongs to. FeaturesError for features that cannot
     be had, before the first step where a step of the range is missing.
     """
-    inversion, attention = inversion or Inversion(), attention or Attention()
+    inversion, attention = inversion or InversionSettings(), attention or AttentionSettings()
     if latents is None:
         latents = encode_clip(model, frames, progress=progress)
     sigmas = model.sigmas(inversion_steps(inversion, steps))
@@ -150,7 +150,7 @@ def invert_clip(
     collector = None
     if features is not None:
         collector = FeatureCollector(len(latents), features, *feature_range)
-        collector.check_steps(model.levels.t(float(sigma)) for sigma in sigmas[:-1])
+        collector.range.check_steps(model.levels.t(float(sigma)) for sigma in sigmas[:-1])
     denoiser = model.denoiser(
         prompt,
         frames=len(latents),
@@ -182,7 +182,7 @@ def invert_clip(
 
 
 def starting_noise(
-    trajectory: Trajectory, sigma: float, area: Tensor | None, sampling: Sampling, *, keep: Tensor | None = None
+    trajectory: Trajectory, sigma: float, area: Tensor | None, sampling: SamplingSettings, *, keep: Tensor | None = None
 ) -> Tensor:
     """The latent the edit starts from: the inverted one at ``sigma``, and inside ``area`` (None = everywhere) without
     ``keep`` the part ``variation`` of it drawn afresh from the seed. Variance is kept: z = sqrt(1 - v^2) z_inverted +
@@ -208,11 +208,11 @@ def edit_clip(
     regions: Sequence[Region] = (),
     *,
     negative: str = "",
-    sampling: Sampling | None = None,
-    attention: Attention | None = None,
+    sampling: SamplingSettings | None = None,
+    attention: AttentionSettings | None = None,
     windows: Windows | None = None,
-    blend: Blend | None = None,
-    composite: Composite | None = None,
+    blend: BlendSettings | None = None,
+    composite: CompositeSettings | None = None,
     controlnet: Any = None,
     observer: Any = None,
     progress: Progress | None = None,
@@ -224,8 +224,8 @@ def edit_clip(
     ``invert_clip``, and the same. controlnet, observer: what ``model.denoiser`` takes. Raises PipelineError,
     TrajectoryError or PhraseNotFound before any network call.
     """
-    sampling, attention = sampling or Sampling(), attention or Attention()
-    blend, composite = blend or Blend(), composite or Composite()
+    sampling, attention = sampling or SamplingSettings(), attention or AttentionSettings()
+    blend, composite = blend or BlendSettings(), composite or CompositeSettings()
     check_frames(model, frames)
     count, size, grid = len(frames), frames.shape[1:3], tuple(trajectory.noise.shape[-2:])
     unit = model.scale_factor

@@ -7,12 +7,12 @@ Stable Diffusion: chosen on clips of their own (docs/benchmarks/defaults/, `vide
 
 from __future__ import annotations
 
-from .settings import Attention
+from .settings import AttentionSettings
 
 GUIDANCE = 5.0
 POWER, END = 1.0, 0.6
 
 
-def embedded_attention(mode: str = "per_frame") -> Attention:
+def embedded_attention(mode: str = "per_frame") -> AttentionSettings:
     """Attention for the embedded model; mode: which frames a query sees."""
-    return Attention(mode=mode, power=POWER, end=END)
+    return AttentionSettings(mode=mode, power=POWER, end=END)

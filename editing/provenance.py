@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from .settings import Attention
+from .settings import AttentionSettings
 from .trajectory import Trajectory, TrajectoryError
 from .trajectory import space_time_notes as trajectory_notes
 from .windows import Windows, window_notes
 
 
-def space_time_notes(attention: Attention, windows: Windows | None, frames: int) -> dict[str, str]:
+def space_time_notes(attention: AttentionSettings, windows: Windows | None, frames: int) -> dict[str, str]:
     """What a trajectory of ``frames`` frames records about the attention and the windows it was made with; an edit must
     use the same."""
     return {**trajectory_notes(attention.mode, attention.anchors), **window_notes(windows, frames)}

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ..attention import Layout, Modulation, RangeRule, Schedule
 from .regions import Region
-from .settings import Attention
+from .settings import AttentionSettings
 
 log = logging.getLogger(__name__)
 
 
 def build_modulation(
-    masks: Sequence[Tensor], text_labels: Tensor, attention: Attention, strengths: Sequence[float]
+    masks: Sequence[Tensor], text_labels: Tensor, attention: AttentionSettings, strengths: Sequence[float]
 ) -> Modulation:
     """The Modulation of these settings. masks: one [F, H, W] per region; text_labels: int64 [tokens]."""
     span = {"power": attention.power, "start": attention.start, "end": attention.end}
@@ -55,7 +55,7 @@ def modulated_steps(model: Any, modulation: Modulation | None, sigmas: Tensor, g
 def region_notes(
     regions: Sequence[Region],
     masks: Sequence[Tensor],
-    attention: Attention,
+    attention: AttentionSettings,
     guidance: float,
     active: int,
     steps: int,
@@ -91,7 +91,7 @@ def region_notes(
     return notes
 
 
-def _idle_halves(attention: Attention, guidance: float) -> list[str]:
+def _idle_halves(attention: AttentionSettings, guidance: float) -> list[str]:
     """The kinds of attention that have a strength, but only in a half that is not computed."""
     kinds = (
         ("self", attention.self_strength, attention.self_halves),

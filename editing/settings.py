@@ -1,298 +1,256 @@
-"""The settings of an edit, as frozen values that check themselves. Pure Python: importing this costs nothing.
+"""The settings of an edit: frozen values that check themselves (fields.py). Importing this imports no torch.
 
-One rule per field serves both users: a script that writes ``Attention(end=0.5)`` and the edit file, whose reader
-(editfile.py) applies the same rules key by key in order to name the line of each mistake.
+Each is declared here alone, with type, range, default and a sentence: scripts write ``AttentionSettings(end=0.5)``,
+edit files are read by these classes, and nodes take their widgets from them (nodes/inputs.py). The names of choices are
+those of attention/options.py.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-if TYPE_CHECKING:
-    from .windows import Windows
+from pydantic import AfterValidator, Field
 
-Rule = Callable[[Any], Any]
+from ..attention.options import (
+    BACKGROUNDS,
+    HALVES,
+    INVERSION_METHODS,
+    KERNELS,
+    LEVELS,
+    MAP_LEVELS,
+    MODES,
+    RANGES,
+    SAMPLER_NAMES,
+    SCOPES,
+)
+from .fields import Flag, Number, OneOf, Phrases, SettingError, Whole, settings, wrong
 
-
-class SettingError(ValueError):
-    """A setting has a value outside what is allowed. The text says what came, what was expected and the remedy."""
-
-
-def show(value: Any) -> str:
-    """A value as it is shown in messages: short, and with quotes round text."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def number(low: float, high: float = math.inf, *, whole: bool = False, example: float | None = None) -> Rule:
-    """Rule: a finite number with low <= value <= high (a whole one if ``whole``); bool is not a number here."""
-    kind = "a whole number" if whole else "a number"
-    span = f"{kind} of {low:g} or more" if high == math.inf else f"{kind} from {low:g} to {high:g}"
-
-    def rule(value: Any) -> float | int:
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if good and whole:
-            good = value == int(value)
-        if not good or not low <= value <= high:
-            hint = low if example is None else example
-            raise SettingError(f"{show(value)} is not allowed; expected {span}; write e.g. {hint:g}")
-        return int(value) if whole else float(value)
-
-    return rule
+__all__ = [
+    "AttentionSettings",
+    "BlendSettings",
+    "CompositeSettings",
+    "EditSettings",
+    "InversionSettings",
+    "LayoutSettings",
+    "MapSettings",
+    "Pixel",
+    "SamplingSettings",
+    "SettingError",
+    "WindowSettings",
+]
 
 
-def choice(*names: str) -> Rule:
-    """Rule: one of ``names``."""
+class Span:
+    """Base of settings with the fields ``start`` and ``end``, fractions of the run."""
 
-    def rule(value: Any) -> str:
-        if not isinstance(value, str) or value not in names:
-            raise SettingError(f"{show(value)} is not allowed; expected one of {', '.join(names)}; choose one of them")
-        return value
-
-    return rule
-
-
-def flag(value: Any) -> bool:
-    """Rule: true or false."""
-    if not isinstance(value, bool):
-        raise SettingError(f"{show(value)} is not allowed; expected true or false; write true or false without quotes")
-    return value
-
-
-def text(value: Any) -> str:
-    """Rule: text that is not empty."""
-    if not isinstance(value, str) or not value.strip():
-        raise SettingError(f"{show(value)} is not allowed; expected text; put it in quotes")
-    return value
-
-
-def maybe(rule: Rule) -> Rule:
-    """Rule: None (= left out) or what ``rule`` allows."""
-    return lambda value: None if value is None else rule(value)
-
-
-def phrases(value: Any) -> tuple[str, ...] | None:
-    """Rule: None (= left out) or a list of texts that are not empty; one text counts as a list of it."""
-    if value is None:
-        return None
-    items = [value] if isinstance(value, str) else value
-    if not isinstance(items, (list, tuple)) or not items or not all(isinstance(i, str) and i.strip() for i in items):
-        raise SettingError(f"{show(value)} is not allowed; expected a list of phrases; write e.g. [a man, sky]")
-    return tuple(item.strip() for item in items)
-
-
-def setting(default: Any, rule: Rule) -> Any:
-    """A dataclass field with a default and the rule that its values obey."""
-    return field(default=default, metadata={"rule": rule})
-
-
-class Settings:
-    """Base of the frozen dataclasses below: applies every field's rule when one is made."""
-
-    def __post_init__(self) -> None:
-        for item in fields(self):  # type: ignore[arg-type]
-            try:
-                value = item.metadata["rule"](getattr(self, item.name))
-            except SettingError as error:
-                raise SettingError(f"{type(self).__name__}.{item.name}: {error}") from None
-            object.__setattr__(self, item.name, value)
-
-
-@dataclass(frozen=True)
-class Inversion(Settings):
-    """How the clip is inverted (method.md 8).
-
-    method: ``warm`` (default), ``ddim`` (the paper's) or ``fixed_point``; calls: extra network calls per step of
-    ``fixed_point``, ignored by the others; steps: None = as many as the edit has; check: measure the round trip
-    afterwards (as many network calls again as there are steps), so that the report can say how good it is.
-    """
-
-    method: str = setting("warm", choice("warm", "ddim", "fixed_point"))
-    calls: int = setting(3, number(1, 20, whole=True, example=3))
-    steps: int | None = setting(None, maybe(number(1, 1000, whole=True, example=50)))
-    check: bool = setting(True, flag)
-
-
-@dataclass(frozen=True)
-class Sampling(Settings):
-    """The denoising pass. The paper: 50 steps of DDIM at guidance 7.5; ``ddim`` and ``euler`` name one sampler.
-
-    The samplers draw no noise and the pass starts at the inverted latent, so ``seed`` matters only where
-    ``variation`` is above 0: that part of the starting noise inside the edited regions is drawn afresh from the
-    seed (0 = the inverted noise, which carries the motion; 1 = fresh noise, the same in every frame).
-    """
-
-    steps: int = setting(50, number(1, 1000, whole=True, example=50))
-    guidance: float = setting(7.5, number(1, 100, example=7.5))
-    seed: int = setting(0, number(0, 2**63 - 1, whole=True, example=0))
-    sampler: str = setting("euler", choice("euler", "ddim", "heun", "dpmpp_2m"))
-    variation: float = setting(0.0, number(0, 1))
-
-
-@dataclass(frozen=True)
-class Attention(Settings):
-    """Space-time attention and its modulation (method.md 3, 5).
-
-    mode: which frames a query sees; anchors: number of key frames of ``key_frames`` and of ``full_coarse``, which is
-    ``full`` but for the finest level, where it is ``key_frames``. self_strength, cross_strength: xi at t = 1 (paper .3
-    and 1), falling with t ** power, active from ``start`` to ``end`` (fractions of the run). self_halves, cross_halves:
-    which half of a guided batch is modulated. background: what its queries match in cross-attention: the start token,
-    which says nothing (``neutral``); no token (``paper``); or they are left alone (``free``). splice: write separately
-    encoded phrases into the global embedding (method.md 7). range: how the row range of self-attention is come by,
-    ``exact``, ``reuse`` (measured once for ``range_steps`` noise levels) or ``sampled`` (from every ``range_every``-th
-    key). kernel: what computes modulated attention (attention/kernels/choice.py).
-    """
-
-    mode: str = setting("full", choice("full", "sparse_causal", "key_frames", "per_frame", "full_coarse"))
-    anchors: int = setting(2, number(1, 64, whole=True, example=2))
-    self_strength: float = setting(0.3, number(0, 1, example=0.3))
-    cross_strength: float = setting(1.0, number(0, 1, example=1))
-    power: float = setting(5.0, number(0, 20, example=5))
-    start: float = setting(0.0, number(0, 1))
-    end: float = setting(0.3, number(0, 1, example=0.3))
-    self_halves: str = setting("both", choice("both", "cond", "uncond"))
-    cross_halves: str = setting("cond", choice("both", "cond", "uncond"))
-    background: str = setting("neutral", choice("neutral", "paper", "free"))
-    splice: bool = setting(True, flag)
-    range: str = setting("exact", choice("exact", "reuse", "sampled"))
-    range_steps: int = setting(3, number(1, 1000, whole=True, example=3))
-    range_every: int = setting(8, number(1, 1024, whole=True, example=8))
-    kernel: str = setting("auto", choice("auto", "sdpa", "xformers", "triton"))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range(self)
-
-
-@dataclass(frozen=True)
-class WindowSettings(Settings):
-    """How a clip is cut that is longer than the memory holds at once (editing/windows.py): frames: most frames of one
-    call; overlap: frames that neighbours share at least; anchors: frames, evenly spread, that all windows see."""
-
-    frames: int = setting(16, number(2, whole=True, example=16))
-    overlap: int = setting(4, number(0, whole=True, example=4))
-    anchors: int = setting(2, number(0, whole=True, example=2))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.overlap + self.anchors >= self.frames:
-            raise SettingError(
-                f"overlap {self.overlap} and anchors {self.anchors} leave none of {self.frames} frames; expected "
-                "overlap + anchors < frames; raise frames, or lower one of the others"
+    def __post_init__(self: Any) -> None:
+        if self.start >= self.end:
+            raise wrong(
+                f"start {self.start:g} is not before end {self.end:g}, so it would never be active; expected "
+                "0 <= start < end <= 1; correct one of them",
+                "start",
+                "end",
             )
 
-    def cut(self) -> Windows:
-        """The same for the pipeline."""
-        from .windows import Windows
 
-        return Windows(self.frames, self.overlap, self.anchors)
+@settings
+class SamplingSettings:
+    """The denoising pass. The paper: 50 steps of DDIM at guidance 7.5.
+
+    The samplers draw no noise and the pass starts at the inverted latent, so ``seed`` matters only where ``variation``
+    is above 0.
+    """
+
+    steps: Whole = Field(50, ge=1, le=1000, description="denoising steps")
+    guidance: Number = Field(7.5, ge=1, le=100, description="classifier-free guidance; 1 = the prompt alone")
+    seed: Whole = Field(0, ge=0, le=2**63 - 1, description="seed of the noise that `variation` draws")
+    sampler: Annotated[str, OneOf(SAMPLER_NAMES)] = Field(
+        "euler", description="the sampler; `ddim` and `euler` name the same one"
+    )
+    variation: Number = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="how much of the starting noise inside the edited regions is drawn afresh, the same in every "
+        "frame; 0 = the inverted noise, which carries the motion",
+    )
 
 
-@dataclass(frozen=True)
-class Blend(Settings):
-    """The latent blend with the inversion trajectory (method.md 10): start, end as fractions of the run;
-    feather: width of the soft border in latent pixels, outside the regions."""
+@settings
+class AttentionSettings(Span):
+    """Space-time attention and its modulation (method.md 3, 5)."""
 
-    enabled: bool = setting(True, flag)
-    start: float = setting(0.0, number(0, 1))
-    end: float = setting(1.0, number(0, 1, example=1))
-    feather: float = setting(1.0, number(0, 64, example=1))
+    mode: Annotated[str, OneOf(MODES)] = Field(
+        "full",
+        description="which frames a query sees; `full_coarse` is `full` but for the finest level, where it is "
+        "`key_frames`",
+    )
+    anchors: Whole = Field(2, ge=1, le=64, description="number of key frames of `key_frames` and `full_coarse`")
+    self_strength: Number = Field(0.3, ge=0, le=1, description="xi of self-attention at t = 1")
+    cross_strength: Number = Field(1.0, ge=0, le=1, description="xi of cross-attention at t = 1")
+    power: Number = Field(5.0, ge=0, le=20, description="strengths fall with t to this power; 0 = constant")
+    start: Number = Field(0.0, ge=0, le=1, description="where in the run the modulation begins; 0 = at pure noise")
+    end: Number = Field(0.3, ge=0, le=1, description="where in the run it ends; 1 = at the end")
+    self_halves: Annotated[str, OneOf(HALVES)] = Field(
+        "both", description="which half of a guided batch is modulated in self-attention"
+    )
+    cross_halves: Annotated[str, OneOf(HALVES)] = Field("cond", description="the same in cross-attention")
+    background: Annotated[str, OneOf(BACKGROUNDS)] = Field(
+        "neutral",
+        description="what queries of no region match in cross-attention: the start token, which says nothing "
+        "(`neutral`), no token (`paper`), or they are left alone (`free`)",
+    )
+    splice: Flag = Field(
+        True, description="write phrases that were encoded on their own into the prompt's embedding (method.md 7)"
+    )
+    range: Annotated[str, OneOf(RANGES)] = Field(
+        "exact",
+        description="how the spread of a query's logits is come by in self-attention: in every call (`exact`), once "
+        "for `range_steps` noise levels (`reuse`), or from every `range_every`-th key (`sampled`)",
+    )
+    range_steps: Whole = Field(3, ge=1, le=1000, description="noise levels in a row that `reuse` measures once for")
+    range_every: Whole = Field(8, ge=1, le=1024, description="which keys `sampled` looks at")
+    kernel: Annotated[str, OneOf(KERNELS)] = Field(
+        "auto", description="what computes modulated attention; `auto` = torch's own"
+    )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range(self)
+
+@settings
+class BlendSettings(Span):
+    """The latent blend with the inversion trajectory (method.md 10)."""
+
+    enabled: Flag = Field(True, description="hold the latents outside the regions to those of the inversion")
+    start: Number = Field(0.0, ge=0, le=1, description="where in the run the blend begins")
+    end: Number = Field(1.0, ge=0, le=1, description="where in the run it ends")
+    feather: Number = Field(1.0, ge=0, le=64, description="width of the soft border outside the regions, latent pixels")
 
 
-@dataclass(frozen=True)
-class Composite(Settings):
+@settings
+class CompositeSettings:
     """The pixel composite after decoding: outside the regions grown by ``dilate`` and softened over another
     ``feather`` pixels, the source's pixels are put back bit for bit."""
 
-    enabled: bool = setting(True, flag)
-    dilate: int = setting(8, number(0, 512, whole=True, example=8))
-    feather: int = setting(8, number(0, 512, whole=True, example=8))
+    enabled: Flag = Field(True, description="put the source's pixels back outside the regions")
+    dilate: Whole = Field(8, ge=0, le=512, description="pixels around the regions that are the edit's in full")
+    feather: Whole = Field(8, ge=0, le=512, description="width of the soft border beyond that, pixels")
 
 
-def _clusters(value: Any) -> int:
-    if value == 1 and not isinstance(value, bool):
-        raise SettingError("1 is not allowed; expected 0 (chosen for you) or 2 to 64; write e.g. 3")
-    return number(0, 64, whole=True, example=3)(value)
+@settings
+class InversionSettings:
+    """How the clip is inverted (method.md 8)."""
+
+    method: Annotated[str, OneOf(INVERSION_METHODS)] = Field(
+        "warm", description="how a clip is inverted; `ddim` is the paper's"
+    )
+    calls: Whole = Field(3, ge=1, le=20, description="extra network calls per step of `fixed_point`")
+    steps: Whole | None = Field(
+        None, ge=1, le=1000, examples=[50], description="steps of the inversion; left out: as many as the edit has"
+    )
+    check: Flag = Field(
+        True,
+        description="measure the round trip afterwards (as many network calls again as there are steps), so that the "
+        "report can say how good the inversion is",
+    )
 
 
-@dataclass(frozen=True)
-class LayoutSettings(Settings):
-    """How regions are found without masks, from the attention seen during the inversion (method.md 9).
+@settings
+class WindowSettings:
+    """How a clip is cut that is longer than the memory holds at once (windows.py)."""
 
-    level: ``half`` the latent's side or ``full``; start, end: the part of the noise range that is averaged (0 = pure
-    noise, 1 = clean); clusters: k of K-means, 0 = chosen between 2 and ``max_clusters`` by
-    silhouette; scope, seed: of K-means; max_things: at most so many instances; min_area: of a thing, as a share of the
-    picture; gap: for how many frames a thing may be hidden; smooth: borders guided by the frames; names: phrases of the
-    source prompt that things are named by, None = its nouns; grow: pixels that masks reach further (negative: less
-    far); videos: also one mp4 a mask.
-    """
-
-    level: str = setting("half", choice("half", "full"))
-    start: float = setting(0.0, number(0, 1))
-    end: float = setting(1.0, number(0, 1, example=1))
-    clusters: int = setting(0, _clusters)
-    max_clusters: int = setting(8, number(2, 64, whole=True, example=8))
-    scope: str = setting("joint", choice("joint", "per_frame"))
-    seed: int = setting(0, number(0, 2**32 - 1, whole=True, example=0))
-    max_things: int = setting(8, number(1, 15, whole=True, example=8))  # as in the node: label pictures have 16 colours
-    min_area: float = setting(0.01, number(0, 1, example=0.01))
-    gap: int = setting(2, number(0, 1000, whole=True, example=2))
-    smooth: bool = setting(True, flag)
-    names: tuple[str, ...] | None = setting(None, phrases)
-    grow: int = setting(0, number(-512, 512, whole=True, example=8))
-    videos: bool = setting(False, flag)
+    frames: Whole = Field(16, ge=2, description="most frames of one call, the anchors among them")
+    overlap: Whole = Field(4, ge=0, description="frames that neighbouring windows share at least")
+    anchors: Whole = Field(2, ge=0, description="frames, evenly spread over the clip, that all windows see")
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range(self)
+        if self.overlap + self.anchors >= self.frames:
+            raise wrong(
+                f"overlap {self.overlap} and anchors {self.anchors} leave none of {self.frames} frames; expected "
+                "overlap + anchors < frames; raise frames, or lower one of the others",
+                "overlap",
+                "anchors",
+                "frames",
+            )
 
 
-@dataclass(frozen=True)
-class Pixel(Settings):
-    """A pixel of the source video (x to the right, y down, both from 0) in a frame of the edit (counted from 0)."""
-
-    frame: int = setting(0, number(0, whole=True, example=0))
-    x: int = setting(0, number(0, whole=True, example=64))
-    y: int = setting(0, number(0, whole=True, example=64))
-
-
-def _pixel(value: Any) -> Pixel | None:
-    if value is not None and not isinstance(value, Pixel):
-        raise SettingError(f"{show(value)} is not allowed; expected a Pixel or None; write Pixel(frame=0, x=64, y=64)")
+def _clusters(value: int) -> int:
+    if value == 1:
+        raise wrong("1 is not allowed; expected 0 (chosen for you) or 2 to 64; write e.g. 3")
     return value
 
 
-@dataclass(frozen=True)
-class MapSettings(Settings):
-    """Which attention of an edit is shown, as pictures and as shares.
+@settings
+class LayoutSettings(Span):
+    """How regions are found without masks, from the attention seen during the inversion (method.md 9)."""
 
-    words: phrases of the prompt, None = the regions' phrases; pixel: whose self-attention over all frames is shown,
-    None = no pixel's; level: of ``half`` or ``full`` the latent's side, or ``all`` layers; start, end: the part of the
-    edit's steps that is averaged.
-    """
+    level: Annotated[str, OneOf(LEVELS)] = Field(
+        "half",
+        description="of the latent's side that attention is taken from; `full` is finer: for small frames, with "
+        "`start: 0.5`",
+    )
+    start: Number = Field(0.0, ge=0, le=1, description="the part of the noise range that is averaged begins here")
+    end: Number = Field(1.0, ge=0, le=1, description="and ends here; 0 = pure noise, 1 = clean")
+    clusters: Annotated[Whole, AfterValidator(_clusters)] = Field(
+        0,
+        ge=0,
+        le=64,
+        examples=[3],
+        description="k of K-means, 2 or more; 0 = the largest up to `max_clusters` with 0.7 of the best silhouette",
+    )
+    max_clusters: Whole = Field(8, ge=2, le=64, description="the most clusters that are tried where `clusters` is 0")
+    scope: Annotated[str, OneOf(SCOPES)] = Field(
+        "joint", description="what K-means sorts at a time: all frames, or each by itself as in the paper"
+    )
+    seed: Whole = Field(0, ge=0, le=2**32 - 1, description="seed of K-means")
+    # As in the node: label pictures have 16 colours.
+    max_things: Whole = Field(8, ge=1, le=15, description="at most so many things are found, the largest ones")
+    min_area: Number = Field(0.01, ge=0, le=1, description="share of the picture below which a piece is a speck")
+    gap: Whole = Field(2, ge=0, le=1000, description="frames that a thing may be hidden for")
+    smooth: Flag = Field(True, description="soft borders that follow the frames")
+    names: Phrases | None = Field(
+        None, description="phrases of the source prompt that things are named by; left out: its nouns"
+    )
+    grow: Whole = Field(
+        0,
+        ge=-512,
+        le=512,
+        examples=[8],
+        description="pixels that masks reach further, to make room for another shape; negative: less far",
+    )
+    videos: Flag = Field(False, description="also one mp4 a mask")
 
-    words: tuple[str, ...] | None = setting(None, phrases)
-    pixel: Pixel | None = field(default=None, metadata={"rule": _pixel})
-    level: str = setting("half", choice("half", "full", "all"))
-    start: float = setting(0.0, number(0, 1))
-    end: float = setting(0.3, number(0, 1, example=0.3))
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range(self)
+@settings
+class Pixel:
+    """A pixel of the source video in a frame of the edit."""
+
+    frame: Whole = Field(ge=0, examples=[8], description="a frame of the edit, counted from 0")
+    x: Whole = Field(ge=0, examples=[64], description="a column of the source, in pixels from 0 at the left")
+    y: Whole = Field(ge=0, examples=[64], description="a row of the source, in pixels from 0 at the top")
 
 
-def check_range(section: Any) -> None:
-    """Raise SettingError unless section.start < section.end."""
-    if section.start >= section.end:
-        raise SettingError(
-            f"start {section.start:g} is not before end {section.end:g}, so it would never be active; expected "
-            "0 <= start < end <= 1; correct one of them"
-        )
+@settings
+class MapSettings(Span):
+    """Which attention of an edit is shown, as pictures and as shares."""
+
+    words: Phrases | None = Field(None, description="phrases of the prompt; left out: the regions' own")
+    pixel: Pixel | None = Field(
+        None,
+        examples=["{frame: 0, x: 120, y: 80}"],
+        description="whose self-attention over all frames is shown too; left out: no pixel's",
+    )
+    level: Annotated[str, OneOf(MAP_LEVELS)] = Field(
+        "half", description="which layers are averaged: of half the latent's side, of its full side, or all"
+    )
+    start: Number = Field(0.0, ge=0, le=1, description="the part of the edit that is averaged begins here")
+    end: Number = Field(0.3, ge=0, le=1, description="and ends here; 0 = pure noise, 1 = clean")
+
+
+@settings
+class EditSettings:
+    """What an edit is made with, but for its clip and its regions."""
+
+    sampling: SamplingSettings = Field(default_factory=SamplingSettings)
+    attention: AttentionSettings = Field(default_factory=AttentionSettings)
+    blend: BlendSettings = Field(default_factory=BlendSettings)
+    composite: CompositeSettings = Field(default_factory=CompositeSettings)
+    inversion: InversionSettings = Field(default_factory=InversionSettings)

@@ -15,6 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .fields import settings
+from .settings import WindowSettings
+
 NOTE = "windows"
 """Key of the windows in a trajectory's `extra`."""
 
@@ -36,31 +39,9 @@ class Window:
         return tuple(index for index, weight in zip(self.indices, self.weights) if weight > 0)
 
 
-@dataclass(frozen=True)
-class Windows:
-    """How a clip is cut.
-
-    frames: most frames of one call, the anchors included; overlap: frames that neighbours have in common at least;
-    anchors: frames that all windows share, evenly spread over the clip (0 = none).
-
-    Raises:
-        ValueError: numbers that leave a window no frame of its own.
-    """
-
-    frames: int = 16
-    overlap: int = 4
-    anchors: int = 2
-
-    def __post_init__(self):
-        for name, least in (("frames", 2), ("overlap", 0), ("anchors", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"windows: {name} must be a whole number >= {least}; got {value!r}.")
-        if self.overlap + self.anchors >= self.frames:
-            raise ValueError(
-                f"windows: {self.frames} frames hold no more than {self.overlap} of overlap and {self.anchors} anchors "
-                f"together; expected overlap + anchors < frames. Raise frames or lower the others."
-            )
+@settings
+class Windows(WindowSettings):
+    """How a clip is cut: the settings with what follows from them."""
 
     def split(self, total: int) -> tuple[Window, ...]:
         """The windows of a clip of `total` frames, in the order of time; one of all frames where they fit one call."""

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ..attention.active_range import ActiveRange
 from ..attention.observer import Seen
+from ..attention.options import MAP_LEVELS
 from .attention_weights import cross_tiles, self_row
 
 Grid = tuple[int, int]
-LEVELS = {"half": 2, "full": 1, "all": 0}  # sides of the latent: sides of the level; 0 = every level
-_EDGE = 1e-6  # as in attention/schedule.py: rounding of t must not move a step across the edge of the range
 
 
 class InspectionError(ValueError):
@@ -110,12 +110,13 @@ class AttentionProbe:
         phrases: whose maps to make; may be empty where there is a pixel.
         length: L, tokens of the encoded prompt. Where a host repeats the embedding, its words count in every copy.
         level: "half" or "full" the latent's side, or "all": every layer, brought to the finest grid seen.
-        start, end: the part of the run that is looked at, start <= 1 - t < end, as in attention/schedule.py: 0 to 0.3
-            are the steps that the paper modulates.
+        start, end: the part of the run that is looked at (attention/active_range.py): 0 to 0.3 are the steps that the
+            paper modulates.
         place: the pixel whose self-attention is looked at, or None.
 
     Raises:
-        InspectionError: nothing to look at, a position or place outside, an unknown level, an empty range.
+        InspectionError: nothing to look at, a position or place outside, an unknown level.
+        RangeError: an empty range.
     """
 
     frames: int
@@ -132,17 +133,13 @@ class AttentionProbe:
 
     def __post_init__(self):
         self.phrases = tuple(self.phrases)
+        self.range = ActiveRange(self.start, self.end).not_empty()
         if self.frames < 1:
             raise InspectionError(f"expected at least 1 frame; got {self.frames}.")
         if not self.phrases and self.place is None:
             raise InspectionError("nothing to look at: name some words, or choose a pixel.")
-        if self.level not in LEVELS:
-            raise InspectionError(f"level must be one of {', '.join(LEVELS)}; got {self.level!r}.")
-        if not 0 <= self.start < self.end <= 1:
-            raise InspectionError(
-                f"the part of the run that is looked at must have 0 <= start < end <= 1; got {self.start:g} to "
-                f"{self.end:g}. 0 to 0.3 is where the paper modulates."
-            )
+        if self.level not in MAP_LEVELS:
+            raise InspectionError(f"level must be one of {', '.join(MAP_LEVELS)}; got {self.level!r}.")
         for phrase in self.phrases:
             if not phrase.positions or any(not 0 <= p < self.length for p in phrase.positions):
                 raise InspectionError(
@@ -163,29 +160,10 @@ class AttentionProbe:
         """Whether a layer is looked at. grid: its (h, w). size: (h, w) of the latent. t: the noise level."""
         if not (self.phrases if kind == "cross" else self.place):
             return False
-        part = LEVELS[self.level]
+        part = MAP_LEVELS[self.level]
         if part and tuple(grid) != tuple(-(-side // part) for side in size):
             return False
-        return self.active(t)
-
-    def active(self, t: float) -> bool:
-        """Whether the noise level t lies in the part of the run that is looked at."""
-        done = 1 - t
-        return self.start - _EDGE <= done and (done < self.end - _EDGE or self.end == 1)
-
-    def check_steps(self, levels: Sequence[float], start: str = "start", end: str = "end") -> None:
-        """InspectionError unless some step of a run is looked at: better before the run than after.
-
-        levels: the noise levels t of its steps. start, end: what the range is called where it was given.
-        """
-        if any(self.active(t) for t in levels):
-            return
-        first = ", ".join(f"{1 - t:.2f}" for t in levels[:4]) + (", ..." if len(levels) > 4 else "")
-        raise InspectionError(
-            f"none of the {len(levels)} steps lies between {start} {self.start:g} and {end} {self.end:g}, so nothing "
-            f"would be seen (the steps begin at {first}); expected a range with a step in it; widen it, or take more "
-            "steps."
-        )
+        return self.range.holds(t)
 
     @torch.no_grad()
     def add(self, seen: Seen) -> None:

@@ -22,7 +22,7 @@ import torch
 from ..editing.model import Progress, stage
 from ..editing.pipeline import decode_clip
 from ..editing.samplers import sample_euler
-from ..editing.settings import Attention
+from ..editing.settings import AttentionSettings
 from ..editing.trajectory import Trajectory
 from ..editing.windows import Windows
 from .metrics.pixels import psnr
@@ -156,12 +156,12 @@ def measure_round_trip(
     model: Any,
     trajectory: Trajectory,
     *,
-    attention: Attention | None = None,
+    attention: AttentionSettings | None = None,
     windows: Windows | None = None,
     progress: Progress | None = None,
 ) -> RoundTrip:
     """Denoise the inverted latent with the source prompt, unguided, and compare with the VAE round trip."""
-    attention = attention or Attention()
+    attention = attention or AttentionSettings()
     denoiser = model.denoiser(
         model.encode_prompt(trajectory.prompt),
         frames=trajectory.frames,

@@ -1,11 +1,13 @@
 """Where words and a pixel look while an edit is sampled: a sampler with eyes."""
 
 import logging
+from functools import partial
 
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
+from ..editing.settings import MapSettings
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.images import image_of, rgb_bytes
 from ..hosts.comfyui.model_info import check_model
@@ -19,12 +21,14 @@ from ..hosts.comfyui.observed_sampling import (
     place_of,
     sample_looking,
 )
-from ..measuring.attention_probe import LEVELS, AttentionProbe, InspectionError
+from ..measuring.attention_probe import AttentionProbe, InspectionError
 from ..measuring.attention_shares import share_table
 from ..measuring.pictures.heat import heat_sheet, heat_video, heats
+from .inputs import setting
 from .sockets import CATEGORY
 
 NAME = "Attention Map"
+option = partial(setting, MapSettings)
 MOST = 8  # phrases: more do not fit one picture
 
 log = logging.getLogger(__name__)
@@ -65,29 +69,17 @@ class AttentionMap(io.ComfyNode):
                     tooltip="Whose attention to show: phrases of the prompt, separated by commas. Empty: the prompts "
                     "of the regions. Other words need clip and prompt. At most 8.",
                 ),
-                io.Combo.Input(
+                option(
                     "level",
-                    options=list(LEVELS),
-                    default="half",
-                    tooltip="Which layers to average: those at half the latent's side, where the layout is made; full "
+                    "Which layers to average: those at half the latent's side, where the layout is made; full "
                     "side, finer, better for small frames such as the embedded model's; or all, brought to the finest.",
                 ),
-                io.Float.Input(
-                    "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Where in the run looking begins; 0 = at the start.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    default=0.3,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Where looking ends. 0.3 as in ST-Layout Attn Patch: the steps that are modulated. After "
+                option("start", "Where in the run looking begins; 0 = at the start.", name="start_percent"),
+                option(
+                    "end",
+                    "Where looking ends. 0.3 as in ST-Layout Attn Patch: the steps that are modulated. After "
                     "these, before and after are the same.",
+                    name="end_percent",
                 ),
                 io.Int.Input(
                     "pixel_frame",
@@ -185,7 +177,7 @@ class AttentionMap(io.ComfyNode):
         except InspectionError as error:  # another node hides the layers: the latent is worth more than its maps
             log.warning("%s: %s", NAME, error)
             told = f"Nothing is shown: {error}"
-            sheet = _image(heat_sheet((), pictures, told)[None])
+            sheet = image_of(heat_sheet((), pictures, told)[None])
             return cls._shown(latent, sheet.repeat(frames, 1, 1, 1), sheet, told)
         kept = [n for n, region in enumerate(edit.regions, 1) if region.preserve] if edit else []
         table = share_table(maps, layout, kept)
@@ -198,7 +190,7 @@ class AttentionMap(io.ComfyNode):
                 end_percent,
             )
         rows = heats(maps, outlines(layout), table)
-        video, sheet = _image(heat_video(rows, pictures)), _image(heat_sheet(rows, pictures)[None])
+        video, sheet = image_of(heat_video(rows, pictures)), image_of(heat_sheet(rows, pictures)[None])
         return cls._shown(latent, video, sheet, table.text())
 
     @classmethod
@@ -227,7 +219,3 @@ def _check_count(phrases: list, place: object) -> None:
             "nothing to look at: the model and the positive conditioning have no regions in common. Connect both from "
             "one ST-Layout Attn Patch, or name `words` and connect clip and prompt, or choose a pixel."
         )
-
-
-def _image(pictures: np.ndarray) -> torch.Tensor:
-    return image_of(pictures)

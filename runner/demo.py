@@ -18,12 +18,13 @@ from ..editing.composite import composite_support
 from ..editing.pipeline import EditResult, edit_clip, invert_clip
 from ..editing.presets import GUIDANCE, embedded_attention
 from ..editing.regions import Region
-from ..editing.settings import Attention, Composite, Sampling, WindowSettings
+from ..editing.settings import AttentionSettings, CompositeSettings, SamplingSettings
 from ..editing.whole_file import save_png, whole_file
-from ..measuring.metrics import pixels as figures
+from ..editing.windows import Windows
+from ..measuring.metrics import pixels
 from ..measuring.pictures import sheets
 from ..measuring.round_trip import RoundTrip, measure_round_trip
-from ..world.demo_task import FPS, Task, make_task
+from ..world.demo_task import FPS, DemoTask, make_task
 from ..world.score import Score, pooled, score
 from ..world.vocabulary import BACKGROUND_NAMES
 from .media.encode import write_video
@@ -40,7 +41,7 @@ class Outcome:
     round trip outside the blend mask dilated by 16 pixels, before the composite; identical: whether the finished edit
     equals the source outside the composite, bit for bit."""
 
-    task: Task
+    task: DemoTask
     source: np.ndarray
     trip: RoundTrip
     baseline: EditResult
@@ -54,16 +55,16 @@ class Outcome:
 
 def run_clip(
     model: Any,
-    task: Task,
+    task: DemoTask,
     source: np.ndarray,
     steps: int,
-    attention: Attention,
+    attention: AttentionSettings,
     progress: Progress,
-    windows: WindowSettings | None = None,
+    windows: Windows | None = None,
 ) -> Outcome:
     """Invert once, edit twice, judge."""
-    sampling = Sampling(steps=steps, guidance=GUIDANCE)
-    same = {"attention": attention, "windows": windows and windows.cut(), "progress": progress}
+    sampling = SamplingSettings(steps=steps, guidance=GUIDANCE)
+    same = {"attention": attention, "windows": windows, "progress": progress}
     trajectory = invert_clip(model, source, task.clip.caption, steps=steps, **same)
     trip = measure_round_trip(model, trajectory, **same)
     common = {"sampling": sampling, **same}
@@ -72,7 +73,7 @@ def run_clip(
     edited = edit_clip(model, source, trajectory, task.prompt, regions, **common)
     masks = (task.masks > 0.5).numpy()
     area = edited.area.numpy()
-    support = composite_support(area, dilate=Composite().dilate, feather=Composite().feather)
+    support = composite_support(area, dilate=CompositeSettings().dilate, feather=CompositeSettings().feather)
     return Outcome(
         task,
         source,
@@ -81,9 +82,9 @@ def run_clip(
         edited,
         score(baseline.frames, masks, task.objects),
         score(edited.frames, masks, task.objects),
-        figures.psnr_outside_blend(edited.decoded, trip.vae, edited.blend_mask, dilate=MARGIN),
-        figures.psnr_outside_blend(baseline.decoded, trip.vae, edited.blend_mask, dilate=MARGIN),
-        figures.equal_outside(edited.frames, source, support),
+        pixels.psnr_outside_blend(edited.decoded, trip.vae, edited.blend_mask, dilate=MARGIN),
+        pixels.psnr_outside_blend(baseline.decoded, trip.vae, edited.blend_mask, dilate=MARGIN),
+        pixels.equal_outside(edited.frames, source, support),
     )
 
 
@@ -113,7 +114,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def edit_file(task: Task, steps: int, attention: Attention, windows: WindowSettings | None = None) -> str:
+def edit_file(task: DemoTask, steps: int, attention: AttentionSettings, windows: Windows | None = None) -> str:
     """The same edit as a file for `videograin edit`."""
     lines = [
         "# The demo's edit, for `videograin edit`. Boxes are [x0, y0, x1, y1] in pixels of the source, one per frame.",
@@ -164,7 +165,7 @@ def main(args: argparse.Namespace) -> int:
     with progress.stage("load model"):
         model = load_model()
     attention = embedded_attention(args.attention)
-    windows = None if args.windows is None else WindowSettings(frames=args.windows)
+    windows = None if args.windows is None else Windows(frames=args.windows)
     outcomes = []
     for seed in range(args.seed, args.seed + args.clips):
         task = make_task(seed, args.frames, args.size, args.motion)
@@ -181,7 +182,7 @@ def main(args: argparse.Namespace) -> int:
         f"--clips {args.clips} --motion {args.motion} --attention {args.attention}"
         + ("" if windows is None else f" --windows {args.windows}"),
         settings={
-            "sampling": Sampling(steps=args.steps, guidance=GUIDANCE),
+            "sampling": SamplingSettings(steps=args.steps, guidance=GUIDANCE),
             "attention": attention,
             "windows": windows,
         },

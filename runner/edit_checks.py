@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..editing.prompt_text import append_phrases, unplaced
 from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS
-from .edit_file import EditFile, _read
+from .edit_file import EditFile, read_keys
 from .media.geometry import Geometry, GeometryError
 from .media.mask_files import Boxes, FoundMask, LabelVideo, MaskError, MaskFolder, MaskFrames, MaskVideo
 from .media.video import VideoError, VideoInfo, available, probe, too_few
-from .yaml_lines import Problems, read_yaml
+from .yaml_lines import Problems
 
 if TYPE_CHECKING:
     from .edit_file import EditFile, RegionEntry
@@ -35,7 +35,7 @@ def check_edit(spec: EditFile, problems: Problems, *, purpose: str = "edit", reg
             _phrases(spec, problems)
         if spec.regions and all(region.preserve for region in spec.regions):
             problems.add(
-                spec.lines.get("regions", 1),
+                spec.lines.line_of("regions"),
                 "every region is preserved, so nothing would change; expected at least one that is edited; "
                 "remove one `preserve: true`",
             )
@@ -43,7 +43,7 @@ def check_edit(spec: EditFile, problems: Problems, *, purpose: str = "edit", reg
     if frames is not None:
         for number, region in enumerate(spec.regions, 1):
             if region.masks is not None and not isinstance(region.masks, FoundMask):  # None: noted already
-                _masks(region, number, frames, info, problems)
+                _masks(region, number, spec.lines.line_of(f"regions[{number}].masks"), frames, info, problems)
         if spec.attention_maps is not None and spec.attention_maps.pixel is not None:
             _pixel(spec, frames, info, problems)
     if spec.controlnet is not None:
@@ -54,7 +54,7 @@ def _video(spec: EditFile, problems: Problems) -> VideoInfo | None:
     """The video's facts, or None where it cannot be used."""
     if spec.video == Path():  # missing key: noted already
         return None
-    line = spec.lines.get("video", 1)
+    line = spec.lines.line_of("video")
     try:
         info = probe(spec.video)
     except VideoError as error:
@@ -63,13 +63,14 @@ def _video(spec: EditFile, problems: Problems) -> VideoInfo | None:
     have = available(info.frames, spec.start, spec.stride)
     if have < (spec.count or 1):
         problems.add(
-            spec.lines.get("frames", line), too_few(spec.video, spec.count or 1, spec.start, spec.stride, info.frames)
+            spec.lines.line_of("frames", "video"),
+            too_few(spec.video, spec.count or 1, spec.start, spec.stride, info.frames),
         )
         return None
     try:
         Geometry.plan((info.width, info.height), spec.size, spec.fit)
     except GeometryError as error:
-        problems.add(spec.lines.get("size", line), error)
+        problems.add(spec.lines.line_of("size", "video"), error)
     return info
 
 
@@ -92,26 +93,26 @@ def _model(spec: EditFile, problems: Problems) -> None:
             continue
         expected = "a diffusers folder" + (" or a .safetensors file" if key == "model" else "")
         remedy = "correct the path" + (", or leave model out for the embedded one" if key == "model" else "")
-        problems.add(spec.lines[key], f"{key}: {path} {wrong}; expected {expected}; {remedy}")
+        problems.add(spec.lines.line_of(key), f"{key}: {path} {wrong}; expected {expected}; {remedy}")
 
 
 def _inversion(spec: EditFile, problems: Problems, purpose: str) -> None:
     if purpose != "invert" and spec.load is not None and not spec.load.is_file():
         keep = " (with a `layout:` section in the file, so that it keeps the features)" if purpose == "layout" else ""
         problems.add(
-            spec.lines["inversion.load"],
+            spec.lines.line_of("inversion.load"),
             f"inversion.load: {spec.load} does not exist; expected a saved inversion; make it with "
             f"`videograin invert {spec.path}`{keep}, or remove the key",
         )
     if purpose != "invert" and spec.load is not None and spec.save is not None:
         problems.add(
-            spec.lines["inversion.save"],
+            spec.lines.line_of("inversion.save"),
             "inversion.save is given beside inversion.load; expected one of them, since a loaded inversion is saved "
             "already; remove one",
         )
     if spec.save is not None and spec.save.suffix != ".safetensors":
         problems.add(
-            spec.lines["inversion.save"],
+            spec.lines.line_of("inversion.save"),
             f"inversion.save: {spec.save.name} has another ending; expected a .safetensors file; rename it",
         )
 
@@ -119,7 +120,7 @@ def _inversion(spec: EditFile, problems: Problems, purpose: str) -> None:
 def _output(spec: EditFile, problems: Problems) -> None:
     if spec.output is not None and spec.output.exists() and not spec.output.is_dir():
         problems.add(
-            spec.lines.get("output", 1),
+            spec.lines.line_of("output"),
             f"output: {spec.output} is a file; expected a folder for the results; choose another name",
         )
 
@@ -163,10 +164,10 @@ def _overwrites(spec: EditFile, problems: Problems, purpose: str) -> None:
             elif remade is not None and remade.resolve() in path.resolve().parents:
                 text = f"{name} lies in {remade}, and {remade} is written anew by this edit; expected another place"
         if text:
-            problems.add(spec.lines.get("output", 1), f"output: {text}; choose another folder")
+            problems.add(spec.lines.line_of("output"), f"output: {text}; choose another folder")
     if spec.save is not None and spec.model is not None and _same(spec.save, spec.model):
         problems.add(
-            spec.lines["inversion.save"],
+            spec.lines.line_of("inversion.save"),
             f"inversion.save: {spec.save} is the model; expected a file that replaces no input; choose another name",
         )
 
@@ -175,17 +176,19 @@ def _same(a: Path, b: Path) -> bool:
     return a.exists() and b.exists() and a.samefile(b)
 
 
-def _masks(region: RegionEntry, number: int, frames: MaskFrames, info: VideoInfo, problems: Problems) -> None:
+def _masks(
+    region: RegionEntry, number: int, line: int, frames: MaskFrames, info: VideoInfo, problems: Problems
+) -> None:
     try:
         frames.indices(region.masks.count(), f"the mask source of region {number}")
     except (MaskError, VideoError) as error:
-        problems.add(region.masks_line, f"regions[{number}].masks: {error}")
+        problems.add(line, f"regions[{number}].masks: {error}")
         return
     if isinstance(region.masks, Boxes):
         for index, box in enumerate(region.masks.boxes, 1):
             if box is not None and not (box[0] < info.width and box[1] < info.height and box[2] > 0 and box[3] > 0):
                 problems.add(
-                    region.masks_line,
+                    line,
                     f"regions[{number}].masks.boxes[{index}] {list(box)} lies outside the picture; expected pixels of "
                     f"the source, {info.width} x {info.height}; correct it, or write null for no object",
                 )
@@ -193,7 +196,7 @@ def _masks(region: RegionEntry, number: int, frames: MaskFrames, info: VideoInfo
 
 def _pixel(spec: EditFile, frames: MaskFrames, info: VideoInfo, problems: Problems) -> None:
     """Note a pixel that the edit does not see."""
-    pixel, line = spec.attention_maps.pixel, spec.lines["attention_maps.pixel"]
+    pixel, line = spec.attention_maps.pixel, spec.lines.line_of("attention_maps.pixel")
     if pixel.frame >= frames.count:
         problems.add(
             line,
@@ -222,7 +225,7 @@ def _words(
     for phrase in words or ():
         if unplaced(prompt, [phrase]):
             problems.add(
-                spec.lines[key],
+                spec.lines.line_of(key),
                 f"{key}: {phrase!r} does not occur in the {prompt_key} {prompt!r}; expected words that stand in it "
                 f"(case and spaces do not matter); correct it, or write it into the {prompt_key}",
             )
@@ -230,20 +233,18 @@ def _words(
 
 def _control(spec: EditFile, frames: MaskFrames | None, problems: Problems) -> None:
     control = spec.controlnet
-    if control.model != Path() and not (control.model / "config.json").is_file():
+    if not (control.model / "config.json").is_file():
         problems.add(
-            control.line,
+            spec.lines.line_of("controlnet.model"),
             f"controlnet.model: {control.model} has no config.json; expected a local diffusers ControlNet folder; "
             "correct the path",
         )
-    if control.video == Path():
-        return
     try:
         count = probe(control.video).frames
         if frames is not None:
             frames.indices(count, f"the control video {control.video}")
     except (MaskError, VideoError) as error:
-        problems.add(control.line, f"controlnet.video: {error}")
+        problems.add(spec.lines.line_of("controlnet.video"), f"controlnet.video: {error}")
 
 
 def _whole_prompt(spec: EditFile) -> str:
@@ -263,7 +264,7 @@ def _phrases(spec: EditFile, problems: Problems) -> None:
             continue
         why = "occurs only where another region's phrase stands" if elsewhere else "does not occur"
         problems.add(
-            region.line,
+            spec.lines.line_of(f"regions[{index + 1}].phrase"),
             f"regions[{index + 1}].phrase: {region.phrase!r} {why} in the prompt {spec.prompt!r}; expected its words "
             "there once for every region that uses them (case and spaces do not matter); write them into the "
             f"prompt{option}",
@@ -278,12 +279,9 @@ def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | N
 
     Raises EditFileError listing every mistake, among them missing files, mask counts and phrases not in the prompt.
     """
-
-    path = Path(path)
-    problems = Problems(path)
-    top = read_yaml(path, problems)
-    spec = _read(top, path, purpose, None if output is None else Path(output))
-    regions = purpose == "edit" or (purpose == "invert" and top.has("regions"))
+    problems = Problems(Path(path))
+    spec = read_keys(problems, purpose, None if output is None else Path(output))
+    regions = purpose == "edit" or (purpose == "invert" and "regions" in spec.lines)
     check_edit(spec, problems, purpose=purpose, regions=regions)
     problems.stop()
     return spec

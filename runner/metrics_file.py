@@ -10,16 +10,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..editing.settings import SettingError, choice, maybe, number, text
+from ..editing.fields import missing
 from ..editing.whole_file import RESULTS
-from .edit_file import EditFile, RegionEntry, device_rule, path_rule, read_edit, read_regions, size_rule
-from .yaml_lines import EditFileError, Problems, Section, kind_of, line_of, read_yaml, value_of
+from .edit_file import EditFile, RegionEntry, read_edit, region_entries
+from .edit_keys import MetricsKeys
+from .yaml_lines import Lines, Problems, checked, read_yaml
 
 MODELS = ("clip", "dino", "pickscore", "raft")
 SOURCE = "source"  # the name of the source's column
@@ -91,12 +90,12 @@ class MetricsSpec:
     raft: Path | None = None
     device: str = "auto"
     output: Path = Path("out/metrics")
-    lines: dict[str, int] = field(default_factory=dict)
+    lines: Lines | None = None
 
     def error(self, problems: Sequence[tuple[str, str]]) -> Exception:
         """(key, text) pairs as one error: with the lines of the metrics file where there is one."""
-        if self.path is not None:
-            return EditFileError(self.path, [(self.lines.get(key, 1), text) for key, text in problems])
+        if self.lines is not None:
+            return self.lines.error(*problems)
         return MetricsError("\n".join(text for _, text in problems))
 
 
@@ -104,31 +103,22 @@ def load_metrics(path: str | Path) -> MetricsSpec:
     """Read a metrics file; EditFileError with every mistake of its text."""
     path = Path(path)
     problems = Problems(path)
-    top = read_yaml(path, problems)
-    file = path_rule(path.parent)
-    frames = top.section("frames")
-    spec = MetricsSpec(
-        edits=_edits(top, path.parent),
-        path=path,
-        edit_file=top.take("edit_file", maybe(file)),
-        video=top.take("video", maybe(file)),
-        prompt=top.take("prompt", maybe(text)),
-        regions=read_regions(top, file, False) if top.has("regions") else None,
-        start=frames.take("start", maybe(number(0, whole=True))),
-        count=frames.take("count", maybe(number(1, whole=True, example=16))),
-        stride=frames.take("stride", maybe(number(1, whole=True))),
-        size=top.take("size", maybe(size_rule)),
-        fit=top.take("fit", maybe(choice("crop", "stretch"))),
-        **{name: top.take(name, maybe(file)) for name in MODELS},
-        device=top.take("device", device_rule, "auto"),
-        output=top.take("output", file, path.parent / "metrics"),
-        lines={**top.lines},
-    )
-    top.known.append("regions")
-    frames.finish()
-    top.finish()
+    data, lines = read_yaml(path, problems)
+    absent = missing(MetricsKeys, data, ["path"], "edits") + missing(MetricsKeys, data, ["phrase", "masks"], "regions")
+    for where, text in absent:
+        problems.add(lines.line_at(where), text)
+    keys = checked(MetricsKeys, data, lines, problems)
     problems.stop()
-    return spec
+    said = {name: getattr(keys, name) for name in data if data[name] is not None}
+    said.pop("frames", None)
+    said |= {name: getattr(keys.frames, name) for name in data.get("frames") or ()}
+    said["edits"] = tuple(
+        MeasuredEdit(edit.name or _usual_name(edit.path), edit.path, lines.line_of(f"edits[{number}]"))
+        for number, edit in enumerate(keys.edits, 1)
+    )
+    if "regions" in said:
+        said["regions"] = region_entries(keys.regions)
+    return MetricsSpec(**{"path": path, "lines": lines, "output": path.parent / "metrics"} | said)
 
 
 def with_flags(spec: MetricsSpec, edits: Sequence[str] | None, **given: Any) -> MetricsSpec:
@@ -232,32 +222,6 @@ def _problems(spec: MetricsSpec) -> list[tuple[str, str]]:
     if spec.output.exists() and not spec.output.is_dir():
         found.append(("output", f"output: {spec.output} is a file; expected a folder; choose another name"))
     return found
-
-
-def _edits(top: Section, base: Path) -> tuple[MeasuredEdit, ...]:
-    """The list under ``edits``: paths, or {name, path}."""
-    edits = []
-    for index, node in enumerate(top.items("edits", "edits")):
-        name = f"edits[{index + 1}]"
-        if isinstance(node, yaml.MappingNode):
-            section = Section(node, name, top.problems)
-            path = section.take("path", maybe(path_rule(base)), needed="a video or an edit's output folder")
-            called = section.take("name", maybe(text))
-            section.finish()
-            if path is not None:
-                edits.append(MeasuredEdit(called or _usual_name(path), path, line_of(node)))
-            continue
-        try:
-            path = path_rule(base)(value_of(node))
-        except SettingError:
-            top.problems.add(
-                line_of(node),
-                f"{name} is {kind_of(node)}; expected a video or an edit's output folder, or "
-                "{name: NAME, path: PATH}; correct it",
-            )
-            continue
-        edits.append(MeasuredEdit(_usual_name(path), path, line_of(node)))
-    return tuple(edits)
 
 
 def _named(given: str) -> MeasuredEdit:

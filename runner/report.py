@@ -18,9 +18,11 @@ import numpy as np
 from ..editing.composite import composite_support
 from ..editing.pipeline import EditResult
 from ..editing.regions import Region
+from ..editing.settings import CompositeSettings
 from ..editing.trajectory import Trajectory
 from ..editing.whole_file import write_json
-from ..measuring.metrics import pixels as figures
+from ..editing.windows import NOTE as WINDOWS
+from ..measuring.metrics import pixels
 from ..measuring.round_trip import RoundTrip, Verdict, judge
 from .edit_file import EditFile
 from .media.video import Clip
@@ -136,7 +138,18 @@ def verdict_of(trajectory: Trajectory, trip: RoundTrip | None) -> Verdict | None
     return judge([float(value) for value in saved], trajectory.noise_std) if saved else None
 
 
-def round_trip_facts(verdict: Verdict | None) -> dict[str, Any]:
+def inversion_facts(trajectory: Trajectory, verdict: Verdict | None) -> dict[str, Any]:
+    """The inversion for the report."""
+    return {
+        "prompt": trajectory.prompt,
+        "method": trajectory.method,
+        "steps": trajectory.steps,
+        "windows": trajectory.extra.get(WINDOWS, "all frames at once"),
+        "round_trip": _round_trip_facts(verdict),
+    }
+
+
+def _round_trip_facts(verdict: Verdict | None) -> dict[str, Any]:
     """The round trip frame by frame for the report."""
     if verdict is None:
         return {"verdict": "not measured"}
@@ -150,30 +163,32 @@ def round_trip_facts(verdict: Verdict | None) -> dict[str, Any]:
 
 
 def edit_figures(
-    spec: EditFile, source: np.ndarray, vae: np.ndarray, result: EditResult, regions: Sequence[Region]
+    composite: CompositeSettings,
+    source: np.ndarray,
+    vae: np.ndarray,
+    result: EditResult,
+    regions: Sequence[Region],
 ) -> dict[str, Any]:
     """How the edit kept what it had to keep, and how much it changed what it had to change."""
     area = result.area.numpy()
     found: dict[str, Any] = {
-        "vae_psnr_db": figures.psnr(vae, source),
-        f"outside_{MARGIN}px_psnr_db": figures.psnr_outside(result.decoded, vae, area, dilate=MARGIN),
+        "vae_psnr_db": pixels.psnr(vae, source),
+        f"outside_{MARGIN}px_psnr_db": pixels.psnr_outside(result.decoded, vae, area, dilate=MARGIN),
         f"outside_blend_{MARGIN}px_psnr_db": (
             "not measured (blend.enabled is false)"
             if result.blend_mask is None
-            else figures.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=MARGIN)
+            else pixels.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=MARGIN)
         ),
         "modulated_steps": result.modulated_steps,
-        "flicker_source": figures.flicker(source),
-        "flicker_edit": figures.flicker(result.frames),
+        "flicker_source": pixels.flicker(source),
+        "flicker_edit": pixels.flicker(result.frames),
         "change_in_regions": [
-            figures.mean_change(result.frames, source, (region.mask > 0.5).numpy()) for region in regions
+            pixels.mean_change(result.frames, source, (region.mask > 0.5).numpy()) for region in regions
         ],
     }
-    if spec.composite.enabled:
-        support = composite_support(
-            area, dilate=spec.composite.dilate, feather=spec.composite.feather, keep=result.keep
-        )
-        found["outside_composite_identical"] = figures.equal_outside(result.frames, source, support)
+    if composite.enabled:
+        support = composite_support(area, dilate=composite.dilate, feather=composite.feather, keep=result.keep)
+        found["outside_composite_identical"] = pixels.equal_outside(result.frames, source, support)
     return found
 
 
@@ -191,16 +206,13 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
     }
 
 
-def model_facts(spec: EditFile, model: Any) -> dict[str, Any]:
-    """The model for the report."""
-    return {"path": str(spec.model or "embedded"), "family": model.family, "fingerprint": model.fingerprint}
+def model_facts(path: Path | None, model: Any) -> dict[str, Any]:
+    """The model for the report. path: where it lies, None = the embedded one."""
+    return {"path": str(path or "embedded"), "family": model.family, "fingerprint": model.fingerprint}
 
 
-def chosen_settings(spec: EditFile) -> dict[str, Any]:
+def chosen_settings(edit_file: EditFile) -> dict[str, Any]:
     """The edit file's contents for the report, without the line numbers."""
-    chosen = dataclasses.asdict(spec)
+    chosen = dataclasses.asdict(edit_file)
     del chosen["lines"]
-    for part in [*chosen["regions"], chosen["controlnet"] or {}]:
-        part.pop("line", None)
-        part.pop("masks_line", None)
     return chosen

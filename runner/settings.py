@@ -5,13 +5,13 @@ from ..editing.moved import forward
 __getattr__ = forward(
     __name__,
     {
-        "Attention": "..editing.settings",
-        "Blend": "..editing.settings",
-        "Composite": "..editing.settings",
-        "Inversion": "..editing.settings",
+        "Attention": "..editing.settings:AttentionSettings",
+        "Blend": "..editing.settings:BlendSettings",
+        "Composite": "..editing.settings:CompositeSettings",
+        "Inversion": "..editing.settings:InversionSettings",
         "LayoutSettings": "..editing.settings",
         "MapSettings": "..editing.settings",
-        "Sampling": "..editing.settings",
+        "Sampling": "..editing.settings:SamplingSettings",
         "SettingError": "..editing.settings",
         "WindowSettings": "..editing.settings",
     },

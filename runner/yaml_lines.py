@@ -1,32 +1,19 @@
-"""YAML read key by key, with the line of every key, so that each mistake can be pointed at. Collects all problems."""
+"""YAML files read by classes of settings, with the line of every key, so that each mistake can be pointed at."""
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
-from ..editing.settings import Rule, SettingError, show
+from ..editing.fields import Place, fields_of, limits, mistakes, name_of
 
 T = TypeVar("T")
-
-EXAMPLES = {
-    "frames": "{start: 0, count: 16}",
-    "masks": "{folder: masks/left}",
-    "inversion": "{method: warm}",
-    "attention": "{mode: full}",
-    "windows": "{frames: 16}",
-    "blend": "{enabled: true}",
-    "composite": "{enabled: true}",
-    "controlnet": "{model: FOLDER, video: FILE}",
-    "layout": "{level: half}",
-    "attention_maps": "{level: half}",
-    "pixel": "{frame: 0, x: 120, y: 80}",
-}
-"""What a group of keys looks like, by the key that it stands under."""
 
 
 class EditFileError(ValueError):
@@ -36,6 +23,47 @@ class EditFileError(ValueError):
     def __init__(self, path: Path, problems: list[tuple[int, str]]) -> None:
         self.path, self.problems = path, sorted(problems)
         super().__init__("\n".join(f"{path.name}:{line}: {text}" for line, text in self.problems))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Where the keys of a YAML file stand, so that whoever finds a mistake later can point at it.
+
+    path: the file; numbers: the line, counted from 1, of every key and entry by its full name (``prompt``,
+    ``regions[2]``, ``regions[2].masks.folder``).
+    """
+
+    path: Path
+    numbers: Mapping[str, int]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.numbers
+
+    def line_of(self, *keys: str) -> int:
+        """The line of the first of ``keys`` that the file has, else 1."""
+        return next((self.numbers[key] for key in keys if key in self.numbers), 1)
+
+    def error(self, *problems: tuple[str, str]) -> EditFileError:
+        """The error with a text for each (key, text), at the line of the key."""
+        return EditFileError(self.path, [(self.line_of(key), text) for key, text in problems])
+
+    @contextmanager
+    def at_line(self, key: str, *others: str, errors: tuple[type[Exception], ...] = (ValueError,)) -> Iterator[None]:
+        """Turn ``errors`` of the block into an EditFileError ``edit.yaml:LINE: key: text``.
+
+        The line is that of ``key``, or of the first of ``others`` where the file leaves ``key`` out.
+        """
+        try:
+            yield
+        except EditFileError:
+            raise
+        except errors as error:
+            text = " ".join(str(error).split())
+            raise EditFileError(self.path, [(self.line_of(key, *others), f"{key}: {text}")]) from error
+
+    def line_at(self, where: Place) -> int:
+        """The line of a place, or of the innermost group round it that the file has."""
+        return self.line_of(*(name_of(where[:length]) for length in range(len(where), 0, -1)))
 
 
 class Problems:
@@ -48,144 +76,23 @@ class Problems:
         """Note a mistake; ``text`` says what is wrong; what was expected; the remedy."""
         self.found.append((line, " ".join(str(text).split())))
 
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Note the mistakes of the block in place of raising them."""
+        try:
+            yield
+        except EditFileError as error:
+            self.found += error.problems
+
     def stop(self) -> None:
         """Raise EditFileError if anything was noted."""
         if self.found:
             raise EditFileError(self.path, self.found)
 
 
-def kind_of(node: yaml.Node) -> str:
-    """What a node is, in a user's words."""
-    if isinstance(node, yaml.MappingNode):
-        return "a group of keys"
-    if isinstance(node, yaml.SequenceNode):
-        return "a list"
-    return show(value_of(node))
-
-
-def line_of(node: yaml.Node) -> int:
-    """Line of a node, counted from 1."""
-    return node.start_mark.line + 1
-
-
-def value_of(node: yaml.Node) -> Any:
-    """A node as plain Python data (text, number, bool, None, list, dict)."""
-    try:
-        return yaml.SafeLoader("").construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError):  # e.g. 2024-99-99, which looks like a date, or an unknown !tag
-        return node.value if isinstance(node, yaml.ScalarNode) else str(node.tag)
-
-
-class Section:
-    """A group of keys. Keys are taken one by one; ``finish`` complains about those that nobody took."""
-
-    def __init__(self, node: yaml.MappingNode, name: str, problems: Problems) -> None:
-        self.name, self.problems, self.line = name, problems, line_of(node)
-        self.nodes: dict[str, yaml.Node] = {}
-        self.lines: dict[str, int] = {}
-        self.known: list[str] = []
-        for key_node, node_of_key in node.value:
-            key = str(value_of(key_node))
-            if key in self.nodes:
-                problems.add(
-                    line_of(key_node),
-                    f"{self.path(key)} is given twice (first in line {self.lines[key]}); expected once; remove one",
-                )
-            self.nodes[key], self.lines[key] = node_of_key, line_of(key_node)
-
-    def path(self, key: str) -> str:
-        """Full name of a key, such as ``attention.mode``."""
-        return f"{self.name}.{key}" if self.name else key
-
-    def line_at(self, *keys: str) -> int:
-        """Line of the first of ``keys`` that is there, else of the section."""
-        return next((self.lines[key] for key in keys if key in self.lines), self.line)
-
-    def lines_of(self, key: str) -> dict[str, int]:
-        """Lines of the keys of the group under ``key``, as ``key.inner``; none where there is no group."""
-        node = self.nodes.get(key)
-        inner = node.value if isinstance(node, yaml.MappingNode) else ()
-        return {f"{self.path(key)}.{value_of(name)}": line_of(name) for name, _ in inner}
-
-    def has(self, key: str) -> bool:
-        """Whether the key is there (with any value)."""
-        return key in self.nodes
-
-    def take(self, key: str, rule: Rule, default: Any = None, *, needed: str = "") -> Any:
-        """The value of ``key`` if ``rule`` accepts it, else (after noting the problem) the default. ``needed``: what is
-        expected, where leaving the key out is a mistake."""
-        self.known.append(key)
-        if key not in self.nodes:
-            if needed:
-                self.problems.add(self.line, f"{self.path(key)} is missing; expected {needed}; add it")
-            return default
-        node = self.nodes[key]
-        try:
-            if isinstance(node, yaml.MappingNode):
-                raise SettingError("a group of keys is not allowed here; expected a value; see the README's example")
-            return rule(value_of(node))
-        except SettingError as error:
-            self.problems.add(self.lines[key], f"{self.path(key)}: {error}")
-            return default
-
-    def section(self, key: str) -> Section:
-        """The group of keys under ``key``; an empty one where it is left out."""
-        self.known.append(key)
-        node = self.nodes.get(key)
-        empty = yaml.MappingNode("tag:yaml.org,2002:map", [], _mark(self.line_at(key)))
-        if node is None or _is_empty(node):
-            return Section(empty, self.path(key), self.problems)
-        if not isinstance(node, yaml.MappingNode):
-            self.problems.add(
-                self.lines[key],
-                f"{self.path(key)} is {kind_of(node)}; expected a group of keys such as "
-                f"{key}: {EXAMPLES[key]}; write it so, or indent its keys below it",
-            )
-            return Section(empty, self.path(key), self.problems)
-        return Section(node, self.path(key), self.problems)
-
-    def items(self, key: str, what: str) -> list[yaml.Node]:
-        """The entries of the list under ``key``; ``what`` describes one for the message."""
-        self.known.append(key)
-        node = self.nodes.get(key)
-        if node is None:
-            return []
-        if not isinstance(node, yaml.SequenceNode):
-            self.problems.add(
-                self.lines[key], f"{self.path(key)} is {kind_of(node)}; expected a list of {what}; begin each with '- '"
-            )
-            return []
-        return list(node.value)
-
-    def settings(self, kind: type[T], **ready: Any) -> T:
-        """A settings dataclass (settings.py) from the keys of its fields' names. ready: fields that were read already,
-        because they are groups of keys themselves."""
-        values, clean = dict(ready), len(self.problems.found)
-        for item in fields(kind):  # type: ignore[arg-type]
-            if item.name not in ready:
-                values[item.name] = self.take(item.name, item.metadata["rule"], item.default)
-        if len(self.problems.found) > clean:
-            return kind()
-        try:
-            return kind(**values)
-        except SettingError as error:  # a rule about two fields together
-            self.problems.add(self.line_at("start", "end", "overlap", "anchors", "frames"), f"{self.name}: {error}")
-            return kind()
-
-    def finish(self) -> None:
-        """Note every key that was not asked for, with the nearest known name."""
-        for key in self.nodes:
-            if key in self.known:
-                continue
-            near = difflib.get_close_matches(key, self.known, n=1, cutoff=0.55)
-            remedy = f"did you mean {near[0]}?" if near else "remove it"
-            self.problems.add(
-                self.lines[key], f"unknown key {self.path(key)}; expected one of {', '.join(self.known)}; {remedy}"
-            )
-
-
-def read_yaml(path: Path, problems: Problems) -> Section:
-    """The top level of a YAML file; raises EditFileError where it is no YAML or no group of keys."""
+def read_yaml(path: Path, problems: Problems) -> tuple[dict[str, Any], Lines]:
+    """A file's keys as plain data (text, number, bool, None, list, dict), and their lines. Keys given twice are noted;
+    EditFileError where it is no YAML or no group of keys."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -205,12 +112,71 @@ def read_yaml(path: Path, problems: Problems) -> Section:
         ) from None
     if not isinstance(node, yaml.MappingNode):
         raise EditFileError(path, [(1, "holds no keys; expected lines such as `video: clip.mp4`; see the README")])
-    return Section(node, "", problems)
+    numbers: dict[str, int] = {}
+    return _plain(node, "", numbers, problems, {}), Lines(path, numbers)
 
 
-def _is_empty(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and value_of(node) is None
+def _plain(node: yaml.Node, name: str, numbers: dict[str, int], problems: Problems, seen: dict[int, Any]) -> Any:
+    """A node as plain data; its keys' lines go into ``numbers``. A node that aliases repeat is read once (``seen``):
+    aliases may multiply without bound, and may form a circle."""
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node)
+    if id(node) in seen:
+        return seen[id(node)]
+    if isinstance(node, yaml.SequenceNode):
+        entries = seen[id(node)] = []
+        for index, entry in enumerate(node.value, 1):
+            numbers[f"{name}[{index}]"] = _line(entry)
+            entries.append(_plain(entry, f"{name}[{index}]", numbers, problems, seen))
+        return entries
+    group = seen[id(node)] = {}
+    for key_node, value in node.value:
+        key = str(_scalar(key_node))
+        path = f"{name}.{key}" if name else key
+        if key in group:
+            problems.add(
+                _line(key_node), f"{path} is given twice (first in line {numbers[path]}); expected once; remove one"
+            )
+        numbers[path] = _line(key_node)
+        group[key] = _plain(value, path, numbers, problems, seen)
+    return group
 
 
-def _mark(line: int) -> yaml.Mark:
-    return yaml.Mark("", 0, line - 1, 0, None, 0)
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
+
+
+def _scalar(node: yaml.Node) -> Any:
+    try:
+        return yaml.SafeLoader("").construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError):  # e.g. 2024-99-99, which looks like a date, or an unknown !tag
+        return node.value if isinstance(node, yaml.ScalarNode) else str(node.tag)
+
+
+def checked(kind: type[T], data: dict[str, Any], lines: Lines, problems: Problems) -> T:
+    """A class of settings from a file's data. Mistakes are noted, and what they lie in is left out of ``data``; paths
+    are relative to the file's folder."""
+    for name, field in fields_of(kind).items():
+        group = fields_of(limits(field).kind)
+        if name in data and data[name] is None and group and not any(part.is_required() for part in group.values()):
+            data[name] = {}  # a heading without keys
+    adapter, first = TypeAdapter(kind), True
+    while True:
+        try:
+            return adapter.validate_python(data, context={"base": lines.path.parent})
+        except ValidationError as error:
+            for where, text in mistakes(error, kind) if first else ():  # what is left out may bring others about
+                problems.add(lines.line_at(where), text)
+            for item in error.errors(include_url=False):
+                _leave_out(data, item["loc"][: -1 if item["type"] == "missing" else None])
+            first = False
+
+
+def _leave_out(data: Any, where: Place) -> None:
+    """Take a place out of data; an entry of a list becomes an empty group, so that the others keep their numbers."""
+    for step in where[:-1]:
+        data = data[step] if isinstance(data, list) else data.get(step, {})
+    if isinstance(data, list):
+        data[where[-1]] = {}
+    else:
+        data.pop(where[-1], None)

@@ -9,23 +9,24 @@ import pytest
 import videograin
 
 MOVED = [
-    ("runner.pipeline", "Region", "editing.regions"),
-    ("runner.pipeline", "edit_clip", "editing.pipeline"),
-    ("runner.pipeline", "invert_clip", "editing.pipeline"),
-    ("runner.layout", "clip_layout", "editing.layout.of_clip"),
-    ("runner.layout", "picked_mask", "editing.layout.of_clip"),
-    ("runner.settings", "LayoutSettings", "editing.settings"),
-    ("runner.settings", "Attention", "editing.settings"),
-    ("hosts.diffusers_world", "WorldVAE", "hosts.diffusers.embedded_vae"),
+    ("runner.pipeline", "Region", "editing.regions.Region"),
+    ("runner.pipeline", "edit_clip", "editing.pipeline.edit_clip"),
+    ("runner.pipeline", "invert_clip", "editing.pipeline.invert_clip"),
+    ("runner.layout", "clip_layout", "editing.layout.of_clip.clip_layout"),
+    ("runner.layout", "picked_mask", "editing.layout.of_clip.picked_mask"),
+    ("runner.settings", "LayoutSettings", "editing.settings.LayoutSettings"),
+    ("runner.settings", "Attention", "editing.settings.AttentionSettings"),
+    ("hosts.diffusers_world", "WorldVAE", "hosts.diffusers.embedded_vae.WorldVAE"),
 ]
 
 
 @pytest.mark.parametrize(("old", "name", "new"), MOVED)
 def test_moved_names_are_the_new_ones_and_say_so(old, name, new):
     module = import_module(f"videograin.{old}")
-    with pytest.warns(DeprecationWarning, match=rf"{name} has moved to videograin\.{new}"):
+    with pytest.warns(DeprecationWarning, match=rf"{name} has moved to videograin\.{new};"):
         found = getattr(module, name)
-    assert found is getattr(import_module(f"videograin.{new}"), name)
+    module, _, name = f"videograin.{new}".rpartition(".")
+    assert found is getattr(import_module(module), name)
 
 
 def test_a_name_that_never_was_is_an_attribute_error():

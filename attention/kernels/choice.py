@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-KERNELS = ("auto", "sdpa", "xformers", "triton")
+from ..options import KERNELS
 
 
 def check_kernel(kernel: str) -> None:

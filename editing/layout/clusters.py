@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...attention.options import SCOPES
 from ..attention_features import Features
 
-SCOPES = ("joint", "per_frame")
 STARTS = 4  # runs of K-means from other first centres; the tightest wins
 BETTER = 0.95  # of the sum of squared distances: less than this is much better
 RANK = 32  # main directions that rows of more than four times as many numbers are reduced to

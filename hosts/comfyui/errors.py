@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ...attention.active_range import RangeError
 from ...editing.attention_features import FeaturesError
 from ...editing.blend import BlendError
 from ...editing.checks import DenoiserError, LatentError, SigmaError
 from ...editing.trajectory import TrajectoryError
 
-EDITING_ERRORS = (BlendError, DenoiserError, FeaturesError, LatentError, SigmaError, TrajectoryError)
+EDITING_ERRORS = (BlendError, DenoiserError, FeaturesError, LatentError, RangeError, SigmaError, TrajectoryError)
 """What editing/ and layout/ raise while a sampler runs: other nodes' errors in the same run are theirs to name."""
 
 

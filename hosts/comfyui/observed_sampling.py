@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import comfy.sample
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor
 
 from ...attention import Layout
-from ...measuring.attention_probe import LEVELS, AttentionProbe, Phrase, Place
+from ...attention.options import MAP_LEVELS
+from ...measuring.attention_probe import AttentionProbe, Phrase, Place
 from ...measuring.probed_phrases import chosen_phrases
 from .edit import KEY, Edit, Tag
 from .model_info import noise_levels
@@ -107,8 +109,9 @@ def _find(
 def check_look(model: Any, sigmas: Tensor, probe: AttentionProbe) -> None:
     """ValueError where a run would show nothing: better before it than after."""
     levels = noise_levels(model)
-    probe.check_steps([levels.t(float(sigma)) for sigma in sigmas[:-1]], "start_percent", "end_percent")
-    check_level(model, probe.level, LEVELS, "level")
+    looked = replace(probe.range, names=("start_percent", "end_percent"))
+    looked.check_steps(levels.t(float(sigma)) for sigma in sigmas[:-1])
+    check_level(model, probe.level, MAP_LEVELS, "level")
 
 
 def sample_looking(

@@ -56,9 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry the command out; returns the exit status."""
-    from . import command
-
+    """Carry the command out; returns the exit status. ValueError where the extra `lab` is not installed."""
+    try:
+        from . import command
+    except ModuleNotFoundError as error:
+        if error.name not in ("jinja2", "pandas"):
+            raise
+        raise ValueError(
+            f"{error.name} is not installed; bench needs it; run `pip install --editable '.[runner,lab]'`"
+        ) from None
     return command.main(args)
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...editing.whole_file import write_json
+from ...editing.whole_file import plain, write_json
+from ..json_lines import add_line, read_lines, resume
 
 CELLS, INVERSIONS, SETUP = "cells.jsonl", "inversions.jsonl", "setup.json"
 
 
 class BenchError(ValueError):
-    """A folder of results that is damaged or belongs to another run. The text says which, and what to do."""
+    """A folder of results that belongs to another run. The text says which, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -63,44 +62,44 @@ class Records:
 
     def __init__(self, folder: str | Path, setup: Mapping[str, Any]):
         """Open or begin. setup: what all results must share (model, frames, settings ...), JSON values. BenchError
-        where the folder holds results of another setup, or a line in the middle is damaged."""
+        where the folder holds results of another setup, ValueError where a line in the middle is damaged."""
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         _check_setup(self.folder / SETUP, setup)
         for name in (CELLS, INVERSIONS):
-            _mend(self.folder / name)
-        self.cells: dict[tuple, Cell] = {}
-        self.inversions: dict[tuple, InversionCell] = {}
+            resume(self.folder / name)
         self.reload()
 
     def reload(self) -> None:
         """Read the lines again: other processes may have added some. No file is changed."""
-        self.cells = {c.key: c for c in (Cell(**_floats(line)) for line in _lines(self.folder / CELLS)[0])}
-        found = (InversionCell(**_floats(line)) for line in _lines(self.folder / INVERSIONS)[0])
-        self.inversions = {inversion.key: inversion for inversion in found}
+        self.cells, self.inversions = _read(self.folder)
 
     def add(self, cell: Cell | InversionCell) -> None:
         """Keep a result, in memory and as one whole line on the disk."""
         inversion = isinstance(cell, InversionCell)
         (self.inversions if inversion else self.cells)[cell.key] = cell
-        line = json.dumps(_texts(asdict(cell)), ensure_ascii=False, allow_nan=False) + "\n"
-        with open(self.folder / (INVERSIONS if inversion else CELLS), "a", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        add_line(self.folder / (INVERSIONS if inversion else CELLS), plain(asdict(cell)))
 
 
 def read_folder(folder: str | Path) -> tuple[list[Cell], list[InversionCell], dict[str, Any]]:
     """What a folder holds: its edits, inversions and setup ({} without). Nothing is changed, also while a run adds to
-    it; BenchError for a damaged line, FileNotFoundError without results."""
+    it; ValueError for a damaged line, FileNotFoundError without results."""
     folder = Path(folder)
-    cells = {cell.key: cell for cell in (Cell(**_floats(line)) for line in _lines(folder / CELLS)[0])}
-    found = [InversionCell(**_floats(line)) for line in _lines(folder / INVERSIONS)[0]]
+    cells, inversions = _read(folder)
     if not cells:
         raise FileNotFoundError(f"{folder} holds no {CELLS}; expected a folder of videograin bench --out; correct it")
     setup = folder / SETUP
     known = json.loads(setup.read_text(encoding="utf-8")) if setup.exists() else {}
-    return list(cells.values()), list({one.key: one for one in found}.values()), known
+    return list(cells.values()), list(inversions.values()), known
+
+
+def _read(folder: Path) -> tuple[dict[tuple, Cell], dict[tuple, InversionCell]]:
+    """All results by their keys; of two under one key the later."""
+    cells, inversions = (
+        [kind(**_floats(line)) for line in read_lines(folder / name)]
+        for kind, name in ((Cell, CELLS), (InversionCell, INVERSIONS))
+    )
+    return {one.key: one for one in cells}, {one.key: one for one in inversions}
 
 
 def _check_setup(path: Path, setup: Mapping[str, Any]) -> None:
@@ -117,40 +116,8 @@ def _check_setup(path: Path, setup: Mapping[str, Any]) -> None:
         )
 
 
-def _mend(path: Path) -> None:
-    """Remove a last line that was cut off when a run was stopped."""
-    whole = _lines(path)[1]
-    if whole is not None:
-        with open(path, "r+b") as file:
-            file.truncate(whole)
-
-
-def _lines(path: Path) -> tuple[list[dict[str, Any]], int | None]:
-    """(the whole lines of a file, how many bytes those are where more follows)."""
-    if not path.exists():
-        return [], None
-    every = path.read_bytes()
-    complete = every[: every.rfind(b"\n") + 1]
-    lines = []
-    for number, line in enumerate(complete.decode("utf-8").splitlines(), 1):
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            raise BenchError(
-                f"{path} line {number} is no JSON; expected one result a line; delete that line, its cell is run again"
-            ) from None
-    return lines, None if complete == every else len(complete)
-
-
-def _texts(value: Any) -> Any:
-    """nan and inf as text: JSON has neither."""
-    if isinstance(value, dict):
-        return {key: _texts(item) for key, item in value.items()}
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _floats(line: dict[str, Any]) -> dict[str, Any]:
-    """What `_texts` made, as numbers again (all metrics are numbers)."""
+    """nan and inf, which JSON has not and `plain` writes as text, as numbers again (all metrics are numbers)."""
     out = dict(line)
     if "metrics" in out:
         out["metrics"] = {name: float(value) for name, value in out["metrics"].items()}

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
+from typing import Annotated
 
+from pydantic import Field
+
+from ...editing.fields import Flag, OneOf, SettingError, settings
 from ...editing.presets import GUIDANCE, embedded_attention
-from ...editing.settings import (
-    Attention,
-    Blend,
-    Composite,
-    Inversion,
-    Sampling,
-    SettingError,
-    Settings,
-    choice,
-    flag,
-    setting,
-)
+from ...editing.settings import AttentionSettings, EditSettings, SamplingSettings
 from .mask_damage import CHANGES
 
 LEVELS = ("all", "coarse", "finest")
 LABELS = ("coverage", "centre", "any")
 
 
-@dataclass(frozen=True)
-class Ablation(Settings):
+@settings
+class Ablation:
     """What an edit's settings cannot say.
 
     size_term: the factor 1 - S of Eq. 2. levels: where attention is modulated: ``all`` levels of the UNet, the
@@ -36,22 +29,19 @@ class Ablation(Settings):
     that touches it (systems/labelling.py).
     """
 
-    size_term: bool = setting(True, flag)
-    levels: str = setting("all", choice(*LEVELS))
-    masks: str = setting("exact", choice(*CHANGES))
-    labels: str = setting("coverage", choice(*LABELS))
+    size_term: Flag = True
+    levels: Annotated[str, OneOf(LEVELS)] = "all"
+    masks: Annotated[str, OneOf(CHANGES)] = "exact"
+    labels: Annotated[str, OneOf(LABELS)] = "coverage"
 
 
-@dataclass(frozen=True)
-class BenchSettings:
+@settings
+class BenchSettings(EditSettings):
     """Everything that all systems share: the settings of the embedded model, otherwise the defaults."""
 
-    sampling: Sampling = field(default_factory=lambda: Sampling(guidance=GUIDANCE))
-    attention: Attention = field(default_factory=embedded_attention)
-    blend: Blend = field(default_factory=Blend)
-    composite: Composite = field(default_factory=Composite)
-    inversion: Inversion = field(default_factory=Inversion)
-    ablation: Ablation = field(default_factory=Ablation)
+    sampling: SamplingSettings = Field(default_factory=lambda: SamplingSettings(guidance=GUIDANCE))
+    attention: AttentionSettings = Field(default_factory=embedded_attention)
+    ablation: Ablation = Field(default_factory=Ablation)
 
     @property
     def inverted_with(self) -> str:

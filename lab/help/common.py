@@ -17,7 +17,7 @@ from ...editing.mask_images import PALETTE
 from ...editing.pipeline import edit_clip, invert_clip
 from ...editing.presets import embedded_attention
 from ...editing.regions import Region
-from ...editing.settings import Blend, Composite, Inversion, Sampling
+from ...editing.settings import BlendSettings, CompositeSettings, InversionSettings, SamplingSettings
 from ...measuring.pictures.painting import font
 from ...world.demo_task import make_task
 from ..paths import ROOT
@@ -27,7 +27,7 @@ FRAMES, SIZE, STEPS, SEED = 8, 128, 50, 1
 CELL = 128
 WHITE, INK = (255, 255, 255), (20, 20, 20)
 ATTENTION = embedded_attention()
-SAMPLING = Sampling(steps=STEPS, guidance=5.0)
+SAMPLING = SamplingSettings(steps=STEPS, guidance=5.0)
 Grid = Sequence[Sequence[np.ndarray]]
 
 
@@ -82,7 +82,7 @@ def task() -> Any:
 def inversion(method: str = "warm") -> Any:
     """The demo clip's trajectory."""
     clip = task().clip
-    settings = Inversion(method=method)
+    settings = InversionSettings(method=method)
     return invert_clip(model(), clip.frames, clip.caption, steps=STEPS, inversion=settings, attention=ATTENTION)
 
 
@@ -92,10 +92,10 @@ def regions(phrases: Sequence[str] | None = None) -> list[Region]:
 
 
 @cache
-def edit(regional: bool = True, blend: Blend = Blend(), prompt: str = "") -> Any:  # noqa: B008 (frozen)
+def edit(regional: bool = True, blend: BlendSettings = BlendSettings(), prompt: str = "") -> Any:  # noqa: B008 (frozen)
     """The demo's edit, without the pixel composite."""
     where = regions() if regional else ()
-    off = Composite(enabled=False)
+    off = CompositeSettings(enabled=False)
     settings = {"sampling": SAMPLING, "attention": ATTENTION, "blend": blend, "composite": off}
     return edit_clip(model(), task().clip.frames, inversion(), prompt or task().prompt, where, **settings)
 

@@ -11,7 +11,7 @@ from ...editing.layout.find import find_layout
 from ...editing.layout.grow import grow_mask
 from ...editing.layout.names import Words, noun_phrases, place_phrases
 from ...editing.pipeline import invert_clip
-from ...editing.settings import Inversion
+from ...editing.settings import InversionSettings
 from ...measuring.pictures.layout_pictures import cluster_preview, layout_preview, layout_sheet, pca_picture
 from ...measuring.pictures.round_trip_pictures import round_trip_sheet
 from ...measuring.round_trip import frame_psnr, judge, measure_round_trip
@@ -24,7 +24,7 @@ SHOWN = (0, 3, 7)  # frames
 def featured() -> Any:
     """The demo clip's trajectory with features at the latent's full side, as is best for small frames."""
     clip, looked = task().clip, {"features": "full", "feature_range": (0.5, 1.0)}
-    settings = {"steps": STEPS, "inversion": Inversion(), "attention": ATTENTION}
+    settings = {"steps": STEPS, "inversion": InversionSettings(), "attention": ATTENTION}
     return invert_clip(model(), clip.frames, clip.caption, **settings, **looked)
 
 

@@ -21,7 +21,7 @@ from ...editing.composite import composite, composite_weight, latent_mask
 from ...editing.mask_images import PALETTE
 from ...editing.pipeline import decode_clip, edit_clip
 from ...editing.regions import Region, edited_area
-from ...editing.settings import Blend
+from ...editing.settings import BlendSettings
 from ...measuring.pictures.painting import font, paint_regions
 from ...measuring.pictures.painting import region_preview as paint_preview
 from ...measuring.round_trip import measure_round_trip
@@ -194,7 +194,7 @@ def latent_blend() -> np.ndarray:
 
 
 def latent_blend_model() -> np.ndarray:
-    off = edit(blend=Blend(enabled=False)).decoded
+    off = edit(blend=BlendSettings(enabled=False)).decoded
     vae = decode_clip(model(), inversion().clean)
     rows = [
         [clip[f] for f in (0, 5)] + [difference(clip[f], vae[f], 8) for f in (0, 5)] for clip in (off, edit().decoded)

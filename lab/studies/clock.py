@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import os
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-
-MIB, GIB = 2**20, 2**30
 
 
 def synchronise(device: str) -> None:
@@ -67,6 +68,14 @@ def head(title: str, found: dict[str, str]) -> list[str]:
         "```",
         "",
     ]
+
+
+def in_a_process(module: str, *words: object, **environment: str) -> str:
+    """What `python -m MODULE WORDS` prints; subprocess.CalledProcessError where it fails. For peaks of its own."""
+    command = [sys.executable, "-m", module, *map(str, words)]
+    return subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **environment}
+    ).stdout
 
 
 class Clock:

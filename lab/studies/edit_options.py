@@ -13,7 +13,6 @@ The error of the range itself is taken in the exact run, where all rules are ask
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import sys
@@ -28,13 +27,14 @@ from torch import Tensor
 
 from ...attention import RangeRule, row_range
 from ...editing.pipeline import EditResult, decode_clip, edit_clip, invert_clip
-from ...editing.regions import Region
-from ...editing.settings import Attention, Sampling
+from ...editing.settings import AttentionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
-from ...measuring.metrics import pixels as figures
+from ...measuring.metrics import pixels
 from ...runner.demo import GUIDANCE, MARGIN
-from ...world.demo_task import Task, make_task
-from ...world.score import pooled, score
+from ...world.demo_task import DemoTask, make_task
+from ..demo_edits import read, regions_of
+from ..json_lines import add_line, resume
+from ..pages import write_page
 from .clock import Clock, facts
 from .edit_options_page import CONTROL, EXACT, FRAMES, SIZE, page, plot, range_errors, summary
 
@@ -136,11 +136,11 @@ def run_clip(model: Any, seed: int, variants: list[Variant], work: Path, steps: 
     task, lines = make_task(seed, FRAMES, SIZE), []
     kept = work / f"exact_{seed}.npy"
     for mode in dict.fromkeys(v.mode for v in variants):
-        attention, sampling = Attention(mode=mode), Sampling(steps=steps, guidance=GUIDANCE)
+        attention, sampling = AttentionSettings(mode=mode), SamplingSettings(steps=steps, guidance=GUIDANCE)
         made = invert_clip(model, task.clip.frames, task.clip.caption, steps=steps, attention=attention)
         vae = decode_clip(model, made.clean)
         for variant in (v for v in variants if v.mode == mode):
-            clock, regions = Clock(), [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
+            clock, regions = Clock(), regions_of(task)
 
             def edit(rule: RangeRule, clock: Clock, made=made, regions=regions, options=(sampling, attention)):
                 common = {"sampling": options[0], "attention": options[1], "progress": clock}
@@ -157,21 +157,20 @@ def run_clip(model: Any, seed: int, variants: list[Variant], work: Path, steps: 
                 edit(Watching("sampled", look=errors.look), Clock())
                 line["errors"], line["levels"] = errors.result(result.modulated_steps), result.modulated_steps
             lines.append(line)
-            with (work / "lines.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            add_line(work / "lines.jsonl", line)
             print(line, file=sys.stderr, flush=True)
     return lines
 
 
-def judge(task: Task, result: EditResult, vae: np.ndarray, exact: np.ndarray) -> dict[str, float | None]:
+def judge(task: DemoTask, result: EditResult, vae: np.ndarray, exact: np.ndarray) -> dict[str, float | None]:
     """The figures of one edit; `same`: PSNR to the edit with the exact range, within the regions, None = equal."""
-    right = pooled(score(result.frames, (task.masks > 0.5).numpy(), task.objects))
-    same = figures.psnr(result.decoded, exact, result.area.numpy() > 0.5)
+    right = read(task, result.frames)
+    same = pixels.psnr(result.decoded, exact, result.area.numpy() > 0.5)
     return {
         "colour": right.colour,
         "object": right.object,
         "leak": right.leak,
-        "background": figures.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=MARGIN),
+        "background": pixels.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=MARGIN),
         "same": None if math.isinf(same) else same,
     }
 
@@ -187,7 +186,7 @@ def main() -> None:
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
     path = args.work / "lines.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = resume(path)
     done = {(line["seed"], line["variant"]) for line in lines}
     model = load_model() if args.clips else None
     for seed in range(args.first, args.first + args.clips):
@@ -214,10 +213,7 @@ def write(lines: list[dict], args: argparse.Namespace) -> None:
         "variants": result,
         "errors": range_errors(lines),
     }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    args.out.with_suffix(".md").write_text(page(found), encoding="utf-8")
-    plot(found, args.out.with_suffix(".png"))
+    write_page(args.out, found, page(found), plot)
 
 
 if __name__ == "__main__":

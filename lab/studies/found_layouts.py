@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ...attention import Seen
 from ...editing.attention_features import FeatureCollector
 from ...editing.inversion import invert
 from ...editing.layout.clusters import cluster
@@ -28,14 +28,16 @@ from ...editing.layout.names import Words, noun_phrases, place_phrases
 from ...editing.layout.soft_masks import pixel_masks
 from ...editing.pipeline import edit_clip, invert_clip
 from ...editing.regions import Region
-from ...editing.settings import Attention, Sampling
+from ...editing.settings import AttentionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
 from ...runner.demo import GUIDANCE
 from ...world.clips import scene_clip
 from ...world.score import pooled, score
 from ...world.vocabulary import COLOURS, SHAPES, caption, phrase
+from ..demo_edits import Several
+from ..json_lines import add_line, resume
 from ..paths import BENCHMARKS
-from .found_layouts_page import write_page
+from .found_layouts_page import page_of
 from .layout_scores import agree, cells_of, named_right, told_apart
 
 FIRST_SEED = 5000
@@ -56,21 +58,6 @@ FEATURES = {"half": ("half", 0.0, 1.0), "full": ("full", 0.5, 1.0)}
 GROW = 12  # pixels both kinds of masks grow by in an edit, so that another shape fits in
 
 
-class All:
-    """An observer that shows everything to several collectors."""
-
-    def __init__(self, collectors):
-        self.collectors = collectors
-
-    def wants(self, *layer) -> bool:
-        return any(collector.wants(*layer) for collector in self.collectors)
-
-    def add(self, seen: Seen) -> None:
-        for collector in self.collectors:
-            if collector.wants(seen.kind, seen.grid, seen.size, seen.t):
-                collector.add(seen)
-
-
 def clip_of(kind: str, number: int):
     objects, same, motion = KINDS[kind]
     seed = FIRST_SEED + 100 * list(KINDS).index(kind) + number
@@ -89,7 +76,7 @@ def features_of(model, clip, steps: int, attention: str) -> dict:
     collectors = {name: FeatureCollector(len(clip.frames), *setting) for name, setting in FEATURES.items()}
     latents = model.encode_frames(clip.frames).cpu()
     prompt = model.encode_prompt(clip.caption)
-    observer = All(collectors.values())
+    observer = Several(list(collectors.values()))
     with model.denoiser(prompt, frames=len(latents), spacetime=attention, observer=observer) as denoise:
         invert(denoise, latents, model.sigmas(steps))
     return {name: collector.result() for name, collector in collectors.items()}
@@ -148,7 +135,7 @@ def edits(model, kind: str, number: int, steps: int, attention: str) -> dict:
     preview); an object without a thing is not edited. All are judged in the exact masks, grown alike.
     """
     clip = clip_of(kind, number)
-    attention, sampling = Attention(mode=attention), Sampling(steps=steps, guidance=GUIDANCE)
+    attention, sampling = AttentionSettings(mode=attention), SamplingSettings(steps=steps, guidance=GUIDANCE)
     old = (int(clip.scenes.colour[0, 0]), int(clip.scenes.shape[0, 0]))
     draw = torch.Generator().manual_seed(number)
     colours = [c for c in torch.randperm(len(COLOURS), generator=draw).tolist() if c != old[0]]
@@ -178,16 +165,13 @@ def edits(model, kind: str, number: int, steps: int, attention: str) -> dict:
     return out
 
 
-def run(path: Path, kinds: list[str], count: int, one) -> None:
+def run(path: Path, kinds: list[str], count: int, one: Callable[[str, int], dict]) -> None:
     """Append a line for every clip that has none yet."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    done = {(line["kind"], line["number"]) for line in lines}
+    done = {(line["kind"], line["number"]) for line in resume(path)}
     for number in range(count):
         for kind in kinds:
             if (kind, number) not in done:
-                line = one(kind, number)
-                with path.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
+                add_line(path, one(kind, number))
                 print(path.name, kind, number, flush=True)
 
 
@@ -202,7 +186,7 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.page:
-        write_page(args.out, BENCHMARKS)
+        print(page_of(args.out, BENCHMARKS / "layout"))
         return
     torch.set_num_threads(1)
     model = load_model()

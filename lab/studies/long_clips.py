@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,16 +21,17 @@ import numpy as np
 import torch
 
 from ...editing.pipeline import decode_clip, edit_clip, invert_clip
-from ...editing.regions import Region
-from ...editing.settings import Attention, Sampling
+from ...editing.settings import AttentionSettings, SamplingSettings
 from ...editing.windows import Window, Windows
 from ...hosts.diffusers import load_model
 from ...measuring.metrics.pixels import psnr_outside_blend
 from ...runner.demo import GUIDANCE
-from ...world.demo_task import Task, make_task
+from ...world.demo_task import DemoTask, make_task
 from ...world.reader import components, read_region
-from .clock import Clock, facts, peak_resident
-from .long_clips_page import write_page
+from ..demo_edits import regions_of
+from ..json_lines import add_line, resume
+from .clock import Clock, facts, in_a_process, peak_resident
+from .long_clips_page import page_of
 
 # name: (attention, windows); None = all frames at once. The first is what the runner's defaults do.
 SETTINGS = {
@@ -47,7 +47,7 @@ SPEED = 32  # frames in which a path of the world ends (pair_clip's span 1)
 LENGTHS, AT_ONCE = (16, 64, 256), (16, 64)  # whose memory is measured
 
 
-def long_task(seed: int, frames: int) -> Task:
+def long_task(seed: int, frames: int) -> DemoTask:
     return make_task(seed, frames, 128, span=frames / SPEED)
 
 
@@ -59,16 +59,15 @@ def dominant(windows: tuple[Window, ...], frames: int) -> list[int]:
     return weights.argmax(0).tolist()
 
 
-def run(model, task: Task, setting: str, steps: int) -> tuple[dict, np.ndarray]:
+def run(model, task: DemoTask, setting: str, steps: int) -> tuple[dict, np.ndarray]:
     """Invert and edit one clip; its figures and the edited frames (before the pixel composite)."""
     mode, windows = SETTINGS[setting]
-    attention, clock = Attention(mode=mode), Clock()
+    attention, clock = AttentionSettings(mode=mode), Clock()
     options = {"attention": attention, "windows": windows, "progress": Told(setting, clock)}
     frames = task.clip.frames
     trajectory = invert_clip(model, frames, task.clip.caption, steps=steps, **options)
-    regions = [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
-    sampling = Sampling(steps=steps, guidance=GUIDANCE)
-    done = edit_clip(model, frames, trajectory, task.prompt, regions, sampling=sampling, **options)
+    sampling = SamplingSettings(steps=steps, guidance=GUIDANCE)
+    done = edit_clip(model, frames, trajectory, task.prompt, regions_of(task), sampling=sampling, **options)
     vae = decode_clip(model, trajectory.clean)
     cut = () if windows is None else windows.split(len(frames))
     out = {
@@ -94,7 +93,7 @@ class Told(Clock):
         return self._clock.stage(name, total)
 
 
-def judged(frames: np.ndarray, task: Task) -> list[dict]:
+def judged(frames: np.ndarray, task: DemoTask) -> list[dict]:
     """What the reader sees of each region, and its mean colour, frame by frame.
 
     colour, object, leak: 0 or 1 a frame: right colour; right colour and shape; the other region's colour. exact: mean
@@ -141,8 +140,7 @@ def _of_component(frame: np.ndarray, box: np.ndarray, colour: int) -> list[float
 def measure(out: Path, frames: int, steps: int, clips: range, settings: list[str]) -> None:
     """A line for every clip and setting that has none yet, the settings one after the other."""
     path, model = out / "clips.jsonl", load_model()
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    done = {(line["setting"], line["seed"], line["frames"], line["steps"]) for line in lines}
+    done = {(line["setting"], line["seed"], line["frames"], line["steps"]) for line in resume(path)}
     for setting in settings:
         for seed in clips:
             if (setting, seed, frames, steps) in done:
@@ -152,8 +150,7 @@ def measure(out: Path, frames: int, steps: int, clips: range, settings: list[str
             np.savez_compressed(out / f"{setting.replace(' ', '_')}-{seed}-{frames}-{steps}.npz", frames=edited)
             line = {**facts("cpu"), "setting": setting, "seed": seed, "frames": frames, "steps": steps}
             line["prompt"] = task.prompt
-            with path.open("a") as file:
-                file.write(json.dumps({**line, **figures}) + "\n")
+            add_line(path, {**line, **figures})
             right = [np.mean(region["object"]) for region in figures["edit"]]
             print(f"{setting}, seed {seed}: object {right}, {time.time() - begun:.0f} s", file=sys.stderr, flush=True)
 
@@ -161,26 +158,13 @@ def measure(out: Path, frames: int, steps: int, clips: range, settings: list[str
 def memory(out: Path, steps: int) -> None:
     """A line for every length and way that has none yet; a process each, so that each has a peak of its own."""
     path = out / "memory.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    done = {(line["setting"], line["frames"], line["steps"]) for line in lines}
+    done = {(line["setting"], line["frames"], line["steps"]) for line in resume(path)}
     for setting, lengths in (("overlap 4, anchors 2", LENGTHS), ("all at once", AT_ONCE)):
         for frames in lengths:
             if (setting, frames, steps) in done:
                 continue
-            command = [
-                sys.executable,
-                "-m",
-                __spec__.name,
-                "--one",
-                setting,
-                "--frames",
-                str(frames),
-                "--steps",
-                str(steps),
-            ]
-            line = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            with path.open("a") as file:
-                file.write(json.dumps({**facts("cpu"), "steps": steps, **line}) + "\n")
+            line = json.loads(in_a_process(__spec__.name, "--one", setting, "--frames", frames, "--steps", steps))
+            add_line(path, {**facts("cpu"), "steps": steps, **line})
             print(line, file=sys.stderr, flush=True)
 
 
@@ -213,8 +197,7 @@ def main() -> None:
     if args.memory:
         memory(args.work, args.steps)
     elif args.page:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        write_page(args.work, args.out)
+        print(page_of(args.work, args.out))
     else:
         measure(args.work, args.frames, args.steps, range(args.clips), args.settings)
 

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import time
 from itertools import groupby, pairwise
+from math import log2
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
+from ..json_lines import read_lines
+from ..pages import MIB, drawing, render, write_page
 from .clock import facts
-from .long_clips_memory import above, by_setting, memory_table
 
 RIGHT, JUMP = 0.9, 1.1  # targets
 DRAWS = 2000  # of the bootstrap
 PLAIN = "per frame"  # frames by themselves: nothing can happen at a border
 
 
-def write_page(folder: Path, out: Path) -> None:
-    """folder: with clips.jsonl, and memory.jsonl if it was measured. out: the page, without its suffix."""
-    lines, memory = (_lines(folder / name) for name in ("clips.jsonl", "memory.jsonl"))
+def page_of(folder: Path, out: Path) -> Path:
+    """The page, its JSON and pictures as `out`.*, from a folder with clips.jsonl and perhaps memory.jsonl."""
+    lines, memory = (read_lines(folder / name) for name in ("clips.jsonl", "memory.jsonl"))
     longest = max(line["frames"] for line in lines)
     lines = [line for line in lines if line["frames"] == longest]
     strip = out.with_name(f"{out.name}_frames.png")
@@ -36,9 +37,7 @@ def write_page(folder: Path, out: Path) -> None:
         "memory": memory,
         "pictures": frames_around_a_border(folder, lines, strip),
     }
-    out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(page(result), encoding="utf-8")
-    plot(result, out.with_suffix(".png"))
+    return write_page(out, result, page(result), plot)
 
 
 def made(lines: list[dict], path: Path) -> dict[str, str]:
@@ -60,10 +59,6 @@ def commands(lines: list[dict], memory: list[dict], out: Path) -> list[str]:
         told.append(f"{script} --frames {lines[0]['frames']} --clips {count} --steps {steps} --settings {named}")
     told += [f"{script} --memory --steps {steps}" for steps in sorted({run["steps"] for run in memory})]
     return [*told, f"{script} --page --out {out}"]
-
-
-def _lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def borders_of(line: dict, lines: list[dict]) -> list[int]:
@@ -179,170 +174,91 @@ def frames_around_a_border(folder: Path, lines: list[dict], path: Path, around: 
     return f"seed {first['seed']} ({first['prompt']}); the gap is the border"
 
 
-def page(result: dict) -> str:
+def page(found: dict) -> str:
     """The figures as a Markdown page."""
-    settings, about = result["settings"], result["made"]
-    steps = ", ".join(map(str, result["steps"]))
-    lines = [
-        "# Long clips: windows of frames",
-        "",
-        f"Made on {about['date']} on {about['machine']} with torch {about['torch']} by",
-        "",
-        "```sh",
-        *result["commands"],
-        "```",
-        "",
-        f"Clips of the embedded world of {result['frames']} frames of 128 x 128 px, seeds from 0 on in order, at the "
-        "speed of one of 32 frames; two alike objects become two different ones, boxes for masks, "
-        f"{steps} + {steps} steps, guidance 5, mode `full` within a window of 16 frames (`per frame`: no frame sees "
-        "another). Judged before the pixel composite.",
-        "",
-        "- *colour*, *object*, *leak*: share of frames in which the reader finds the right colour; right colour and "
-        "shape; the other region's colour. In brackets: of the worst region.",
-        "- *jump*: distance in RGB (0 to 255 each) between the mean colours of a region in neighbouring frames, over "
-        "the pixels where the wanted shape should be. A *border* lies between two frames in which different windows "
-        "have the largest weight. *ratio*: mean jump at borders / mean jump elsewhere, with its 95 % interval "
-        "(bootstrap over the jumps, as if each were independent).",
-        "- *drift*: how far apart the windows' colours lie: root mean square distance in RGB of each window's mean "
-        "colour from the clip's, where the reader finds the wanted colour.",
-        "",
-        "| setting | clips | windows | colour | object | leak | jump at border | within | ratio | drift | background |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, row in settings.items():
-        jump, worst = row["jump"], row["worst_region"]
-        lines.append(
-            f"| {name} | {row['clips']} | {row['windows'] or '-'} | {row['colour']:.1%} ({worst['colour']:.1%}) | "
-            f"{row['object']:.1%} ({worst['object']:.1%}) | "
-            f"{row['leak']:.1%} | {jump['border']:.1f} | {jump['within']:.1f} | {jump['ratio']:.2f} "
-            f"({_interval(jump)}) | {row['drift']:.1f} | {row['background_db']:.1f} dB |"
-        )
-    lines += ["", *verdict(settings), "", f"![shares, jumps and memory]({result['name']}.png)", ""]
-    lines += [f"Across a border: {result['pictures']}.", ""]
-    lines += [f"![frames across a border]({result['name']}_frames.png)", ""]
-    return "\n".join([*lines, *more(settings), *clip_table(result["clips"]), *memory_table(result["memory"])])
+    meant = {"right": RIGHT, "jump": JUMP, "plain": PLAIN, "judged_jump": judged_jump}
+    return render("long_clips", found=found, above=above, by_setting=by_setting, growth=growth, **meant)
 
 
-def verdict(settings: dict) -> list[str]:
-    """The targets, met or not, for the setting that the runner's defaults are."""
-    name, row = next((name, row) for name, row in settings.items() if row["windows"])
-    worst, component = row["worst_region"], row["jump_of_the_component"]
-    held = [
-        f"colour right in {row['colour']:.1%} of frames, {worst['colour']:.1%} of the worst region's; colour and shape "
-        f"in {row['object']:.1%} and {worst['object']:.1%} (target {RIGHT:.0%} on average: "
-        f"{_word(row['colour'] >= RIGHT)} for colour, {_word(row['object'] >= RIGHT)} for both)",
-        f"at borders colour and shape are right in {row['object_at_borders']:.1%} of frames, everywhere in "
-        f"{row['object']:.1%}",
-        f"jump ratio over {row['jump']['borders']} border jumps (target <= {JUMP:g}): "
-        f"{judged_jump(row['jump'], row['clips'])}",
-        f"over the pixels of the object that the reader finds, wherever it is and whatever its shape, the jump is "
-        f"{component['border']:.2f} at borders and {component['within']:.2f} within windows",
-    ]
-    plain = settings.get(PLAIN)
-    if plain is not None:
-        held.append(
-            f"for comparison `{PLAIN}`, which has no windows, at the same places: ratio {plain['jump']['ratio']:.2f} "
-            f"({_interval(plain['jump'])}); colour {plain['colour']:.1%}, colour and shape {plain['object']:.1%}"
+def above(run: dict) -> float:
+    """MiB at the peak beyond the loaded model and the rendered clip."""
+    return (run["peak"] - run["before"]) / MIB
+
+
+def by_setting(memory: list[dict]) -> dict[str, list[dict]]:
+    """{setting: its runs, the shortest clip first}."""
+    names = dict.fromkeys(run["setting"] for run in memory)
+    return {
+        name: sorted((run for run in memory if run["setting"] == name), key=lambda run: run["frames"]) for name in names
+    }
+
+
+def growth(runs: list[dict]) -> list[str]:
+    """How what lies above the start grows from each length to the next."""
+    told = []
+    for a, b in pairwise(runs):
+        more, doublings = above(b) - above(a), log2(b["frames"] / a["frames"])
+        told.append(
+            f"{a['frames']} to {b['frames']} frames {(above(b) / above(a)) ** (1 / doublings):.2f} x per doubling, "
+            f"{more / (b['frames'] - a['frames']):.1f} MiB for each further frame"
         )
-    return [f"Of *{name}*, the defaults:", "", *[f"- {item}" for item in held]]
+    return told
 
 
 def judged_jump(jump: dict, clips: int) -> str:
     """A ratio beside its target: met or missed only if all of the interval is."""
     low, high = jump["interval"]
-    found = f"{jump['ratio']:.2f}, interval {_interval(jump)}"
+    found = f"{jump['ratio']:.2f}, interval {low:.2f} to {high:.2f}"
     if high <= JUMP or low > JUMP:
-        return f"{found}: {_word(high <= JUMP)}"
+        return f"{found}: {'met' if high <= JUMP else '**MISSED**'}"
     mean = "meets" if jump["ratio"] <= JUMP else "misses"
     return f"{found}: the mean {mean} {JUMP:g}, {clips} clip{'s' * (clips != 1)} do{'es' * (clips == 1)} not settle it"
 
 
-def _interval(jump: dict) -> str:
-    return "{:.2f} to {:.2f}".format(*jump["interval"])
-
-
-def _word(met: bool) -> str:
-    return "met" if met else "**MISSED**"
-
-
-def more(settings: dict) -> list[str]:
-    lines = [
-        "## Other ways to look at the jump",
-        "",
-        "*of the component*: over the pixels of the object that the reader finds, so that a wrong shape does not "
-        "count; *median*: of the medians; *source*: the unedited clip after the VAE, at the same places. "
-        "*object at borders*: colour and shape right in the two frames next to a border.",
-        "",
-        "| setting | ratio | of the component (at border, within) | median | source | object at borders | everywhere |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, row in settings.items():
-        component = row["jump_of_the_component"]
-        lines.append(
-            f"| {name} | {row['jump']['ratio']:.2f} | {component['ratio']:.2f} ({component['border']:.2f}, "
-            f"{component['within']:.2f}) | "
-            f"{row['jump']['median_ratio']:.2f} | {row['jump_of_the_source']['ratio']:.2f} | "
-            f"{row['object_at_borders']:.1%} | {row['object']:.1%} |"
-        )
-    return [*lines, ""]
-
-
-def clip_table(clips: list[dict]) -> list[str]:
-    lines = ["## Every clip", "", "| setting | seed | prompt | colour | object | leak | invert + edit, s |"]
-    lines.append("|---|---|---|---|---|---|---|")
-    for clip in clips:
-        shares = [", ".join(f"{value:.0%}" for value in clip[key]) for key in ("colour", "object", "leak")]
-        seconds = f"{clip['seconds']['invert']:.0f} + {clip['seconds']['edit']:.0f}"
-        lines.append(f"| {clip['setting']} | {clip['seed']} | {clip['prompt']} | {' | '.join(shares)} | {seconds} |")
-    return [*lines, ""]
-
-
 def plot(result: dict, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     settings = result["settings"]
     places, names = range(len(settings)), list(settings)
-    figure, (shares, ratios, sizes) = plt.subplots(1, 3, figsize=(13, 4.2))
-    for offset, key, colour in ((-0.2, "colour", "#0072B2"), (0.2, "object", "#E69F00")):
-        label = {"colour": "colour right", "object": "colour and shape right"}[key]
-        heights = [row[key] for row in settings.values()]
-        bars = shares.bar([p + offset for p in places], heights, 0.38, color=colour, label=label)
-        shares.bar_label(bars, [f"{height:.0%}" for height in heights], fontsize=8)
-    shares.axhline(RIGHT, color="black", linewidth=1, linestyle="--", label="target")
-    shares.set_ylim(0, 1.45)  # room for the legend above the bars
-    shares.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
-    shares.set_title("share of frames", fontsize=11)
-    shares.legend(fontsize=8, loc="upper center", frameon=False)
-    values = [row["jump"] for row in settings.values()]
-    reach = np.array([[v["ratio"] - v["interval"][0], v["interval"][1] - v["ratio"]] for v in values]).T
-    ratios.errorbar(
-        places, [v["ratio"] for v in values], reach, fmt="o", color="#0072B2", capsize=4, label="mean, 95 % interval"
-    )
-    ratios.axhline(JUMP, color="black", linewidth=1, linestyle="--", label="target: at most")
-    ratios.set_ylim(0, 1.4 * max(1.5, *(v["interval"][1] for v in values)))
-    ratios.legend(fontsize=8, loc="upper center", frameon=False)
-    ratios.set_title("colour jump at borders / within windows", fontsize=11)
-    margin = max(0.6, (4 - len(names)) / 2)
-    for axis in (shares, ratios):
-        axis.set_xticks(list(places), [name.replace(", ", ",\n") for name in names], fontsize=8)
-        axis.set_xlim(-margin, len(names) - 1 + margin)
-    runs_of = by_setting(result["memory"])
-    for name, runs in runs_of.items():
-        line = "--" if name == "all at once" else "-"
-        sizes.plot([run["frames"] for run in runs], [above(run) for run in runs], line, marker="o", label=name)
-    if runs_of:
-        lengths = sorted({run["frames"] for run in result["memory"]})
-        sizes.set_xticks(lengths, [str(n) for n in lengths])
-        sizes.set_xlim(0, 1.08 * lengths[-1])
-        sizes.set_ylim(0, 1.4 * max(map(above, result["memory"])))
-        sizes.set_xlabel("frames")
-        sizes.legend(fontsize=8, loc="upper left", frameon=False)
-        sizes.set_title("peak memory beyond model and clip, MiB", fontsize=11)
-    else:
-        sizes.set_axis_off()
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+    with drawing(path, 1, 3, figsize=(13, 4.2), saved_at=80) as (_, (shares, ratios, sizes)):
+        for offset, key, colour in ((-0.2, "colour", "#0072B2"), (0.2, "object", "#E69F00")):
+            label = {"colour": "colour right", "object": "colour and shape right"}[key]
+            heights = [row[key] for row in settings.values()]
+            bars = shares.bar([p + offset for p in places], heights, 0.38, color=colour, label=label)
+            shares.bar_label(bars, [f"{height:.0%}" for height in heights], fontsize=8)
+        shares.axhline(RIGHT, color="black", linewidth=1, linestyle="--", label="target")
+        shares.set_ylim(0, 1.45)  # room for the legend above the bars
+        shares.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+        shares.set_title("share of frames", fontsize=11)
+        shares.legend(fontsize=8, loc="upper center", frameon=False)
+        values = [row["jump"] for row in settings.values()]
+        reach = np.array([[v["ratio"] - v["interval"][0], v["interval"][1] - v["ratio"]] for v in values]).T
+        ratios.errorbar(
+            places,
+            [v["ratio"] for v in values],
+            reach,
+            fmt="o",
+            color="#0072B2",
+            capsize=4,
+            label="mean, 95 % interval",
+        )
+        ratios.axhline(JUMP, color="black", linewidth=1, linestyle="--", label="target: at most")
+        ratios.set_ylim(0, 1.4 * max(1.5, *(v["interval"][1] for v in values)))
+        ratios.legend(fontsize=8, loc="upper center", frameon=False)
+        ratios.set_title("colour jump at borders / within windows", fontsize=11)
+        margin = max(0.6, (4 - len(names)) / 2)
+        for axis in (shares, ratios):
+            axis.set_xticks(list(places), [name.replace(", ", ",\n") for name in names], fontsize=8)
+            axis.set_xlim(-margin, len(names) - 1 + margin)
+        runs_of = by_setting(result["memory"])
+        for name, runs in runs_of.items():
+            line = "--" if name == "all at once" else "-"
+            sizes.plot([run["frames"] for run in runs], [above(run) for run in runs], line, marker="o", label=name)
+        if runs_of:
+            lengths = sorted({run["frames"] for run in result["memory"]})
+            sizes.set_xticks(lengths, [str(n) for n in lengths])
+            sizes.set_xlim(0, 1.08 * lengths[-1])
+            sizes.set_ylim(0, 1.4 * max(map(above, result["memory"])))
+            sizes.set_xlabel("frames")
+            sizes.legend(fontsize=8, loc="upper left", frameon=False)
+            sizes.set_title("peak memory beyond model and clip, MiB", fontsize=11)
+        else:
+            sizes.set_axis_off()

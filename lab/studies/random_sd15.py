@@ -14,12 +14,12 @@ from torch import Tensor
 
 from ...attention import normalise_mask
 from ...editing.region_modulation import build_modulation
-from ...editing.settings import Attention
+from ...editing.settings import AttentionSettings
 from ...hosts.diffusers.model import DiffusersModel
 from ...hosts.diffusers.unet.load import Parts
 from ...hosts.diffusers.unet.prompts import Encoder
 from ...hosts.diffusers.vae import load_vae
-from ...world.demo_task import Task, make_task
+from ...world.demo_task import DemoTask, make_task
 from ..training.tokenizer import save_tokenizer, text_encoder_settings
 from ..training.train_unet import SCHEDULE, alphas_cumprod
 
@@ -70,7 +70,9 @@ def build(device: str, dtype: torch.dtype, channels: int = CHANNELS) -> Diffuser
 
 
 @torch.no_grad()
-def unet_call(model: DiffusersModel, task: Task, attention: Attention, kind: str) -> tuple[Any, Tensor, float]:
+def unet_call(
+    model: DiffusersModel, task: DemoTask, attention: AttentionSettings, kind: str
+) -> tuple[Any, Tensor, float]:
     """(denoiser, x, sigma) of one "inversion", "modulated" or "plain" step of an edit, on random latents.
 
     An inversion step is one half of a batch, the two others are both halves.
@@ -105,7 +107,7 @@ def flops(frames: int, size: int, mode: str, channels: int = CHANNELS) -> dict[s
     model, task = build("meta", torch.float16, channels), make_task(0, frames, size)
     found: dict[str, dict[str, float]] = {}
     for kind in ("inversion", "modulated", "plain"):
-        denoiser, x, sigma = unet_call(model, task, Attention(mode=mode), kind)
+        denoiser, x, sigma = unet_call(model, task, AttentionSettings(mode=mode), kind)
         with denoiser as denoise, torch.no_grad():
             found[kind] = _count(lambda denoise=denoise, x=x, sigma=sigma: denoise(x, sigma))
     own = found["plain"]["attention"]

@@ -9,24 +9,24 @@ from inversions that ended in more and in less noise. Writes round_trips.json an
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ...editing.pipeline import edit_clip, encode_clip, invert_clip
-from ...editing.regions import Region
-from ...editing.settings import Attention, Inversion, Sampling
+from ...editing.settings import AttentionSettings, InversionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
-from ...measuring.round_trip import CALM, GOOD_DB, POOR_DB, WILD, frame_psnr, judge, measure_round_trip
+from ...measuring.round_trip import CALM, GOOD_DB, POOR_DB, WILD, Verdict, frame_psnr, judge, measure_round_trip
 from ...runner.demo import GUIDANCE
 from ...world.clips import pair_clip
 from ...world.demo_task import make_task
-from ...world.score import pooled, score
+from ..demo_edits import read, regions_of
+from ..pages import render, write_page
 from ..paths import BENCHMARKS
+from .clock import facts
 
 WRONG = "a white triangle and a purple square on meadow"
 STEPS = 20  # of what goes wrong
@@ -61,75 +61,33 @@ EDITS = (("warm", 20), ("ddim", 20), ("warm", 10), ("ddim", 10))
 def trip(model, case: Case, clip, latents) -> dict:
     """One round trip: dB of every frame, and the std of the noise."""
     prompt = clip.caption if case.prompt is None else case.prompt
-    settings = {"inversion": Inversion(method=case.method), "attention": Attention(mode=case.mode)}
+    settings = {"inversion": InversionSettings(method=case.method), "attention": AttentionSettings(mode=case.mode)}
     trajectory = invert_clip(model, clip.frames, prompt, steps=case.steps, latents=latents, **settings)
     if case.back is not None:
         trajectory = replace(trajectory, prompt=case.back)
-    done = measure_round_trip(model, trajectory, attention=Attention(mode=case.mode_back))
+    done = measure_round_trip(model, trajectory, attention=AttentionSettings(mode=case.mode_back))
     return {"psnr": frame_psnr(done.frames, done.vae), "std": done.noise_std}
 
 
 def edit(model, seed: int, method: str, steps: int) -> dict:
     """One edit in as many steps as its inversion; how well it came out, by the demo's reader."""
-    task, attention = make_task(seed, 8, 128), Attention(mode="per_frame")
-    settings = Inversion(method=method, steps=steps)
+    task, attention = make_task(seed, 8, 128), AttentionSettings(mode="per_frame")
+    settings = InversionSettings(method=method, steps=steps)
     made = invert_clip(model, task.clip.frames, task.clip.caption, inversion=settings, attention=attention)
-    regions = [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
-    sampling = Sampling(steps=steps, guidance=GUIDANCE)
-    done = edit_clip(model, task.clip.frames, made, task.prompt, regions, sampling=sampling, attention=attention)
-    right = pooled(score(done.frames, (task.masks > 0.5).numpy(), task.objects))
+    how = {"sampling": SamplingSettings(steps=steps, guidance=GUIDANCE), "attention": attention}
+    done = edit_clip(model, task.clip.frames, made, task.prompt, regions_of(task), **how)
+    right = read(task, done.frames)
     return {"std": made.noise_std, "colour": right.colour, "object": right.object}
 
 
-def span(values: Sequence[float], digits: int) -> str:
-    return f"{min(values):.{digits}f} to {max(values):.{digits}f}"
-
-
-def page(trips: dict[str, list[dict]], edits: dict[str, list[dict]], facts: dict) -> str:
+def page(found: Mapping[str, Any]) -> str:
     """The figures as a Markdown page."""
-    clips = len(next(iter(trips.values())))
-    lines = [
-        "# Round trips",
-        "",
-        f"Made on {facts['date']} with torch {facts['torch']} by",
-        "",
-        "```sh",
-        facts["command"],
-        "```",
-        "",
-        f"{clips} clips of the embedded world, 8 frames of 128 x 128, inverted and denoised again without guidance.",
-        "PSNR against the VAE's own; lowest and highest of the clips.",
-        "",
-        "| inversion | PSNR, mean of the frames | PSNR, lowest frame | std of the noise | judged good |",
-        "|---|---|---|---|---|",
-    ]
-    for name, rows in trips.items():
-        verdicts = [judge(row["psnr"], row["std"]) for row in rows]
-        lines.append(
-            f"| {name} | {span([v.mean for v in verdicts], 1)} dB | {span([v.lowest for v in verdicts], 1)} dB | "
-            f"{span([v.std for v in verdicts], 2)} | {sum(v.ok for v in verdicts)} of {clips} |"
-        )
-    lines += [
-        "",
-        f"Borders (measuring/round_trip.py): the lowest frame is good from {GOOD_DB:g} dB on and lost below "
-        f"{POOR_DB:g} dB; noise of",
-        f"{CALM:g} to {WILD:g} is taken. Explicit ddim can lose a single frame even in 50 steps. A wrong prompt used",
-        "both ways can come back well: the round trip tells whether the inversion can be undone, not whether its",
-        "prompt is true.",
-        "",
-        f"### What the noise means for an edit ({len(next(iter(edits.values())))} clips)",
-        "",
-        f"As many steps as the inversion has, guidance {GUIDANCE:g}, exact boxes; shares of the frames. So few clips",
-        "show no harm of calm noise.",
-        "",
-        "| inversion | std of the noise | colour right | colour and shape right |",
-        "|---|---|---|---|",
-    ]
-    for name, rows in edits.items():
-        mean = {key: sum(row[key] for row in rows) / len(rows) for key in ("colour", "object")}
-        stds = span([row["std"] for row in rows], 2)
-        lines.append(f"| {name} | {stds} | {mean['colour']:.0%} | {mean['object']:.0%} |")
-    return "\n".join([*lines, ""])
+    borders = {"good": GOOD_DB, "poor": POOR_DB, "calm": CALM, "wild": WILD}
+    return render("round_trips", found=found, judged=judged, guidance=GUIDANCE, **borders)
+
+
+def judged(trips: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+    return [judge(row["psnr"], row["std"]) for row in trips]
 
 
 def main() -> None:
@@ -152,14 +110,9 @@ def main() -> None:
         for case in CASES:
             trips.setdefault(case.name, []).append(trip(model, case, clip, latents))
             print(seed, case.name, trips[case.name][-1], flush=True)
-    facts = {
-        "date": datetime.date.today().isoformat(),
-        "torch": torch.__version__,
-        "command": f"python -m videograin.lab.studies.round_trips --clips {args.clips} --edits {args.edits}",
-    }
-    whole = json.dumps({**facts, "trips": trips, "edits": edits}, indent=1)
-    args.out.with_suffix(".json").write_text(whole + "\n", encoding="utf-8")
-    args.out.with_suffix(".md").write_text(page(trips, edits, facts), encoding="utf-8")
+    command = f"python -m videograin.lab.studies.round_trips --clips {args.clips} --edits {args.edits}"
+    found = {**facts("cpu"), "command": command, "trips": trips, "edits": edits}
+    print(write_page(args.out, found, page(found)))
 
 
 if __name__ == "__main__":

@@ -10,15 +10,17 @@ numbers, and compares the counter with torch's allocator.
 from __future__ import annotations
 
 import argparse
-import datetime
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ...attention import CROSS, SELF, Layout, Modulation, SpaceTime, space_time_attention
+from ..pages import render
+from .clock import facts
 from .livebytes import FusedAttention, LiveBytes
 
 SIZES = ((512, 512), (768, 512), (640, 360))
@@ -27,7 +29,7 @@ MODES = ("full", "full_coarse", "key_frames", "sparse_causal", "per_frame")
 ANCHORS = 2
 TOKENS = 77
 STEPS = 50
-MIB, GIB = 2**20, 2**30
+CHANNELS = 64  # of the narrow UNet by which the counter is checked
 # SD 1.5 as ComfyUI's model_detection describes it.
 SD15 = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [2, 2, 2, 2],
@@ -195,76 +197,23 @@ def _memory_events(log) -> list[tuple[int, int]]:
     return [(e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"]
 
 
-def table(unet: torch.nn.Module, size: tuple[int, int], frames: tuple[int, ...]) -> list[str]:
-    """One size as a markdown table: weights and activations together, GiB."""
-    fixed = weights(unet)
-    lines = [f"### {size[0]} x {size[1]}", "", "| frames | " + " | ".join(MODES) + " | inversion (full) |"]
-    lines.append("|---" * (len(MODES) + 2) + "|")
-    for number in frames:
-        cells = [count(unet, Case(*size, number, mode)) for mode in MODES]
-        cells.append(count(unet, Case(*size, number, "full", chunks=1, regions=0)))
-        lines.append(f"| {number} | " + " | ".join(f"{(fixed + cell) / GIB:.1f}" for cell in cells) + " |")
-    return [*lines, ""]
+def counted(unet: torch.nn.Module, size: tuple[int, int], frames: int) -> dict[str, Any]:
+    """Bytes of a clip: `unet` of one call in every mode and of the inversion's, without the weights; `trajectory`."""
+    calls = [Case(*size, frames, mode) for mode in MODES] + [Case(*size, frames, "full", chunks=1, regions=0)]
+    print(size, frames, file=sys.stderr)
+    return {"unet": [count(unet, call) for call in calls], "trajectory": trajectory_bytes(calls[0], STEPS)}
 
 
-def trajectories(sizes: tuple[tuple[int, int], ...], frames: tuple[int, ...]) -> list[str]:
-    """The memory of inversions on the CPU as a markdown table, MiB."""
-    lines = ["| frames | " + " | ".join(f"{w} x {h}" for w, h in sizes) + " |", "|---" * (len(sizes) + 1) + "|"]
-    for number in frames:
-        cells = [trajectory_bytes(Case(*size, number, "full"), STEPS) / MIB for size in sizes]
-        lines.append(f"| {number} | " + " | ".join(f"{cell:.0f}" for cell in cells) + " |")
-    return [*lines, ""]
-
-
-def validate(channels: int = 64) -> list[str]:
-    """The counter beside torch's CPU allocator, on a narrow UNet of the same build: a markdown table."""
+def validate() -> list[tuple[str, int, int]]:
+    """(case, bytes by the counter, bytes by torch's CPU allocator), on a narrow UNet of the same build."""
     torch.manual_seed(0)
-    unet = build_unet("cpu", torch.float32, model_channels=channels)
-    lines = ["| 3 frames, 256 x 256 | counted MiB | allocated MiB | counter is off by |", "|---|---|---|---|"]
+    unet, found = build_unet("cpu", torch.float32, model_channels=CHANNELS), []
     for mode in MODES:
         for regions in (0, 2):
             case = Case(256, 256, 3, mode, regions=regions)
-            counted, real = count(unet, case, "cpu", torch.float32), allocated(unet, case, torch.float32)
             name = f"{mode}, {'modulated' if regions else 'not modulated'}"
-            lines.append(f"| {name} | {counted / MIB:.1f} | {real / MIB:.1f} | {counted / real - 1:+.1%} |")
-    return [*lines, ""]
-
-
-HEAD = """# GPU memory of an SD 1.5 edit
-
-**Computed from tensor sizes, not measured on a GPU.** Made on {date} with torch {torch} by
-
-```sh
-python -m videograin.lab.studies.vram --comfyui ~/comfy/ComfyUI > docs/benchmarks/vram.md
-```
-
-GiB during sampling: the UNet's weights in fp16 ({weights:.2f} GiB) and the largest sum of tensors alive at once in one
-call of ComfyUI's UNet. fp16, conditional and unconditional half in one batch (cfg above 1), two regions, modulation
-active (the hungriest part of the run; after `end_percent` it is less), fused attention. `key_frames` and `full_coarse`
-(key frames at the finest level, full at the others) with {anchors} anchors. The last column is the DDIM inversion (one
-half, not modulated), in mode `full`. A reused row range keeps its ranges on top: {kept}.
-
-Not in it, so leave room: the CUDA context (about 0.5 GiB), workspaces of cuDNN, what torch's allocator keeps in
-reserve, ControlNets, and other models that stay loaded. The VAE and the text encoder run before and after, not beside
-the UNet.
-
-If it does not fit: fewer frames, then a smaller size, then ComfyUI's launch option `--lowvram`, which takes weights off
-the GPU. The space-time mode decides over the TIME far more than over the memory: no mode ever holds a tokens x tokens
-matrix.
-"""
-
-TRAJECTORY = """## The inversion in the computer's own memory
-
-MiB of one VIDEOGRAIN_INVERSION of {steps} steps (also the size of the saved file). It stays on the CPU; the GPU holds
-one noise level at a time. Layout features, where collected, come on top.
-"""
-
-VALIDATION = """## How far off is the counter?
-
-The same code with real numbers on the CPU (float32, {channels} instead of 320 channels), counted and by torch's own
-allocator (profiler). On the CPU the row range works in smaller tiles than on a GPU, so these figures are not on the
-scale of the tables above.
-"""
+            found.append((name, count(unet, case, "cpu", torch.float32), allocated(unet, case, torch.float32)))
+    return found
 
 
 def main() -> None:
@@ -276,30 +225,18 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     boot(args.comfyui)
-    channels = 64
+    found: dict[str, Any] = {"sizes": {}}
     if not args.validate:
         unet = build_unet("meta", torch.float16)
-        say(
-            HEAD.format(
-                date=datetime.date.today(),
-                torch=torch.__version__,
-                weights=weights(unet) / GIB,
-                anchors=ANCHORS,
-                kept=f"{kept_ranges(16, (64, 64)) / MIB:.0f} MiB at 16 frames of 512 x 512",
-            )
-        )
-        for size in SIZES:
-            say("\n".join(table(unet, size, tuple(args.frames))))
-        say(TRAJECTORY.format(steps=STEPS))
-        say("\n".join(trajectories(SIZES, tuple(args.frames))))
-    say(VALIDATION.format(channels=channels))
-    say("\n".join(validate(channels)))
+        sizes = {f"{w} x {h}": {n: counted(unet, (w, h), n) for n in args.frames} for w, h in SIZES}
+        found = {"sizes": sizes, "weights": weights(unet), "kept": kept_ranges(16, (64, 64)), "lengths": args.frames}
+        found |= {"calls": (*MODES, "inversion (full)"), "anchors": ANCHORS, "steps": STEPS} | facts("cpu")
+    sys.stdout.write(page({**found, "channels": CHANNELS, "validation": validate()}))
 
 
-def say(text: str) -> None:
-    """To standard output, which the user sends to a file."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+def page(found: dict[str, Any]) -> str:
+    """The Markdown page; of found without sizes what was validated alone."""
+    return render("vram", **found)
 
 
 if __name__ == "__main__":

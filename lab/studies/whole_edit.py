@@ -15,13 +15,13 @@ import argparse
 import itertools
 import json
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import exp, log
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -30,12 +30,13 @@ from ...attention import normalise_mask
 from ...editing.composite import composite
 from ...editing.pipeline import edit_clip, encode_clip, invert_clip
 from ...editing.region_modulation import build_modulation
-from ...editing.regions import Region
-from ...editing.settings import Attention, Composite, Sampling
+from ...editing.settings import AttentionSettings, CompositeSettings, SamplingSettings
 from ...hosts.diffusers import load_model
 from ...hosts.diffusers.model import DiffusersModel
-from ...world.demo_task import Task, make_task
-from .clock import MIB, Clock, facts, head, peak_resident, restart_peak
+from ...world.demo_task import DemoTask, make_task
+from ..demo_edits import regions_of
+from ..pages import MIB, drawing, read_figures, render, write_page
+from .clock import Clock, facts, in_a_process, peak_resident, restart_peak
 
 FRAMES, SIZE = (8, 16, 32, 64), 128
 MODES = ("full", "full_coarse", "per_frame")
@@ -80,15 +81,21 @@ def cell(mode: str, frames: int) -> dict:
         model.encode_prompt(task.clip.caption)
         return {"peak": peak_resident()}
     model, task, clock = load_model(), make_task(0, frames, SIZE), Stages()
-    attention = Attention(mode=mode, end=MODULATED)
+    attention = AttentionSettings(mode=mode, end=MODULATED)
     source = task.clip.frames
     latents = encode_clip(model, source, progress=clock)
     common = {"attention": attention, "progress": clock}
     made = invert_clip(model, source, task.clip.caption, steps=STEPS, latents=latents, **common)
-    regions = [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
-    sampling = Sampling(steps=STEPS, guidance=GUIDANCE)
+    sampling = SamplingSettings(steps=STEPS, guidance=GUIDANCE)
     result = edit_clip(
-        model, source, made, task.prompt, regions, sampling=sampling, composite=Composite(enabled=False), **common
+        model,
+        source,
+        made,
+        task.prompt,
+        regions_of(task),
+        sampling=sampling,
+        composite=CompositeSettings(enabled=False),
+        **common,
     )
     with clock.stage("composite"):
         composite(source, result.decoded, result.area)
@@ -125,7 +132,7 @@ class Spent(TorchFunctionMode):
 
 
 @torch.no_grad()
-def profile(model: DiffusersModel, task: Task, attention: Attention) -> dict[str, dict[str, float]]:
+def profile(model: DiffusersModel, task: DemoTask, attention: AttentionSettings) -> dict[str, dict[str, float]]:
     """What share of one guided UNet call space-time attention and the row range take, modulated and plain."""
     prompt, _, labels = model.encode_regions(task.prompt, task.phrases)
     frames = len(task.clip.frames)
@@ -153,8 +160,7 @@ def profile(model: DiffusersModel, task: Task, attention: Attention) -> dict[str
 
 def run_cell(mode: str, frames: int) -> dict:
     """`cell` in a process of its own."""
-    command = [sys.executable, "-m", __spec__.name, "--cell", mode, str(frames)]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return json.loads(in_a_process(__spec__.name, "--cell", mode, frames))
 
 
 def whole_edit(seconds: dict[str, float]) -> float:
@@ -181,159 +187,63 @@ def growth(cells: list[dict], loaded: int, low: int = 8, high: int = 32) -> list
 
 def page(found: dict) -> str:
     """The Markdown page."""
-    modes = list(dict.fromkeys(c["mode"] for c in found["cells"]))
-    of = {mode: [c for c in found["cells"] if c["mode"] == mode] for mode in modes}
-    lines = [
-        *head("A whole edit, by frames", found),
-        f"The embedded model, {SIZE} x {SIZE} pixels, two regions, guidance {GUIDANCE:g}, row range: exact. "
-        f"{STEPS} + {STEPS} steps a cell, half of the edit's modulated; a step's figure is the median of its kind. "
-        "Seconds of the process, one thread. An edit step is one UNet call on both halves, an inversion step on one.",
-        "",
-        "| mode | frames | "
-        + " | ".join(f"{name}, s" for name in STAGES)
-        + " | 50 + 50 steps, s (estimated from the steps) |",
-        "|---" * (len(STAGES) + 3) + "|",
-    ]
-    for c in found["cells"]:
-        cells = " | ".join(f"{c['seconds'][name]:.2f}" for name in STAGES)
-        lines.append(f"| {c['mode']} | {c['frames']} | {cells} | {whole_edit(c['seconds']):.0f} |")
-    lines += ["", *told_of_time(of, found.get("note", "")), "", "![seconds of a step, and memory](whole_edit.png)"]
-    lines += [
-        "",
-        "## Memory",
-        "",
-        f"Highest resident size beyond a process that only loaded the model ({found['loaded'] / MIB:.0f} MiB), MiB, "
-        "and how it grows with each doubling of the frames.",
-        "",
-        "| mode | " + " | ".join(f"{c['frames']} frames" for c in of[modes[0]]) + " | growth, 8 to 32 frames "
-        f"| target: <= {TARGET} | 32 to 64 |",
-        "|---" * (len(of[modes[0]]) + 4) + "|",
-    ]
-    for mode in modes:
-        held = " | ".join(f"{(c['peak'] - found['loaded']) / MIB:.0f}" for c in of[mode])
-        grown = growth(of[mode], found["loaded"])
-        verdict = "met" if grown and max(grown) <= TARGET else "MISSED" if grown else "-"
-        shown, beyond = (
-            ", ".join(f"{g:.2f} x" for g in some) or "-" for some in (grown, growth(of[mode], found["loaded"], 32, 64))
-        )
-        lines.append(f"| {mode} | {held} | {shown} | {verdict} | {beyond} |")
-    lines += ["", *told_of_memory(of, found["loaded"]), *stage_table(found)]
-    lines += [
-        "",
-        "## Where the quadratic part begins",
-        "",
-        "Share of one guided UNet call that space-time attention itself takes, and with it the row range of a "
-        "modulated call (time of the process in those functions, one call).",
-        "",
-        "| mode | frames | plain: attention | modulated: attention | modulated: row range |",
-        "|---|---|---|---|---|",
-    ]
-    for c in found["cells"]:
-        plain, modulated = c["shares"]["plain"], c["shares"]["modulated"]
-        lines.append(
-            f"| {c['mode']} | {c['frames']} | {plain['attention']:.0%} | {modulated['attention']:.0%} "
-            f"| {modulated['range']:.0%} |"
-        )
-    lines.append("")
-    for mode in modes:
-        where = {kind: half_way(of[mode], kind) for kind in ("plain", "modulated")}
-        told = ", ".join(
-            f"{kind} calls from about {frames:.0f} frames (N = {frames * (SIZE // 8) ** 2:,.0f} tokens)"
-            if frames
-            else f"{kind} calls at none of these sizes"
-            for kind, frames in where.items()
-        )
-        lines.append(f"- `{mode}`: half of the time is attention's in {told}.")
-    return "\n".join(lines) + "\n"
+    of = {mode: [c for c in found["cells"] if c["mode"] == mode] for mode in [c["mode"] for c in found["cells"]]}
+    return render("whole_edit", found=found, of=of, **told(of, found["loaded"]), **MEANT)
 
 
-def span(values: list[float]) -> str:
-    """The least and the greatest of values, one digit after the point."""
-    low, high = (f"{pick(values):.1f}" for pick in (min, max))
-    return low if low == high else f"{low} to {high}"
-
-
-def told_of_time(of: dict[str, list[dict]], note: str) -> list[str]:
-    """What a modulated step takes beside a plain one, in mode full. note: on the run, or empty."""
-    ratios = [c["seconds"]["modulated step"] / c["seconds"]["plain step"] for c in of.get("full", [])]
-    if not ratios:
-        return []
-    return [
-        f"A modulated step of `full` took {span(ratios)} x a plain one, {ratios[-1]:.1f} x at "
-        f"{of['full'][-1]['frames']} frames, where a layer by itself takes {LAYER} x "
-        "([attention_cpu](attention_cpu.md)). "
-        + note
-        + "Seconds of a loaded machine are less certain than the ratios of that page, which are taken in turn."
-    ]
-
-
-def told_of_memory(of: dict[str, list[dict]], loaded: int) -> list[str]:
-    """How memory grows over all modes, below and above 32 frames."""
+def told(of: Mapping[str, list[dict]], loaded: int) -> dict[str, Any]:
+    """slower: seconds of a modulated step / a plain one, in mode full; doublings: {(from, to frames): how memory grows
+    with each doubling, over all modes}; differ: bytes by which peaks by stages, read in another run, differ at most."""
     ranges = ((8, 32), (32, 64))
     grown = {limits: [g for cells in of.values() for g in growth(cells, loaded, *limits)] for limits in ranges}
-    told = [f"{span(found)} x per doubling from {a} to {b} frames" for (a, b), found in grown.items() if found]
-    return [f"Memory grows {', '.join(told)}."] if told else []
+    apart = [abs(max(c["peaks"].values()) - c["peak"]) for cells in of.values() for c in cells if "peaks" in c]
+    slower = [c["seconds"]["modulated step"] / c["seconds"]["plain step"] for c in of.get("full", ())]
+    doublings = {limits: values for limits, values in grown.items() if values}
+    return {"slower": slower, "doublings": doublings, "differ": max(apart, default=0)}
 
 
-def stage_table(found: dict) -> list[str]:
-    """Memory by stages, of the cells where it was read."""
-    cells = [c for c in found["cells"] if "peaks" in c]
-    if not cells:
-        return []
-    others = "."
-    if len(cells) < len(found["cells"]):
-        apart = max(abs(max(c["peaks"].values()) - c["peak"]) for c in cells) / MIB
-        others = f"; read later, in another run of these cells alone: its peaks differ by up to {apart:.0f} MiB."
-    lines = [
-        "",
-        f"By stages, in the same way (what an earlier stage left behind counts in the later ones){others}",
-        "",
-        "| mode | frames | " + " | ".join(PARTS) + " |",
-        "|---" * (len(PARTS) + 2) + "|",
-    ]
-    for c in cells:
-        held = " | ".join(f"{(c['peaks'][name] - found['loaded']) / MIB:.0f}" for name in PARTS)
-        lines.append(f"| {c['mode']} | {c['frames']} | {held} |")
-    return lines
+MEANT = {
+    "size": SIZE, "guidance": GUIDANCE, "steps": STEPS, "stages": STAGES, "parts": PARTS, "target": TARGET,
+    "layer": LAYER, "whole_edit": whole_edit, "growth": growth, "half_way": half_way,
+    "times": lambda grown: ", ".join(f"{g:.2f} x" for g in grown) or "-",
+}  # fmt: skip
 
 
 def plot(found: dict, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
     from matplotlib.lines import Line2D
 
     colours = {"full": "#D55E00", "full_coarse": "#009E73", "per_frame": "#0072B2"}
     styles = {"modulated step": "-", "plain step": "--", "inversion step": ":"}
-    figure, (time_axis, memory_axis) = pyplot.subplots(1, 2, figsize=(10, 4.2), dpi=110)
-    for mode, colour in colours.items():
-        cells = [c for c in found["cells"] if c["mode"] == mode]
-        if not cells:
-            continue
-        frames = [c["frames"] for c in cells]
-        for name, style in styles.items():
-            time_axis.plot(frames, [c["seconds"][name] for c in cells], style, marker="o", markersize=4, color=colour)
-        held = [(c["peak"] - found["loaded"]) / MIB for c in cells]
-        memory_axis.plot(frames, held, marker="o", color=colour)
-    time_axis.set(xscale="log", yscale="log", ylabel="seconds", title="one step")
-    low, high = time_axis.get_ylim()
-    time_axis.set_ylim(low, high * 4)  # room for the legend of styles
-    seconds = [s for s in (0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= s <= high]
-    time_axis.set_yticks(seconds, [f"{s:g}" for s in seconds])
-    memory_axis.set(xlim=(0, None), ylim=(0, None), ylabel="MiB beyond the loaded model", title="memory, whole process")
-    for axis in (time_axis, memory_axis):
-        axis.set(xlabel="frames")
-        ticks = sorted({c["frames"] for c in found["cells"]})
-        axis.set_xticks(ticks, [str(n) for n in ticks])
-        axis.minorticks_off()
-        axis.grid(alpha=0.25)
-    kinds = [Line2D([], [], color="black", linestyle=style, label=name) for name, style in styles.items()]
-    modes = [Line2D([], [], color=colour, marker="o", label=mode) for mode, colour in colours.items()]
-    time_axis.legend(handles=kinds, title="kind of step", fontsize=10, loc="upper left", frameon=False)
-    memory_axis.legend(handles=modes, title="mode (both panels)", fontsize=10, loc="upper left", frameon=False)
-    figure.tight_layout()
-    figure.savefig(path)
+    with drawing(path, 1, 2, figsize=(10, 4.2), dpi=110) as (_, (time_axis, memory_axis)):
+        for mode, colour in colours.items():
+            cells = [c for c in found["cells"] if c["mode"] == mode]
+            if not cells:
+                continue
+            frames = [c["frames"] for c in cells]
+            for name, style in styles.items():
+                time_axis.plot(
+                    frames, [c["seconds"][name] for c in cells], style, marker="o", markersize=4, color=colour
+                )
+            held = [(c["peak"] - found["loaded"]) / MIB for c in cells]
+            memory_axis.plot(frames, held, marker="o", color=colour)
+        time_axis.set(xscale="log", yscale="log", ylabel="seconds", title="one step")
+        low, high = time_axis.get_ylim()
+        time_axis.set_ylim(low, high * 4)  # room for the legend of styles
+        seconds = [s for s in (0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= s <= high]
+        time_axis.set_yticks(seconds, [f"{s:g}" for s in seconds])
+        memory_axis.set(
+            xlim=(0, None), ylim=(0, None), ylabel="MiB beyond the loaded model", title="memory, whole process"
+        )
+        for axis in (time_axis, memory_axis):
+            axis.set(xlabel="frames")
+            ticks = sorted({c["frames"] for c in found["cells"]})
+            axis.set_xticks(ticks, [str(n) for n in ticks])
+            axis.minorticks_off()
+            axis.grid(alpha=0.25)
+        kinds = [Line2D([], [], color="black", linestyle=style, label=name) for name, style in styles.items()]
+        modes = [Line2D([], [], color=colour, marker="o", label=mode) for mode, colour in colours.items()]
+        time_axis.legend(handles=kinds, title="kind of step", fontsize=10, loc="upper left", frameon=False)
+        memory_axis.legend(handles=modes, title="mode (both panels)", fontsize=10, loc="upper left", frameon=False)
 
 
 def main() -> None:
@@ -349,12 +259,8 @@ def main() -> None:
     if args.cell:
         sys.stdout.write(json.dumps(cell(args.cell[0], int(args.cell[1]))))
         return
-    json_file = args.out.with_suffix(".json")
-    found = json.loads(json_file.read_text(encoding="utf-8")) if args.page else measure(args)
-    json_file.parent.mkdir(parents=True, exist_ok=True)
-    json_file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    args.out.with_suffix(".md").write_text(page(found), encoding="utf-8")
-    plot(found, args.out.with_suffix(".png"))
+    found = read_figures(args.out) if args.page else measure(args)
+    print(write_page(args.out, found, page(found), plot))
 
 
 def measure(args: argparse.Namespace) -> dict:

@@ -13,7 +13,7 @@ import torch
 
 from ...editing.pipeline import invert_clip
 from ...editing.samplers import sample_euler
-from ...editing.settings import Inversion
+from ...editing.settings import InversionSettings
 from ...measuring.round_trip import measure_round_trip
 from ...world.clips import pair_clip
 from ...world.reader import read, read_background, same_objects
@@ -109,7 +109,9 @@ def round_trip(model: Any, clips: int, method: str, steps: int = STEPS, frames: 
     trips = []
     for seed in range(clips):
         clip = pair_clip(seed, frames)
-        trajectory = invert_clip(model, clip.frames, clip.caption, steps=steps, inversion=Inversion(method=method))
+        trajectory = invert_clip(
+            model, clip.frames, clip.caption, steps=steps, inversion=InversionSettings(method=method)
+        )
         trips.append(measure_round_trip(model, trajectory))
     return {
         "method": method,

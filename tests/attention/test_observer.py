@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from videograin.attention import Layout, Modulation, Schedule, SpaceTime, reference_attention
-from videograin.attention.spacetime import MODES
+from videograin.attention.options import MODES
 
 F, GRID, HEADS, WIDTH = 3, (3, 4), 2, 16
 TOKENS = GRID[0] * GRID[1]

@@ -25,7 +25,7 @@ def test_the_paper_s_curves():
 @pytest.mark.parametrize(("steps", "active"), [(50, 15), (20, 6), (10, 3), (100, 30)])
 def test_thirty_percent_of_the_ddim_steps_are_active(steps, active):
     levels = ddim_levels(steps)
-    assert [SELF.active(t) for t in levels] == [True] * active + [False] * (steps - active)
+    assert [SELF.range.holds(t) for t in levels] == [True] * active + [False] * (steps - active)
     assert all(SELF.xi(t) > 0 for t in levels[:active])
     assert all(SELF.xi(t) == 0.0 for t in levels[active:])
 
@@ -39,11 +39,11 @@ def test_the_levels_may_come_from_sigmas():
 def test_adjacent_ranges_share_no_level_and_leave_none_out():
     parts = [Schedule(0.5, 0, 0.0, 0.2), Schedule(0.5, 0, 0.2, 0.7), Schedule(0.5, 0, 0.7, 1.0)]
     for t in [n / 1000 for n in range(1001)]:
-        assert sum(part.active(t) for part in parts) == 1
+        assert sum(part.range.holds(t) for part in parts) == 1
 
 
 def test_an_empty_range_is_never_active():
-    assert not any(Schedule(1.0, start=0.3, end=0.3).active(n / 100) for n in range(101))
+    assert not any(Schedule(1.0, start=0.3, end=0.3).range.holds(n / 100) for n in range(101))
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 20))
@@ -57,8 +57,8 @@ def test_xi_stays_below_one(t, strength, power):
         ({"strength": 1.5}, r"strength must lie in \[0, 1\]; got 1.5"),
         ({"strength": math.nan}, "got nan"),
         ({"strength": 1, "power": -1}, "power must be finite and >= 0; got -1"),
-        ({"strength": 1, "start": 0.5, "end": 0.2}, "start <= end.*got start 0.5, end 0.2"),
-        ({"strength": 1, "end": 30}, "fractions of the run.*end 30"),
+        ({"strength": 1, "start": 0.5, "end": 0.2}, "start <= end.*got 0.5 and 0.2"),
+        ({"strength": 1, "end": 30}, "fractions of the run.*got 0 and 30"),
     ],
 )
 def test_schedule_errors(arguments, says):

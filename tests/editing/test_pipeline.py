@@ -4,20 +4,27 @@ import numpy as np
 import pytest
 import torch
 
+from videograin.attention import RangeError
 from videograin.editing.attention_features import FeaturesError
 from videograin.editing.composite import composite_support
 from videograin.editing.fingerprint import frames_digest
 from videograin.editing.pipeline import PipelineError, edit_clip, encode_clip, invert_clip, starting_noise
 from videograin.editing.provenance import check_model
 from videograin.editing.regions import Region, edited_area, kept_area
-from videograin.editing.settings import Attention, Blend, Composite, Inversion, Sampling
+from videograin.editing.settings import (
+    AttentionSettings,
+    BlendSettings,
+    CompositeSettings,
+    InversionSettings,
+    SamplingSettings,
+)
 from videograin.editing.trajectory import TrajectoryError
-from videograin.measuring.metrics import pixels as figures
+from videograin.measuring.metrics import pixels
 from videograin.measuring.round_trip import measure_round_trip, with_round_trip
 
 SOURCE = "a red square and a blue square on sand"
 PROMPT = "a green circle and a yellow cross on sand"
-FEW = Sampling(steps=3, guidance=3)
+FEW = SamplingSettings(steps=3, guidance=3)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,9 @@ def regions():
 
 @pytest.fixture(scope="module")
 def edit(random_model, frames, trajectory, regions):
-    return edit_clip(random_model, frames, trajectory, PROMPT, regions, sampling=FEW, attention=Attention(end=0.5))
+    return edit_clip(
+        random_model, frames, trajectory, PROMPT, regions, sampling=FEW, attention=AttentionSettings(end=0.5)
+    )
 
 
 def test_a_trajectory_knows_what_it_belongs_to(random_model, frames, trajectory):
@@ -69,7 +78,7 @@ def test_features_are_collected_where_they_are_asked_for(random_model, frames, t
 
 def test_features_that_cannot_be_had_are_an_error_before_the_first_step(random_model, frames, monkeypatch):
     monkeypatch.setattr("videograin.editing.pipeline.invert", lambda *_, **__: pytest.fail("the inversion started"))
-    with pytest.raises(FeaturesError, match=r"none of the 3 steps lies between feature_start 0.4 and feature_end 0.41"):
+    with pytest.raises(RangeError, match=r"none of the 3 steps lies between feature_start 0.4 and feature_end 0.41"):
         invert_clip(random_model, frames, SOURCE, steps=3, features="full", feature_range=(0.4, 0.41))
     with pytest.raises(FeaturesError, match="level must be one of half, full; got 'quarter'"):
         invert_clip(random_model, frames, SOURCE, steps=3, features="quarter")
@@ -82,7 +91,7 @@ def test_batches_through_the_vae_do_not_matter(random_model, frames, monkeypatch
 
 
 def test_more_careful_inversion_comes_back_better(random_model, frames, trajectory):
-    careful = Inversion(method="fixed_point", calls=8)
+    careful = InversionSettings(method="fixed_point", calls=8)
     better = measure_round_trip(random_model, invert_clip(random_model, frames, SOURCE, steps=3, inversion=careful))
     trip = measure_round_trip(random_model, trajectory)
     assert better.psnr > trip.psnr
@@ -107,7 +116,9 @@ def test_outside_the_masks_latents_and_pixels_are_the_sources(edit, frames, traj
     outside = (edit.blend_mask == 0)[:, None].expand_as(edit.latents)
     assert outside.any()
     assert torch.equal(edit.latents[outside], trajectory.clean[outside])
-    support = composite_support(edit.area.numpy(), dilate=Composite().dilate, feather=Composite().feather)
+    support = composite_support(
+        edit.area.numpy(), dilate=CompositeSettings().dilate, feather=CompositeSettings().feather
+    )
     assert (edit.frames[~support] == frames[~support]).all()
     inside = edit.area.numpy() == 1
     assert (edit.frames[inside] == edit.decoded[inside]).all()
@@ -115,15 +126,17 @@ def test_outside_the_masks_latents_and_pixels_are_the_sources(edit, frames, traj
 
 
 def test_the_same_edit_twice_is_the_same(random_model, frames, trajectory, regions, edit):
-    again = edit_clip(random_model, frames, trajectory, PROMPT, regions, sampling=FEW, attention=Attention(end=0.5))
+    again = edit_clip(
+        random_model, frames, trajectory, PROMPT, regions, sampling=FEW, attention=AttentionSettings(end=0.5)
+    )
     assert torch.equal(again.latents, edit.latents)
     assert (again.frames == edit.frames).all()
 
 
 def test_regions_change_the_edit_and_strength_0_takes_the_change_away(random_model, frames, trajectory, regions):
     def latents(regions, **attention):
-        attention = Attention(splice=False, end=1.0, **attention)
-        options = {"sampling": FEW, "attention": attention, "blend": Blend(enabled=False)}
+        attention = AttentionSettings(splice=False, end=1.0, **attention)
+        options = {"sampling": FEW, "attention": attention, "blend": BlendSettings(enabled=False)}
         return edit_clip(random_model, frames, trajectory, PROMPT, regions, **options).latents
 
     plain = latents(())
@@ -141,7 +154,7 @@ def test_without_regions_nothing_is_blended_or_composited(random_model, frames, 
 
 def test_a_preserved_region_keeps_its_latents_and_its_label(random_model, frames, trajectory, regions):
     kept = [regions[0], Region(regions[1].phrase, regions[1].mask, preserve=True)]
-    options = {"sampling": FEW, "attention": Attention(end=1.0, splice=False)}
+    options = {"sampling": FEW, "attention": AttentionSettings(end=1.0, splice=False)}
     result = edit_clip(random_model, frames, trajectory, PROMPT, kept, **options)
     only = edit_clip(random_model, frames, trajectory, PROMPT, regions[:1], **options)
     cells = result.blend_mask == 0
@@ -181,7 +194,13 @@ def test_preserved_pixels_are_the_sources_bit_for_bit(random_model, frames, traj
     band[:, 26:38], band[1, :, :10] = value, 0
     stack = [Region("a green circle", whole), Region("a yellow cross", band, preserve=True)]
     result = edit_clip(
-        random_model, frames, trajectory, PROMPT, stack if top else stack[::-1], sampling=FEW, blend=Blend(feather=3)
+        random_model,
+        frames,
+        trajectory,
+        PROMPT,
+        stack if top else stack[::-1],
+        sampling=FEW,
+        blend=BlendSettings(feather=3),
     )
     kept = band.numpy() > 0
     changed = (result.frames != frames).any(axis=3)
@@ -202,7 +221,7 @@ def test_a_preserved_band_of_whole_cells_keeps_its_latents(random_model, frames,
     whole, band = torch.ones(64, 96), torch.zeros(64, 96)
     band[24:40] = 254 / 255
     stack = [Region("a green circle", whole), Region("a yellow cross", band, preserve=True)]
-    sampling = Sampling(steps=3, guidance=3, variation=0.5)
+    sampling = SamplingSettings(steps=3, guidance=3, variation=0.5)
     result = edit_clip(random_model, frames, trajectory, PROMPT, stack, sampling=sampling)
     assert torch.equal(result.latents[:, :, 3:5], trajectory.clean[:, :, 3:5])
     assert not torch.equal(result.latents[:, :, :3], trajectory.clean[:, :, :3])
@@ -216,17 +235,17 @@ def test_outside_the_blend_the_decoded_edit_is_near_the_vae(random_model, frames
     corner[:8, :8] = 1
     result = edit_clip(random_model, frames, trajectory, PROMPT, [Region("a green circle", corner)], sampling=FEW)
     vae = random_model.decode_latents(trajectory.clean)
-    near = figures.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=0)
-    far = figures.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=16)
+    near = pixels.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=0)
+    far = pixels.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=16)
     assert far >= near > 10
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "heun", "dpmpp_2m"])
 @pytest.mark.parametrize("mode", ["sparse_causal", "key_frames", "per_frame", "full_coarse"])
 def test_samplers_and_attention_modes(random_model, frames, regions, sampler, mode):
-    attention = Attention(mode=mode, anchors=1)
+    attention = AttentionSettings(mode=mode, anchors=1)
     trajectory = invert_clip(random_model, frames, SOURCE, steps=2, attention=attention)
-    sampling = Sampling(steps=2, guidance=2, sampler=sampler)
+    sampling = SamplingSettings(steps=2, guidance=2, sampler=sampler)
     options = {"sampling": sampling, "attention": attention, "negative": "a red cross"}
     result = edit_clip(random_model, frames, trajectory, PROMPT, regions, **options)
     outside = (result.blend_mask == 0)[:, None].expand_as(result.latents)
@@ -265,7 +284,7 @@ def test_variation_is_seeded_keeps_the_variance_and_stays_inside(trajectory, reg
     area = edited_area(regions, (64, 96), 2)
 
     def noise(seed, variation, area=area):
-        return starting_noise(trajectory, sigma, area, Sampling(seed=seed, variation=variation))
+        return starting_noise(trajectory, sigma, area, SamplingSettings(seed=seed, variation=variation))
 
     assert torch.equal(noise(1, 0.0), trajectory.noise)
     assert torch.equal(noise(1, 0.5), noise(1, 0.5))
@@ -294,12 +313,12 @@ def test_frames_are_checked(random_model, trajectory, frames):
 
 def test_an_edit_that_starts_above_the_inversion_is_refused(random_model, frames, trajectory):
     with pytest.raises(PipelineError, match=r"edit of 20 steps starts at sigma .* the inversion \(3 steps\) ends"):
-        edit_clip(random_model, frames, trajectory, PROMPT, sampling=Sampling(steps=20))
+        edit_clip(random_model, frames, trajectory, PROMPT, sampling=SamplingSettings(steps=20))
 
 
 def test_an_edit_may_have_fewer_steps_than_the_inversion(random_model, frames, regions):
-    longer = invert_clip(random_model, frames, SOURCE, steps=2, inversion=Inversion(steps=6))
-    result = edit_clip(random_model, frames, longer, PROMPT, regions, sampling=Sampling(steps=3, guidance=2))
+    longer = invert_clip(random_model, frames, SOURCE, steps=2, inversion=InversionSettings(steps=6))
+    result = edit_clip(random_model, frames, longer, PROMPT, regions, sampling=SamplingSettings(steps=3, guidance=2))
     assert np.isfinite(result.latents.numpy()).all()
 
 
@@ -316,7 +335,7 @@ def test_what_the_user_did_not_mean_is_noted(random_model, frames, trajectory, r
 
 def test_halves_that_are_not_computed_modulate_nothing(random_model, frames, trajectory, regions):
     def run(guidance, **attention):
-        attention, sampling = Attention(end=1.0, **attention), Sampling(steps=3, guidance=guidance)
+        attention, sampling = AttentionSettings(end=1.0, **attention), SamplingSettings(steps=3, guidance=guidance)
         return edit_clip(random_model, frames, trajectory, PROMPT, regions, sampling=sampling, attention=attention)
 
     every = run(3, self_halves="uncond", cross_halves="uncond")

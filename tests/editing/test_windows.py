@@ -154,11 +154,11 @@ def test_the_dtype_is_the_latents():
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ((1, 0, 0), "frames must be a whole number >= 2; got 1"),
-        ((16, -1, 2), "overlap must be a whole number >= 0; got -1"),
-        ((16, 4, 2.0), r"anchors must be a whole number >= 0; got 2\.0"),
-        ((True, 0, 0), "frames must be a whole number >= 2; got True"),
-        ((6, 4, 2), "6 frames hold no more than 4 of overlap and 2 anchors .* expected overlap [+] anchors < frames"),
+        ((1, 0, 0), "frames: 1 is not allowed; expected a whole number of 2 or more; write e.g. 16"),
+        ((16, -1, 2), "overlap: -1 is not allowed; expected a whole number of 0 or more"),
+        ((16, 4, 2.5), r"anchors: 2\.5 is not allowed; expected a whole number of 0 or more"),
+        ((True, 0, 0), "frames: True is not allowed; expected a whole number of 2 or more"),
+        ((6, 4, 2), "overlap 4 and anchors 2 leave none of 6 frames; expected overlap [+] anchors < frames"),
     ],
 )
 def test_numbers_that_leave_nothing_to_predict_are_an_error(numbers, message):

@@ -8,7 +8,7 @@ from comfy_extras import nodes_custom_sampler as core
 import nodes as host
 from videograin.editing.pipeline import edit_clip, invert_clip
 from videograin.editing.regions import Region
-from videograin.editing.settings import Attention, Sampling
+from videograin.editing.settings import AttentionSettings, SamplingSettings
 from videograin.editing.windows import Windows
 from videograin.hosts.diffusers import load_model
 from videograin.measuring.metrics.pixels import psnr
@@ -36,11 +36,11 @@ def task():
 def by_runner(task, mode: str, windows: Windows | None = None) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     """(inverted noise, decoded edit, finished edit) of the standalone runner."""
     model = load_model()
-    attention = Attention(mode=mode)
+    attention = AttentionSettings(mode=mode)
     how = {"attention": attention, "windows": windows}
     trajectory = invert_clip(model, task.clip.frames, task.clip.caption, steps=STEPS, **how)
     regions = [Region(phrase, mask) for phrase, mask in zip(task.phrases, task.masks)]
-    sampling = Sampling(steps=STEPS, guidance=GUIDANCE)
+    sampling = SamplingSettings(steps=STEPS, guidance=GUIDANCE)
     edit = edit_clip(model, task.clip.frames, trajectory, task.prompt, regions, sampling=sampling, **how)
     return trajectory.noise, edit.decoded, edit.frames
 

@@ -15,7 +15,7 @@ from comfy_extras import nodes_custom_sampler as core
 from comfy_extras import nodes_model_advanced
 
 from videograin.editing.pipeline import invert_clip
-from videograin.editing.settings import Attention, Inversion
+from videograin.editing.settings import AttentionSettings, InversionSettings
 from videograin.hosts.comfyui.embedded_model import embedded_model
 from videograin.hosts.comfyui.inversion import invert_latent, leading_sigmas, noise_latent, weights_fingerprint
 from videograin.hosts.comfyui.unet.patch import patch_space_time
@@ -115,8 +115,8 @@ def test_equals_the_standalone_runner(world, clip):
         clip.frames,
         clip.caption,
         steps=10,
-        inversion=Inversion(method="warm"),
-        attention=Attention(mode="full"),
+        inversion=InversionSettings(method="warm"),
+        attention=AttentionSettings(mode="full"),
     )
     assert torch.allclose(sigmas, theirs.sigmas, rtol=2e-5)
     assert torch.allclose(inversion.latents, theirs.latents, rtol=0, atol=2e-3 * float(theirs.latents.abs().max()))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from comfy_extras import nodes_custom_sampler as core
 
-from videograin.editing.settings import Attention
+from videograin.editing.settings import AttentionSettings
 from videograin.hosts.comfyui.embedded_model import embedded_model
 from videograin.hosts.comfyui.inversion import noise_latent
 from videograin.hosts.comfyui.round_trip import clean_samples, sample_back
@@ -68,7 +68,7 @@ def figures(report):
 def test_it_measures_what_the_runner_measures(world):
     """The other host's own round trip of the same trajectory: independent sampling, decoding and PSNR."""
     inversion = invert(world, steps=10)
-    trip = measure_round_trip(load_model(), replace(inversion, prompt=world[3].caption), attention=Attention())
+    trip = measure_round_trip(load_model(), replace(inversion, prompt=world[3].caption), attention=AttentionSettings())
     mean_square = np.mean([10 ** (-db / 10) for db in figures(check(world, inversion).args[1])])
     assert -10 * np.log10(mean_square) == pytest.approx(trip.psnr, abs=0.3)
 

@@ -388,7 +388,7 @@ def test_the_node_gives_what_the_host_asks_of_a_handler(model):
 
 
 def test_what_cannot_work_is_refused_by_name(model):
-    with pytest.raises(ValueError, match=r"^Long Clip Windows: windows: 4 frames hold no more than 3 of overlap"):
+    with pytest.raises(ValueError, match=r"^Long Clip Windows: Windows: overlap 3 and anchors . leave none"):
         node(model, overlap=3)
     with pytest.raises(ValueError, match=r"^Long Clip Windows: input `model`: supports SD1\.x"):
         LongClipWindows.execute(object(), **HOW)

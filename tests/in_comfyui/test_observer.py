@@ -7,7 +7,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from videograin.attention import SpaceTime
 from videograin.editing.attention_features import FeatureCollector
 from videograin.editing.pipeline import encode_clip, invert_clip
-from videograin.editing.settings import Attention, Inversion
+from videograin.editing.settings import AttentionSettings, InversionSettings
 from videograin.hosts.comfyui.embedded_model import embedded_model
 from videograin.hosts.comfyui.inversion import invert_latent, leading_sigmas
 from videograin.hosts.comfyui.unet.patch import edits_of, observe, patch_edit, patch_space_time, tag
@@ -216,8 +216,8 @@ def test_features_are_those_of_the_other_host(clip, level, mode, span):
         clip.frames,
         clip.caption,
         steps=STEPS,
-        inversion=Inversion(method="ddim"),
-        attention=Attention(mode=mode),
+        inversion=InversionSettings(method="ddim"),
+        attention=AttentionSettings(mode=mode),
         latents=latents,
         features=level,
         feature_range=span,

@@ -5,8 +5,8 @@ import torch
 
 from videograin.attention import Layout, Modulation, Schedule, Seen, SpaceTime
 from videograin.attention.fused import match_labels
+from videograin.attention.options import MODES
 from videograin.attention.reference import modulated_logits
-from videograin.attention.spacetime import MODES
 from videograin.measuring import attention_weights as module
 from videograin.measuring.attention_weights import cross_tiles, self_row
 

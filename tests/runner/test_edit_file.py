@@ -9,20 +9,29 @@ import pytest
 import yaml
 from PIL import Image
 
+from videograin.editing.fields import fields_of, group_in
 from videograin.editing.settings import (
-    Attention,
-    Blend,
-    Inversion,
+    AttentionSettings,
+    BlendSettings,
+    InversionSettings,
     LayoutSettings,
     MapSettings,
     Pixel,
-    Sampling,
+    SamplingSettings,
     SettingError,
 )
 from videograin.runner.edit_checks import load_edit
-from videograin.runner.edit_file import EditFileError
+from videograin.runner.edit_file import EditFileError, read_edit
+from videograin.runner.edit_keys import EditKeys, RegionKeys
 from videograin.runner.media.mask_files import Boxes, FoundMask, LabelVideo, MaskFolder, MaskVideo
-from videograin.runner.yaml_lines import EXAMPLES
+from videograin.runner.yaml_lines import Problems, read_yaml
+
+EXAMPLES = {
+    name: field.examples
+    for kind in (EditKeys, RegionKeys, MapSettings)
+    for name, field in fields_of(kind).items()
+    if group_in(field.annotation) and name != "regions"
+}
 
 GOOD = """\
 video: source.mp4
@@ -73,8 +82,8 @@ def test_a_good_file_keeps_every_value_and_fills_the_rest_with_defaults(folder):
     assert [region.phrase for region in spec.regions] == ["a green circle", "a yellow cross"]
     assert [region.strength for region in spec.regions] == [1.0, 0.5]
     assert spec.regions[0].masks == Boxes(((8.0, 8.0, 24.0, 24.0),))
-    assert spec.sampling == Sampling(steps=4)
-    assert (spec.attention, spec.blend, spec.inversion) == (Attention(), Blend(), Inversion())
+    assert spec.sampling == SamplingSettings(steps=4)
+    assert (spec.attention, spec.blend, spec.inversion) == (AttentionSettings(), BlendSettings(), InversionSettings())
     assert (spec.model, spec.controlnet, spec.device, spec.dtype) == (None, None, "auto", "float32")
 
 
@@ -110,14 +119,14 @@ def test_all_sections(folder):
         "blend: {enabled: false, start: 0, end: 0.9, feather: 2}\ncomposite: {enabled: true, dilate: 4, feather: 0}\n"
     )
     spec = load(folder, text)
-    assert spec.sampling == Sampling(4, 5.0, 7, "heun")
-    assert spec.inversion == Inversion("fixed_point", 2, 20, False)
+    assert spec.sampling == SamplingSettings(4, 5.0, 7, "heun")
+    assert spec.inversion == InversionSettings("fixed_point", 2, 20, False)
     assert spec.save == folder / "inv.safetensors"
-    assert spec.attention == Attention(
+    assert spec.attention == AttentionSettings(
         "key_frames", 3, 0.2, 0.9, start=0.1, end=0.4, self_halves="cond", cross_halves="both", background="free",
         splice=False, range="reuse", range_steps=4, range_every=16, kernel="sdpa",
     )  # fmt: skip
-    assert spec.blend == Blend(False, 0.0, 0.9, 2.0)
+    assert spec.blend == BlendSettings(False, 0.0, 0.9, 2.0)
     assert (spec.composite.dilate, spec.composite.feather) == (4, 0)
 
 
@@ -224,6 +233,41 @@ def test_a_box_may_be_null_where_the_object_is_away(folder):
     assert spec.regions[0].masks.boxes[1] is None
 
 
+def test_every_key_keeps_its_line(folder):
+    text = "attention:\n  mode: full\nregions:\n- masks: &m\n    folder: a\n- phrase: b\n  masks: *m\n"
+    (folder / "a.yaml").write_text(text)
+    _, lines = read_yaml(folder / "a.yaml", Problems(folder / "a.yaml"))
+    assert dict(lines.numbers) == {
+        "attention": 1,
+        "attention.mode": 2,
+        "regions": 3,
+        "regions[1]": 4,
+        "regions[1].masks": 4,
+        "regions[1].masks.folder": 5,
+        "regions[2]": 6,
+        "regions[2].phrase": 6,
+        "regions[2].masks": 7,
+    }
+    assert "steps" not in lines
+    assert (lines.line_of("steps", "regions[2].masks"), lines.line_of("steps")) == (7, 1)
+    assert str(lines.error(("regions", "late"), ("attention", "early"))) == "a.yaml:1: early\na.yaml:3: late"
+    with (
+        pytest.raises(EditFileError, match=r"^a.yaml:2: attention.mode: no such mode$"),
+        lines.at_line("attention.mode"),
+    ):
+        raise ValueError("no such\n mode")
+
+
+def test_aliases_in_a_circle_are_read(folder):
+    (folder / "a.yaml").write_text("a: &x\n  b: *x\n")
+    data, lines = read_yaml(folder / "a.yaml", Problems(folder / "a.yaml"))
+    assert dict(lines.numbers) == {"a": 1, "a.b": 2}
+    assert data["a"]["b"] is data["a"]
+    (folder / "a.yaml").write_text("attention: &x\n  mode: *x\nblend: [&y [*y]]\nsize: *y\n")
+    with pytest.raises(EditFileError, match=r"a\.yaml:2: attention\.mode: a group of keys is not allowed"):
+        read_edit(folder / "a.yaml")
+
+
 @pytest.mark.parametrize("content", ["", "- a\n- b\n", "just text"])
 def test_a_file_without_keys(folder, content):
     assert one(folder, content)[1].startswith("holds no keys")
@@ -264,12 +308,12 @@ def test_mistakes_show_without_torch_or_diffusers(folder):
 
 
 def test_settings_check_themselves():
-    with pytest.raises(SettingError, match=r"Attention.mode: 'all' is not allowed; expected one of full"):
-        Attention(mode="all")
+    with pytest.raises(SettingError, match=r"AttentionSettings.mode: 'all' is not allowed; expected one of full"):
+        AttentionSettings(mode="all")
     with pytest.raises(SettingError, match=r"start 0\.6 is not before end 0\.3"):
-        Attention(start=0.6)
-    with pytest.raises(SettingError, match=r"Sampling.guidance: nan"):
-        Sampling(guidance=float("nan"))
+        AttentionSettings(start=0.6)
+    with pytest.raises(SettingError, match=r"SamplingSettings.guidance: nan"):
+        SamplingSettings(guidance=float("nan"))
 
 
 LOAD = GOOD + "inversion: {load: no.safetensors, save: new.safetensors}\n"

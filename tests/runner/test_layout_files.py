@@ -13,7 +13,7 @@ from videograin.editing import trajectory_file
 from videograin.editing.layout.clip_layout import ClipLayout, Thing
 from videograin.editing.layout.of_clip import clip_layout, picked_mask
 from videograin.editing.pipeline import PipelineError, check_frames, invert_clip
-from videograin.editing.settings import Attention, LayoutSettings
+from videograin.editing.settings import AttentionSettings, LayoutSettings
 from videograin.hosts.diffusers import load_model
 from videograin.measuring.pictures.painting import region_colour
 from videograin.runner import cli
@@ -24,7 +24,7 @@ from videograin.runner.layout_files import changed_masks
 from videograin.runner.media.encode import write_video
 from videograin.runner.media.mask_files import LabelVideo, MaskFrames, load_masks
 from videograin.runner.media.video import probe, read_clip
-from videograin.runner.open_job import load_inversion, read_source
+from videograin.runner.open_job import open_layout
 from videograin.runner.progress import Progress
 from videograin.world.demo_task import FPS, make_task
 
@@ -196,7 +196,7 @@ def test_an_inversion_without_features_says_what_to_do(folder, write, task, mode
     with pytest.raises(EditFileError, match=r"inversion.load: plain.safetensors was saved without features.*layout: "):
         job.run_layout(load_edit(write(inversion={"load": "plain.safetensors"}), purpose="layout"), model=model)
     clip = read_clip(folder / "source.mp4")
-    trajectory = invert_clip(model, clip.frames, task.clip.caption, steps=1, attention=Attention("per_frame"))
+    trajectory = invert_clip(model, clip.frames, task.clip.caption, steps=1, attention=AttentionSettings("per_frame"))
     with pytest.raises(PipelineError, match="the inversion holds no features"):
         clip_layout(model, clip.frames, trajectory)
 
@@ -220,10 +220,9 @@ def test_names_are_looked_for_in_the_prompt_of_the_inversion(found, folder, writ
         ({"start": 0.1, "end": 0.5, "level": "half"}, ["layout.level half", "layout.start and layout.end not used: "]),
     ],
 )
-def test_what_a_saved_inversion_leaves_without_effect_is_noted(found, write, changes, noted):
+def test_what_a_saved_inversion_leaves_without_effect_is_noted(found, write, model, changes, noted):
     path = write(inversion={"load": "inversion.safetensors"}, layout={"level": "full", **changes})
-    spec = load_edit(path, purpose="layout")
-    _, notes = load_inversion(spec, read_source(spec, Progress(quiet=True)), features=True)
+    notes = open_layout(load_edit(path, purpose="layout"), Progress(quiet=True), model).notes
     assert [note[: len(start)] for note, start in zip(notes, noted, strict=True)] == noted
 
 

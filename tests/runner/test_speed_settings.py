@@ -1,24 +1,21 @@
 """The settings that save time have the names that `attention/` knows, and reach the modulation of an edit."""
 
-from dataclasses import fields
-
 import pytest
 import torch
 
 from videograin.attention import KERNELS, RANGES, RangeRule
-from videograin.attention.spacetime import MODES
+from videograin.attention.options import MODES
 from videograin.editing.region_modulation import build_modulation
-from videograin.editing.settings import Attention, SettingError
+from videograin.editing.settings import AttentionSettings, SettingError
 from videograin.editing.trajectory import space_time_notes
 from videograin.runner.cli import build_parser
 
 
 @pytest.mark.parametrize(("name", "legal"), [("mode", MODES), ("range", RANGES), ("kernel", KERNELS)])
 def test_settings_have_the_names_of_the_method(name, legal):
-    (rule,) = [item.metadata["rule"] for item in fields(Attention) if item.name == name]
-    assert [rule(value) for value in legal] == list(legal)
+    assert [getattr(AttentionSettings(**{name: value}), name) for value in legal] == list(legal)
     with pytest.raises(SettingError, match=f"expected one of {', '.join(legal)}; choose"):
-        rule("other")
+        AttentionSettings(**{name: "other"})
 
 
 def test_the_demo_knows_all_modes():
@@ -28,10 +25,10 @@ def test_the_demo_knows_all_modes():
 
 def test_they_reach_the_modulation():
     masks, labels = [torch.ones(2, 8, 8)], torch.tensor([-1, 1])
-    chosen = Attention(range="reuse", range_steps=5, range_every=2, kernel="sdpa")
+    chosen = AttentionSettings(range="reuse", range_steps=5, range_every=2, kernel="sdpa")
     edit = build_modulation(masks, labels, chosen, [1.0])
     assert (edit.range_rule, edit.kernel) == (RangeRule("reuse", 5, 2), "sdpa")
-    edit = build_modulation(masks, labels, Attention(), [1.0])
+    edit = build_modulation(masks, labels, AttentionSettings(), [1.0])
     assert (edit.range_rule, edit.kernel) == (RangeRule(), "auto")
     assert edit.range_rule.exact
 

@@ -11,7 +11,7 @@ from videograin.editing.pipeline import edit_clip, invert_clip
 from videograin.editing.provenance import space_time_notes
 from videograin.editing.regions import Region
 from videograin.editing.samplers import sample_euler
-from videograin.editing.settings import Attention, Sampling, SettingError, WindowSettings
+from videograin.editing.settings import AttentionSettings, SamplingSettings, SettingError, WindowSettings
 from videograin.editing.windows import NOTE, Windows
 from videograin.measuring.round_trip import measure_round_trip
 from videograin.runner import jobs as job
@@ -47,9 +47,9 @@ def long_edit(edit_file):
 
 def test_windows_are_off_unless_the_file_has_them(long_edit):
     assert load_edit(long_edit()).windows is None
-    assert cut_of(load_edit(long_edit())) is None
-    assert cut_of(load_edit(long_edit(windows={}))) == Windows()
-    assert cut_of(load_edit(long_edit(windows=CUT))) == Windows(4, 1, 1)
+    assert cut_of(load_edit(long_edit()).windows) is None
+    assert cut_of(load_edit(long_edit(windows={})).windows) == Windows()
+    assert cut_of(load_edit(long_edit(windows=CUT)).windows) == Windows(4, 1, 1)
 
 
 def test_mistakes_in_the_section_name_their_lines(long_edit):
@@ -74,7 +74,7 @@ def test_mistakes_in_the_section_name_their_lines(long_edit):
 
 
 def test_settings_check_themselves_and_are_the_editings():
-    assert WindowSettings().cut() == Windows()
+    assert Windows(**vars(WindowSettings())) == Windows()
     with pytest.raises(SettingError, match=r"WindowSettings\.frames: 'all' is not allowed"):
         WindowSettings(frames="all")
     with pytest.raises(SettingError, match="overlap 4 and anchors 2 leave none of 6 frames"):
@@ -89,20 +89,20 @@ def test_a_trajectory_records_its_windows(random_model, frames):
     assert NOTE not in whole.extra
     assert torch.equal(whole.latents, invert_clip(random_model, frames, SOURCE, steps=2).latents)
     assert not torch.allclose(whole.noise, trajectory.noise, atol=1e-3)
-    assert space_time_notes(Attention(), cut, FRAMES) == {"attention": "full", NOTE: trajectory.extra[NOTE]}
+    assert space_time_notes(AttentionSettings(), cut, FRAMES) == {"attention": "full", NOTE: trajectory.extra[NOTE]}
 
 
 def test_frames_by_themselves_come_out_the_same_in_windows(random_model, frames):
     mask = torch.zeros(32, 48)
     mask[8:24, 8:32] = 1
-    attention = Attention(mode="per_frame", self_strength=0, end=1)
+    attention = AttentionSettings(mode="per_frame", self_strength=0, end=1)
     edits = []
     for windows in (None, Windows(4, 1, 1)):
         same = {"attention": attention, "windows": windows}
         trajectory = invert_clip(random_model, frames, SOURCE, steps=2, **same)
         trip = measure_round_trip(random_model, trajectory, **same)
         region = Region("a green circle", mask)
-        sampling = Sampling(steps=2, guidance=3)
+        sampling = SamplingSettings(steps=2, guidance=3)
         edit = edit_clip(random_model, frames, trajectory, PROMPT, [region], sampling=sampling, **same)
         edits.append((trajectory.latents, edit.latents, trip.frames.astype(int)))
     for whole, parts in zip(*(edit[:2] for edit in edits)):
@@ -137,7 +137,7 @@ def test_every_step_ticks_once_whatever_the_windows(random_model, frames):
     same = {"windows": Windows(4, 1, 1), "progress": Counting()}
     trajectory = invert_clip(random_model, frames, SOURCE, steps=3, **same)
     measure_round_trip(random_model, trajectory, **same)
-    edit_clip(random_model, frames, trajectory, PROMPT, sampling=Sampling(steps=2, guidance=2), **same)
+    edit_clip(random_model, frames, trajectory, PROMPT, sampling=SamplingSettings(steps=2, guidance=2), **same)
     assert (ticks["invert"], ticks["round trip"], ticks["edit"]) == ([3, 3], [3, 3], [2, 2])
 
 
@@ -173,4 +173,4 @@ def test_the_demo_takes_windows_and_leaves_them_in_its_edit_file(tmp_path):
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["settings"]["windows"] == {"frames": 7, "overlap": 4, "anchors": 2}
     assert report["command"].endswith("--windows 7")
-    assert cut_of(load_edit(tmp_path / "edit.yaml")) == Windows(7, 4, 2)
+    assert cut_of(load_edit(tmp_path / "edit.yaml").windows) == Windows(7, 4, 2)

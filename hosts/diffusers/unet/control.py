@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....attention import Schedule
+from ....attention import ActiveRange
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Control:
         self, z: Tensor, timestep: Tensor, context: Tensor, added: dict[str, Tensor] | None, t: float
     ) -> dict[str, Any]:
         """Arguments for the UNet call with batch z [chunk*F, C, h, w]; {} where the control is off."""
-        if self.scale == 0 or not Schedule(1.0, start=self.start, end=self.end).active(t):
+        if self.scale == 0 or not ActiveRange(self.start, self.end).holds(t):
             return {}
         images = self.images if self.indices is None else self.images[list(self.indices)]
         chunks = z.shape[0] // len(images)

@@ -6,7 +6,7 @@ import torch
 from videograin.editing.layout.find import find_layout
 from videograin.editing.layout.names import words_of
 from videograin.editing.pipeline import invert_clip
-from videograin.editing.settings import Attention
+from videograin.editing.settings import AttentionSettings
 from videograin.hosts.diffusers import load_model
 from videograin.lab.paths import ROOT
 from videograin.runner.media.video import read_clip
@@ -22,7 +22,7 @@ def found(frames, prompt, steps):
         frames,
         prompt,
         steps=steps,
-        attention=Attention(mode="per_frame"),
+        attention=AttentionSettings(mode="per_frame"),
         features="full",
         feature_range=(0.5, 1),
     )

@@ -121,7 +121,7 @@ def test_a_folder_belongs_to_one_setup(tmp_path):
 
 def test_a_damaged_line_in_the_middle_is_named(tmp_path):
     (tmp_path / "cells.jsonl").write_text('{"clip"\n{}\n')
-    with pytest.raises(BenchError, match="line 1 is no JSON"):
+    with pytest.raises(ValueError, match="line 1 is no JSON"):
         Records(tmp_path, {})
 
 

@@ -9,7 +9,7 @@ import torch
 from videograin.attention import Layout, Schedule, SpaceTime
 from videograin.editing.pipeline import edit_clip, invert_clip
 from videograin.editing.regions import Region
-from videograin.editing.settings import Blend
+from videograin.editing.settings import BlendSettings
 from videograin.hosts.diffusers import load_model
 from videograin.lab.bench.mask_damage import changed_masks
 from videograin.lab.bench.settings import BenchSettings
@@ -102,7 +102,7 @@ def test_settings_reach_the_systems(model, settings, instance):
 def test_kept_regions_are_preserved_and_unblended_edits_are_not(model, settings):
     one_kept = prepared(model, settings, "one kept")
     assert [r.preserve for r in regions_of(one_kept[0], settings)] == [r.keep for r in one_kept[0].regions]
-    free = replace(settings, blend=Blend(enabled=False))
+    free = replace(settings, blend=BlendSettings(enabled=False))
     assert not np.array_equal(run("hard", model, one_kept, settings), run("hard", model, one_kept, free))
 
 
@@ -271,7 +271,7 @@ def test_composition_of_one_prompt_everywhere_is_that_prompt(model, settings, in
     task, trajectory = instance
     whole = replace(task.regions[0], mask=torch.ones_like(task.regions[0].mask))
     one = replace(task, regions=(whole,))
-    free = replace(settings, blend=Blend(enabled=False))
+    free = replace(settings, blend=BlendSettings(enabled=False))
     found = composition.edit(model, task.clip.frames, trajectory, one, free)
     with guided(model, model.encode_prompt(task.alone(whole)), free, FRAMES) as denoise:
         expected = sample(model, denoise, task.clip.frames, trajectory, free, 0)

@@ -100,7 +100,7 @@ def test_control_acts_in_exactly_the_steps_in_which_a_schedule_does(sd1, folder,
     times = [sd1.levels.t(sigma) for sigma in sd1.sigmas(50)[:-1]]
     for t in [*times, 0.0]:
         control.residuals(x, None, None, None, t)
-    assert acted == [t for t in [*times, 0.0] if schedule.active(t)]
+    assert acted == [t for t in [*times, 0.0] if schedule.range.holds(t)]
     assert len(acted) == {1.0: 51, 0.3: 15, 0.5: 10, 0.019: 0}[end] - (25 if start == 0.5 else 0)
 
 

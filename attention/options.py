@@ -1,0 +1,29 @@
+"""What every option may be, by name: for the settings, the nodes, the command's help and the checks. No torch.
+
+The default of each option stands with the settings (editing/settings.py), its meaning with the code that obeys it.
+"""
+
+from __future__ import annotations
+
+MODES = ("full", "sparse_causal", "key_frames", "per_frame", "full_coarse")
+"""Which frames a query sees (attention/spacetime.py)."""
+ROLES = ("cond", "uncond")
+"""The halves of a guided batch."""
+HALVES = ("both", *ROLES)
+"""Which halves are modulated."""
+BACKGROUNDS = ("neutral", "paper", "free")
+"""What queries of the background match in cross-attention (attention/modulation.py)."""
+RANGES = ("exact", "reuse", "sampled")
+"""How the row range of self-attention is come by (attention/ranges.py)."""
+KERNELS = ("auto", "sdpa", "xformers", "triton")
+"""What computes modulated attention (attention/kernels/choice.py)."""
+LEVELS = {"half": 2, "full": 1}
+"""Layers that are looked at: the name -> how many sides of them make the latent's (method.md 9)."""
+MAP_LEVELS = LEVELS | {"all": 0}
+"""The same where every layer may be looked at together."""
+INVERSION_METHODS = ("warm", "ddim", "fixed_point")
+"""How a clip is inverted (editing/inversion.py)."""
+SAMPLER_NAMES = ("euler", "ddim", "heun", "dpmpp_2m")
+"""The samplers of scripts and edit files (editing/samplers.py has their functions)."""
+SCOPES = ("joint", "per_frame")
+"""Whether clusters are found over all frames or frame by frame (editing/layout/clusters.py)."""

@@ -1,0 +1,56 @@
+"""Settings check themselves when they are made, by name or by position, and say what is wrong and what to do."""
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from videograin.editing.fields import SettingError, fields_of, limits
+from videograin.editing.settings import AttentionSettings, EditSettings, LayoutSettings, MapSettings, Pixel
+
+GROUPS = [*(type(value) for value in vars(EditSettings()).values()), LayoutSettings, MapSettings]
+
+
+def test_by_position_by_name_and_replaced():
+    assert AttentionSettings("key_frames", 3) == replace(AttentionSettings(), mode="key_frames", anchors=3)
+    assert asdict(Pixel(1, 2, 3)) == {"frame": 1, "x": 2, "y": 3}
+    assert AttentionSettings(anchors=4.0).anchors == 4  # as numbers come from JSON
+    assert LayoutSettings(names="a man").names == ("a man",)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"mod": "full"}, "unknown key AttentionSettings.mod; expected one of mode, .*; did you mean mode"),
+        (
+            {"anchors": True},
+            "AttentionSettings.anchors: True is not allowed; expected a whole number from 1 to 64; write",
+        ),
+        (
+            {"end": float("inf")},
+            "AttentionSettings.end: inf is not allowed; expected a number from 0 to 1; write e.g. 0.3",
+        ),
+        ({"splice": 1}, "AttentionSettings.splice: 1 is not allowed; expected true or false"),
+        ({"start": 0.5, "end": 0.2}, "AttentionSettings: start 0.5 is not before end 0.2"),
+    ],
+)
+def test_what_is_not_allowed_is_refused_with_the_remedy(wrong, text):
+    with pytest.raises(SettingError, match=text):
+        AttentionSettings(**wrong)
+    with pytest.raises(SettingError, match=text):
+        replace(AttentionSettings(), **wrong) if "mod" not in wrong else AttentionSettings("full", **wrong)
+
+
+def test_several_mistakes_come_together():
+    with pytest.raises(SettingError, match=r"(?s)Pixel\.x: -1 .*Pixel\.y is missing; expected a row of the source"):
+        Pixel(0, -1)
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+def test_every_setting_says_what_it_is_and_its_default_is_allowed(kind):
+    for name, field in fields_of(kind).items():
+        assert field.description, name
+        allowed = limits(field)
+        if allowed.kind in (int, float) and field.default is not None:
+            assert allowed.low <= field.default <= allowed.high, name
+        if allowed.names:
+            assert field.default in allowed.names, name
