@@ -182,8 +182,8 @@ def invert_clip(
 
 def starting_noise(trajectory: Trajectory, sigma: float, within: Areas | None, sampling: SamplingSettings) -> Tensor:
     """The latent the edit starts from: the inverted one at ``sigma``, and in the edited area (None = everywhere) the
-    part ``variation`` of it drawn afresh from the seed. Variance is kept: z = sqrt(1 - v^2) z_inverted + v z_fresh (in cells
-    that are kept in part it is a little lower)."""
+    part ``variation`` of it drawn afresh from the seed. Variance is kept: z = sqrt(1 - v^2) z_inverted + v z_fresh (in
+    cells that are kept in part it is a little lower)."""
     x = trajectory.at(sigma)
     if sampling.variation == 0:
         return x

@@ -281,10 +281,10 @@ def test_progress_is_told_about_every_step(random_model, frames, trajectory, reg
 
 def test_variation_is_seeded_keeps_the_variance_and_stays_inside(trajectory, regions):
     sigma = float(trajectory.sigmas[0])
-    area = edited_area(regions, (64, 96), 2)
+    within = Areas(edited_area(regions, (64, 96), 2))
 
-    def noise(seed, variation, area=area):
-        return starting_noise(trajectory, sigma, Areas(area), SamplingSettings(seed=seed, variation=variation))
+    def noise(seed, variation, within=within):
+        return starting_noise(trajectory, sigma, within, SamplingSettings(seed=seed, variation=variation))
 
     assert torch.equal(noise(1, 0.0), trajectory.noise)
     assert torch.equal(noise(1, 0.5), noise(1, 0.5))
