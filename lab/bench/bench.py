@@ -23,7 +23,7 @@ from ...editing.trajectory import Trajectory
 from ...measuring.metrics.pixels import psnr_outside_blend
 from ...measuring.round_trip import measure_round_trip
 from ...world.clips import WorldClip
-from .judge import MARGIN, Judge, decibels, measure_rest
+from .judge import Judge, decibels, measure_rest
 from .records import Cell, InversionCell, Records
 from .settings import BenchSettings
 from .strips import load_strip, save_strip, strip_file
@@ -145,7 +145,7 @@ def run_cell(
         area, keep = (one.numpy() for one in areas(regions, source))
         metrics |= measure_rest(decoded, finished, vae, task, area, keep)
         mask = blend_mask(regions, trajectory, settings, source)
-        metrics["outside_blend_psnr"] = decibels(psnr_outside_blend(decoded, vae, mask, dilate=MARGIN))
+        metrics["outside_blend_psnr"] = decibels(psnr_outside_blend(decoded, vae, mask))
     return metrics, seconds, finished
 
 

@@ -23,9 +23,8 @@ from . import embeddings as regions
 from . import embeddings as text
 from .encoders import Encoder
 from .metric import Figure
-from .pixels import end_point_error, outside, psnr, ssim, warp_error
+from .pixels import MARGIN, end_point_error, outside, psnr, ssim, warp_error
 
-MARGIN = 16  # pixels: the wider distance from the masks at which "outside" is measured
 Nothing = Callable[[], object]
 
 
