@@ -95,6 +95,11 @@ class Group:
     def clips(self) -> int:
         return len({cell.clip for cell in self.cells})
 
+    @property
+    def learnt(self) -> bool:
+        """Whether the model learnt all of these scenes."""
+        return all(cell.trained for cell in self.cells)
+
     def values(self, row: Row, measure: str) -> dict[str, float]:
         """Clip -> the mean over its seeds; clips without a value are left out."""
         return _by_clip(self._edits(row, measure))

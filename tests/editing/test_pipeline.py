@@ -19,7 +19,7 @@ from videograin.editing.settings import (
     SamplingSettings,
 )
 from videograin.editing.trajectory import TrajectoryError
-from videograin.measuring.metrics import pixels as figures
+from videograin.measuring.metrics import pixels
 from videograin.measuring.round_trip import measure_round_trip, with_round_trip
 
 SOURCE = "a red square and a blue square on sand"
@@ -235,8 +235,8 @@ def test_outside_the_blend_the_decoded_edit_is_near_the_vae(random_model, frames
     corner[:8, :8] = 1
     result = edit_clip(random_model, frames, trajectory, PROMPT, [Region("a green circle", corner)], sampling=FEW)
     vae = random_model.decode_latents(trajectory.clean)
-    near = figures.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=0)
-    far = figures.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=16)
+    near = pixels.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=0)
+    far = pixels.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=16)
     assert far >= near > 10
 
 
