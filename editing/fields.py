@@ -127,7 +127,7 @@ class Limits:
         if self.kind not in (int, float):
             return KINDS.get(self.kind, ("", ""))[0]
         kind = "a whole number" if self.kind is int else "a number"
-        some = f"of {self.low:g} or more" if self.high == math.inf else f"from {self.low:g} to {self.high:g}"
+        some = f"of {self.low} or more" if self.high == math.inf else f"from {self.low} to {self.high}"
         return f"{kind} {some}"
 
     @property

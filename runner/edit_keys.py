@@ -151,12 +151,12 @@ class MaskKeys:
 
 @settings
 class RegionKeys:
-    """One entry of ``regions``; later ones lie on top."""
+    """A list; later entries lie on top."""
 
     phrase: Text | None = Field(None, description="words of the prompt")
     masks: MaskKeys | None = Field(None, examples=["{folder: masks/left}"], description=f"one of {SOURCES}")
     preserve: Flag = Field(False, description="keep the source's pixels, bit for bit, also on an edited region")
-    strength: Number = Field(1.0, ge=0, le=1, description="how strongly the region is modulated, of the strengths")
+    strength: Number = Field(1.0, ge=0, le=1, description="how strongly the region is modulated, as a share")
 
 
 @settings
@@ -244,7 +244,7 @@ def _edit(value: Any) -> Any:
 
 @settings
 class MeasuredKeys:
-    """One entry of ``edits``: a path, or {name: NAME, path: PATH}."""
+    """A list of paths, or of"""
 
     path: File | None = Field(None, description="a video or an edit's output folder")
     name: Text | None = Field(None, description="the heading of its column; left out: the file's or folder's name")
@@ -257,8 +257,8 @@ class MetricsKeys(SourceKeys):
     edits: tuple[Annotated[MeasuredKeys, BeforeValidator(_edit)], ...] = Field(
         (), examples=["{name: NAME, path: PATH}"], description="edits: paths, or {name: NAME, path: PATH}"
     )
-    edit_file: File | None = Field(None, description="the edit that source, frames, prompt and regions come from")
-    clip: File | None = Field(None, description="a CLIP of transformers, a folder")
-    dino: File | None = Field(None, description="a DINO of transformers, a folder")
-    pickscore: File | None = Field(None, description="PickScore's folder, with the tokenizer of CLIP-ViT-H-14")
-    raft: File | None = Field(None, description="weights of torchvision's RAFT-Large; left out: torch hub's, else DIS")
+    edit_file: File | None = Field(None, description="takes source, frames, prompt and regions from it")
+    clip: File | None = Field(None, description="a CLIP of transformers: CLIP-T, CLIP-F, Q-edit, regions")
+    dino: File | None = Field(None, description="a DINO of transformers: DINO consistency")
+    pickscore: File | None = Field(None, description="PickScore's folder: PickScore")
+    raft: File | None = Field(None, description="RAFT-Large weights (default: torch hub's, else OpenCV's DIS)")
