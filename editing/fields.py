@@ -234,7 +234,7 @@ def missing(kind: Any, data: Mapping[str, Any], names: Sequence[str], entries: s
         (where, _text("missing", (*where, name), kind, None, "", ""))
         for where, part in parts
         for name in names
-        if isinstance(part, Mapping) and part.get(name) is None
+        if isinstance(part, Mapping) and name not in part
     ]
 
 

@@ -14,7 +14,7 @@ from .media.video import VideoError, VideoInfo, available, probe, too_few
 from .yaml_lines import Problems
 
 if TYPE_CHECKING:
-    from .edit_file import EditFile, RegionEntry
+    from .media.mask_files import MaskSource
 
 
 def check_edit(spec: EditFile, problems: Problems, *, purpose: str = "edit", regions: bool = True) -> None:
@@ -35,7 +35,7 @@ def check_edit(spec: EditFile, problems: Problems, *, purpose: str = "edit", reg
             _phrases(spec, problems)
         if spec.regions and all(region.preserve for region in spec.regions):
             problems.add(
-                spec.lines.line_of("regions"),
+                "regions",
                 "every region is preserved, so nothing would change; expected at least one that is edited; "
                 "remove one `preserve: true`",
             )
@@ -43,7 +43,7 @@ def check_edit(spec: EditFile, problems: Problems, *, purpose: str = "edit", reg
     if frames is not None:
         for number, region in enumerate(spec.regions, 1):
             if region.masks is not None and not isinstance(region.masks, FoundMask):  # None: noted already
-                _masks(region, number, spec.lines.line_of(f"regions[{number}].masks"), frames, info, problems)
+                _masks(region.masks, number, frames, info, problems)
         if spec.attention_maps is not None and spec.attention_maps.pixel is not None:
             _pixel(spec, frames, info, problems)
     if spec.controlnet is not None:
@@ -54,23 +54,22 @@ def _video(spec: EditFile, problems: Problems) -> VideoInfo | None:
     """The video's facts, or None where it cannot be used."""
     if spec.video == Path():  # missing key: noted already
         return None
-    line = spec.lines.line_of("video")
     try:
         info = probe(spec.video)
     except VideoError as error:
-        problems.add(line, f"video: {error}")
+        problems.note("video", error)
         return None
     have = available(info.frames, spec.start, spec.stride)
     if have < (spec.count or 1):
         problems.add(
-            spec.lines.line_of("frames", "video"),
+            "frames" if "frames" in spec.lines else "video",
             too_few(spec.video, spec.count or 1, spec.start, spec.stride, info.frames),
         )
         return None
     try:
         Geometry.plan((info.width, info.height), spec.size, spec.fit)
     except GeometryError as error:
-        problems.add(spec.lines.line_of("size", "video"), error)
+        problems.add("size" if "size" in spec.lines else "video", error)
     return info
 
 
@@ -93,35 +92,35 @@ def _model(spec: EditFile, problems: Problems) -> None:
             continue
         expected = "a diffusers folder" + (" or a .safetensors file" if key == "model" else "")
         remedy = "correct the path" + (", or leave model out for the embedded one" if key == "model" else "")
-        problems.add(spec.lines.line_of(key), f"{key}: {path} {wrong}; expected {expected}; {remedy}")
+        problems.note(key, f"{path} {wrong}; expected {expected}; {remedy}")
 
 
 def _inversion(spec: EditFile, problems: Problems, purpose: str) -> None:
     if purpose != "invert" and spec.load is not None and not spec.load.is_file():
         keep = " (with a `layout:` section in the file, so that it keeps the features)" if purpose == "layout" else ""
-        problems.add(
-            spec.lines.line_of("inversion.load"),
-            f"inversion.load: {spec.load} does not exist; expected a saved inversion; make it with "
+        problems.note(
+            "inversion.load",
+            f"{spec.load} does not exist; expected a saved inversion; make it with "
             f"`videograin invert {spec.path}`{keep}, or remove the key",
         )
     if purpose != "invert" and spec.load is not None and spec.save is not None:
         problems.add(
-            spec.lines.line_of("inversion.save"),
+            "inversion.save",
             "inversion.save is given beside inversion.load; expected one of them, since a loaded inversion is saved "
             "already; remove one",
         )
     if spec.save is not None and spec.save.suffix != ".safetensors":
-        problems.add(
-            spec.lines.line_of("inversion.save"),
-            f"inversion.save: {spec.save.name} has another ending; expected a .safetensors file; rename it",
+        problems.note(
+            "inversion.save",
+            f"{spec.save.name} has another ending; expected a .safetensors file; rename it",
         )
 
 
 def _output(spec: EditFile, problems: Problems) -> None:
     if spec.output is not None and spec.output.exists() and not spec.output.is_dir():
-        problems.add(
-            spec.lines.line_of("output"),
-            f"output: {spec.output} is a file; expected a folder for the results; choose another name",
+        problems.note(
+            "output",
+            f"{spec.output} is a file; expected a folder for the results; choose another name",
         )
 
 
@@ -164,11 +163,11 @@ def _overwrites(spec: EditFile, problems: Problems, purpose: str) -> None:
             elif remade is not None and remade.resolve() in path.resolve().parents:
                 text = f"{name} lies in {remade}, and {remade} is written anew by this edit; expected another place"
         if text:
-            problems.add(spec.lines.line_of("output"), f"output: {text}; choose another folder")
+            problems.note("output", f"{text}; choose another folder")
     if spec.save is not None and spec.model is not None and _same(spec.save, spec.model):
-        problems.add(
-            spec.lines.line_of("inversion.save"),
-            f"inversion.save: {spec.save} is the model; expected a file that replaces no input; choose another name",
+        problems.note(
+            "inversion.save",
+            f"{spec.save} is the model; expected a file that replaces no input; choose another name",
         )
 
 
@@ -176,31 +175,30 @@ def _same(a: Path, b: Path) -> bool:
     return a.exists() and b.exists() and a.samefile(b)
 
 
-def _masks(
-    region: RegionEntry, number: int, line: int, frames: MaskFrames, info: VideoInfo, problems: Problems
-) -> None:
+def _masks(masks: MaskSource, number: int, frames: MaskFrames, info: VideoInfo, problems: Problems) -> None:
+    key = f"regions[{number}].masks"
     try:
-        frames.indices(region.masks.count(), f"the mask source of region {number}")
+        frames.indices(masks.count(), f"the mask source of region {number}")
     except (MaskError, VideoError) as error:
-        problems.add(line, f"regions[{number}].masks: {error}")
+        problems.note(key, error)
         return
-    if isinstance(region.masks, Boxes):
-        for index, box in enumerate(region.masks.boxes, 1):
+    if isinstance(masks, Boxes):
+        for index, box in enumerate(masks.boxes, 1):
             if box is not None and not (box[0] < info.width and box[1] < info.height and box[2] > 0 and box[3] > 0):
                 problems.add(
-                    line,
-                    f"regions[{number}].masks.boxes[{index}] {list(box)} lies outside the picture; expected pixels of "
+                    key,
+                    f"{key}.boxes[{index}] {list(box)} lies outside the picture; expected pixels of "
                     f"the source, {info.width} x {info.height}; correct it, or write null for no object",
                 )
 
 
 def _pixel(spec: EditFile, frames: MaskFrames, info: VideoInfo, problems: Problems) -> None:
     """Note a pixel that the edit does not see."""
-    pixel, line = spec.attention_maps.pixel, spec.lines.line_of("attention_maps.pixel")
+    pixel, key = spec.attention_maps.pixel, "attention_maps.pixel"
     if pixel.frame >= frames.count:
         problems.add(
-            line,
-            f"attention_maps.pixel.frame: {pixel.frame} does not exist; expected a frame of the edit, 0 to "
+            key,
+            f"{key}.frame: {pixel.frame} does not exist; expected a frame of the edit, 0 to "
             f"{frames.count - 1}; correct it",
         )
     try:
@@ -209,9 +207,9 @@ def _pixel(spec: EditFile, frames: MaskFrames, info: VideoInfo, problems: Proble
         return
     if not (x0 <= pixel.x < x1 and y0 <= pixel.y < y1):
         cut = "" if (x0, y0, x1, y1) == (0, 0, info.width, info.height) else " (the rest is cut off to fit size)"
-        problems.add(
-            line,
-            f"attention_maps.pixel: x {pixel.x}, y {pixel.y} lies outside; expected a pixel of the source with x "
+        problems.note(
+            key,
+            f"x {pixel.x}, y {pixel.y} lies outside; expected a pixel of the source with x "
             f"from {x0} to {x1 - 1} and y from {y0} to {y1 - 1}{cut}; correct it",
         )
 
@@ -224,9 +222,9 @@ def _words(
         return
     for phrase in words or ():
         if unplaced(prompt, [phrase]):
-            problems.add(
-                spec.lines.line_of(key),
-                f"{key}: {phrase!r} does not occur in the {prompt_key} {prompt!r}; expected words that stand in it "
+            problems.note(
+                key,
+                f"{phrase!r} does not occur in the {prompt_key} {prompt!r}; expected words that stand in it "
                 f"(case and spaces do not matter); correct it, or write it into the {prompt_key}",
             )
 
@@ -234,17 +232,16 @@ def _words(
 def _control(spec: EditFile, frames: MaskFrames | None, problems: Problems) -> None:
     control = spec.controlnet
     if not (control.model / "config.json").is_file():
-        problems.add(
-            spec.lines.line_of("controlnet.model"),
-            f"controlnet.model: {control.model} has no config.json; expected a local diffusers ControlNet folder; "
-            "correct the path",
+        problems.note(
+            "controlnet.model",
+            f"{control.model} has no config.json; expected a local diffusers ControlNet folder; correct the path",
         )
     try:
         count = probe(control.video).frames
         if frames is not None:
             frames.indices(count, f"the control video {control.video}")
     except (MaskError, VideoError) as error:
-        problems.add(spec.lines.line_of("controlnet.video"), f"controlnet.video: {error}")
+        problems.note("controlnet.video", f"{error}")
 
 
 def _whole_prompt(spec: EditFile) -> str:
@@ -263,9 +260,9 @@ def _phrases(spec: EditFile, problems: Problems) -> None:
         if not region.phrase:  # noted already
             continue
         why = "occurs only where another region's phrase stands" if elsewhere else "does not occur"
-        problems.add(
-            spec.lines.line_of(f"regions[{index + 1}].phrase"),
-            f"regions[{index + 1}].phrase: {region.phrase!r} {why} in the prompt {spec.prompt!r}; expected its words "
+        problems.note(
+            f"regions[{index + 1}].phrase",
+            f"{region.phrase!r} {why} in the prompt {spec.prompt!r}; expected its words "
             "there once for every region that uses them (case and spaces do not matter); write them into the "
             f"prompt{option}",
         )
@@ -279,8 +276,7 @@ def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | N
 
     Raises EditFileError listing every mistake, among them missing files, mask counts and phrases not in the prompt.
     """
-    problems = Problems(Path(path))
-    spec = read_keys(problems, purpose, None if output is None else Path(output))
+    spec, problems = read_keys(Path(path), purpose, None if output is None else Path(output))
     regions = purpose == "edit" or (purpose == "invert" and "regions" in spec.lines)
     check_edit(spec, problems, purpose=purpose, regions=regions)
     problems.stop()

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainValidator, Strict, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Strict, ValidationInfo
 
 from ..editing.fields import Flag, Number, OneOf, SettingError, Text, Told, Whole, settings, show, wrong
 from ..editing.settings import (
@@ -150,11 +150,16 @@ class MaskKeys:
 
 
 @settings
-class RegionKeys:
-    """A list; later entries lie on top."""
+class RegionEntry:
+    """A list; later entries lie on top.
 
-    phrase: Text | None = Field(None, description="words of the prompt")
-    masks: MaskKeys | None = Field(None, examples=["{folder: masks/left}"], description=f"one of {SOURCES}")
+    masks: read as a MaskSource; None only where a mistake was noted.
+    """
+
+    phrase: Text = Field("", description="words of the prompt")
+    masks: Annotated[MaskKeys, AfterValidator(MaskKeys.source)] = Field(
+        None, examples=["{folder: masks/left}"], description=f"one of {SOURCES}"
+    )
     preserve: Flag = Field(False, description="keep the source's pixels, bit for bit, also on an edited region")
     strength: Number = Field(1.0, ge=0, le=1, description="how strongly the region is modulated, as a share")
 
@@ -182,7 +187,7 @@ class InversionKeys(InversionSettings):
 class SourceKeys:
     """The source of an edit and what is to be seen in it: of edit files and of metrics files."""
 
-    video: File | None = Field(None, description="the path of a video")
+    video: File = Field(None, description="the path of a video")
     frames: FrameKeys = Field(
         default_factory=FrameKeys, examples=["{start: 0, count: 16}"], description="which frames of the video"
     )
@@ -190,17 +195,17 @@ class SourceKeys:
     fit: Annotated[str, OneOf(("crop", "stretch"))] = Field(
         "crop", description="what happens to another shape: cut off, or distorted"
     )
-    prompt: Text | None = Field(None, description="a description of the edited video")
-    regions: tuple[RegionKeys, ...] | None = Field(None, description="a list of regions with phrase and masks")
+    prompt: Text = Field("", description="a description of the edited video")
+    regions: tuple[RegionEntry, ...] = Field((), description="a list of regions with phrase and masks")
     device: Device = Field("auto", description="where the networks run")
-    output: File | None = Field(None, description="a folder for results")
+    output: File = Field(None, description="a folder for results")
 
 
 @settings
 class EditKeys(SourceKeys, SamplingSettings):
     """The top level of an edit file."""
 
-    source_prompt: Text | None = Field(None, description="a description of the source video")
+    source_prompt: Text = Field("", description="a description of the source video")
     negative_prompt: AnyText = Field("", description="what the guidance leads away from")
     append_phrases: Flag = Field(
         False, description="add a phrase that the prompt has no place for to its end, instead of refusing it"
@@ -246,7 +251,7 @@ def _edit(value: Any) -> Any:
 class MeasuredKeys:
     """A list of paths, or of"""
 
-    path: File | None = Field(None, description="a video or an edit's output folder")
+    path: File = Field(None, description="a video or an edit's output folder")
     name: Text | None = Field(None, description="the heading of its column; left out: the file's or folder's name")
 
 
