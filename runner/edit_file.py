@@ -84,6 +84,8 @@ def read_keys(path: Path, purpose: str, output: Path | None) -> tuple[EditFile, 
     data, problems = read_yaml(path)
     if purpose == "layout":
         data.pop("regions", None)
+    if data.get("output") is None:  # also a key without a value
+        data.pop("output", None)
     for where, text in _left_out(data, purpose, output):
         problems.add(name_of(where), text)
     keys = checked(EditKeys, data, problems)

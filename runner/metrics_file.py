@@ -103,19 +103,28 @@ def load_metrics(path: str | Path) -> MetricsSpec:
     """Read a metrics file; EditFileError with every mistake of its text."""
     path = Path(path)
     data, problems = read_yaml(path)
+    data = _said(data)
     absent = missing(MetricsKeys, data, ["path"], "edits") + missing(MetricsKeys, data, ["phrase", "masks"], "regions")
     for where, text in absent:
         problems.add(name_of(where), text)
     keys = checked(MetricsKeys, data, problems)
     problems.stop()
-    said = {name: getattr(keys, name) for name in data if data[name] is not None}
-    said.pop("frames", None)
-    said |= {name: getattr(keys.frames, name) for name in data.get("frames") or ()}
+    said = {name: getattr(keys, name) for name in data if name != "frames"}
+    said |= {name: getattr(keys.frames, name) for name in data.get("frames", ())}
     said["edits"] = tuple(
         MeasuredEdit(edit.name or _usual_name(edit.path), edit.path, problems.lines.line_of(f"edits[{number}]"))
         for number, edit in enumerate(keys.edits, 1)
     )
     return MetricsSpec(**{"path": path, "lines": problems.lines, "output": path.parent / "metrics"} | said)
+
+
+def _said(data: dict[str, Any]) -> dict[str, Any]:
+    """Without the keys that have no value."""
+    return {
+        key: _said(value) if key == "frames" and isinstance(value, dict) else value
+        for key, value in data.items()
+        if value is not None
+    }
 
 
 def with_flags(spec: MetricsSpec, edits: Sequence[str] | None, **given: Any) -> MetricsSpec:
