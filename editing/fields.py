@@ -20,7 +20,6 @@ from pydantic import (
     Field,
     PlainValidator,
     Strict,
-    StringConstraints,
     ValidationError,
 )
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -55,7 +54,11 @@ class OneOf:
 
 
 def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise PydanticCustomError("int_type", "a whole number")
+    return value
 
 
 def _phrases(value: Any) -> tuple[str, ...]:
@@ -65,11 +68,11 @@ def _phrases(value: Any) -> tuple[str, ...]:
     return tuple(item.strip() for item in items)
 
 
-Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
+Whole = Annotated[int, BeforeValidator(_whole)]
 """A whole number; 4.0 counts, true and "4" do not."""
 Number = Annotated[float, Strict(), AllowInfNan(False)]
 Flag = Annotated[bool, Strict()]
-Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
+Text = Annotated[str, Strict(), Field(pattern=r"\S")]
 """Text that is not empty."""
 Phrases = Annotated[tuple[str, ...], PlainValidator(_phrases), Told("a list of phrases")]
 """One or more phrases; one text counts as a list of it."""

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Strict, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo
 
 from ..editing.fields import Flag, Number, OneOf, SettingError, Text, Told, Whole, settings, show, wrong
 from ..editing.settings import (
@@ -95,7 +95,7 @@ DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
 File = Annotated[Path | None, PlainValidator(path_of), Told("a path")]
 Size = Annotated[tuple[int, int], PlainValidator(size_of), Told(f"a side or [width, height], multiples of {UNIT}")]
 Device = Annotated[str, PlainValidator(device_of), Told(DEVICES)]
-AnyText = Annotated[str, Strict(), BeforeValidator(lambda value: "" if value is None else value)]
+AnyText = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
 
 
 @settings
@@ -138,15 +138,18 @@ class MaskKeys:
         if self.labels is not None and (self.id is None) == (self.colour is None):
             raise wrong('needs to know which label; expected id: N or colour: "#rrggbb", one of them; add it', "labels")
 
-    def source(self) -> MaskSource:
-        """The same for the program."""
-        if self.labels is not None:
-            return LabelVideo(self.labels, self.id, self.colour)
-        if self.folder is not None:
-            return MaskFolder(self.folder)
-        if self.layout is not None:
-            return FoundMask(self.layout)
-        return MaskVideo(self.video) if self.video is not None else Boxes(self.boxes)
+
+def _source(keys: Any) -> MaskSource:
+    """The same for the program."""
+    if not isinstance(keys, MaskKeys):  # older versions of pydantic ask twice
+        return keys
+    if keys.labels is not None:
+        return LabelVideo(keys.labels, keys.id, keys.colour)
+    if keys.folder is not None:
+        return MaskFolder(keys.folder)
+    if keys.layout is not None:
+        return FoundMask(keys.layout)
+    return MaskVideo(keys.video) if keys.video is not None else Boxes(keys.boxes)
 
 
 @settings
@@ -157,7 +160,7 @@ class RegionEntry:
     """
 
     phrase: Text = Field("", description="words of the prompt")
-    masks: Annotated[MaskKeys, AfterValidator(MaskKeys.source)] = Field(
+    masks: Annotated[MaskKeys, AfterValidator(_source)] = Field(
         None, examples=["{folder: masks/left}"], description=f"one of {SOURCES}"
     )
     preserve: Flag = Field(False, description="keep the source's pixels, bit for bit, also on an edited region")
