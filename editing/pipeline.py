@@ -237,7 +237,7 @@ def edit_clip(
     within = areas(regions, size, count) if regions else None
 
     if regions:
-        encoded, spans, labels = model.encode_regions(prompt, [r.phrase for r in regions], splice=attention.splice)
+        encoded, spans, labels, _ = model.encode_regions(prompt, [r.phrase for r in regions], splice=attention.splice)
     else:
         encoded, spans, labels = model.encode_prompt(prompt), (), None
     modulation = None

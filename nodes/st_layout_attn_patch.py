@@ -200,7 +200,7 @@ class STLayoutAttnPatch(io.ComfyNode):
     ) -> io.NodeOutput:
         check_model(model, NODE)
         regions = tuple(regions or ())
-        positive, labels, _, used = encode_regions(
+        positive, _, labels, used = encode_regions(
             clip,
             prompt,
             [region.phrase for region in regions],

@@ -44,7 +44,7 @@ def edit_scheduled(
     """The same with the settings' schedule."""
     regions = regions_of(task, settings)
     phrases = [region.phrase for region in regions]
-    prompt, _, labels = model.encode_regions(task.prompt, phrases, splice=settings.attention.splice)
+    prompt, _, labels, _ = model.encode_regions(task.prompt, phrases, splice=settings.attention.splice)
     modulation = modulation_of(
         PartialModulation,
         regions,
