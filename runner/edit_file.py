@@ -87,7 +87,7 @@ def read_keys(path: Path, purpose: str, output: Path | None) -> tuple[EditFile, 
     if data.get("output") is None:  # also a key without a value
         data.pop("output", None)
     for where, text in _left_out(data, purpose, output):
-        problems.add(name_of(where), text)
+        problems.add(text, name_of(where))
     keys = checked(EditKeys, data, problems)
     found = purpose == "layout" or any(isinstance(region.masks, FoundMask) for region in keys.regions)
     inversion = {name: getattr(keys.inversion, name) for name in fields_of(InversionSettings)}

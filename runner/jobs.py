@@ -213,7 +213,7 @@ def _masked(
             masked.append(Region(region.phrase, mask, region.preserve, region.strength))
         except LayoutError as error:
             text = f"{str(error).removeprefix('pick: ')} They are shown in {found.files['preview_sheet']}."
-            problems.add(f"regions[{number}].masks", f"regions[{number}].masks.layout: {text}")
+            problems.add(f"regions[{number}].masks.layout: {text}", f"regions[{number}].masks")
     problems.stop()
     return masked
 

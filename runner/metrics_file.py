@@ -106,7 +106,7 @@ def load_metrics(path: str | Path) -> MetricsSpec:
     data = _said(data)
     absent = missing(MetricsKeys, data, ["path"], "edits") + missing(MetricsKeys, data, ["phrase", "masks"], "regions")
     for where, text in absent:
-        problems.add(name_of(where), text)
+        problems.add(text, name_of(where))
     keys = checked(MetricsKeys, data, problems)
     problems.stop()
     said = {name: getattr(keys, name) for name in data if name != "frames"}

@@ -8,6 +8,7 @@ they may have to say which line is wrong.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_picture
 from .media.video import Clip, read_clip
 from .preflight import check_level, check_start, check_target
 from .progress import Progress
-from .report import chosen_settings, clip_facts, model_facts
+from .report import clip_facts, model_facts
 from .yaml_lines import Lines, Problems
 
 log = logging.getLogger(__name__)
@@ -189,6 +190,8 @@ def _on_model(
     if model is None:
         with progress.stage("load model"):
             model = _load_model(file.model, file.model_config, file.device, file.dtype)
+    chosen = dataclasses.asdict(file)
+    del chosen["lines"]
     parts = {name: getattr(file, name) for name in ("sampling", "attention", "blend", "composite", "inversion")}
     return InversionJob(
         clip=clip,
@@ -202,7 +205,7 @@ def _on_model(
         output=file.output,
         lines=file.lines,
         facts={
-            "settings": chosen_settings(file),
+            "settings": chosen,
             "clip": clip_facts(clip),
             "model": model_facts(file.model, model),
         },

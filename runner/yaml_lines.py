@@ -70,13 +70,9 @@ class Problems:
     def __init__(self, lines: Lines) -> None:
         self.lines, self.found = lines, []
 
-    def add(self, key: str, text: object) -> None:
-        """A mistake at the line of a key."""
-        self.found.append((self.lines.line_of(key), " ".join(str(text).split())))
-
-    def note(self, key: str, text: object) -> None:
-        """The same, with the key before the text."""
-        self.add(key, f"{key}: {text}")
+    def add(self, text: object, key: str, *others: str) -> None:
+        """Note a mistake, at the line of the first of the keys that is there."""
+        self.found.append((self.lines.line_of(key, *others), " ".join(str(text).split())))
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
@@ -138,7 +134,7 @@ def _plain(node: yaml.Node, name: str, numbers: dict[str, int], problems: Proble
         path = f"{name}.{key}" if name else key
         first, numbers[path] = numbers.get(path), _line(key_node)
         if key in group:
-            problems.add(path, f"{path} is given twice (first in line {first}); expected once; remove one")
+            problems.add(f"{path} is given twice (first in line {first}); expected once; remove one", path)
         group[key] = _plain(value, path, numbers, problems, seen)
     return group
 
@@ -167,7 +163,7 @@ def checked(kind: type[T], data: dict[str, Any], problems: Problems) -> T:
             return adapter.validate_python(data, context={"base": problems.lines.path.parent})
         except ValidationError as error:
             for where, text in mistakes(error, kind) if first else ():  # what is left out may bring others about
-                problems.add(name_of(where), text)
+                problems.add(text, name_of(where))
             for item in error.errors(include_url=False):
                 _leave_out(data, item["loc"][: -1 if item["type"] == "missing" else None])
             first = False

@@ -1,5 +1,6 @@
 """The edit file: every key, every message with its line, all problems at once, and no heavy import."""
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -215,6 +216,11 @@ def test_missing_keys_are_named(folder):
 def test_an_inversion_needs_only_the_video_and_its_prompt(folder):
     spec = load(folder, "video: source.mp4\nsource_prompt: sand\n", purpose="invert")
     assert (spec.regions, spec.output, spec.count) == ((), None, None)
+
+
+def test_an_edit_goes_to_another_process_as_it_is(folder):
+    spec = load(folder, GOOD)
+    assert pickle.loads(pickle.dumps(spec)) == spec
 
 
 def test_output_from_the_command_line_takes_the_place_of_the_key(folder):
