@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin
 
 from pydantic import (
     AllowInfNan,
@@ -46,7 +46,7 @@ class Told:
 class OneOf:
     """One of a few names, for ``Annotated[str, OneOf(NAMES)]``."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Iterable[str]) -> None:
         self.names = tuple(names)
 
     def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> CoreSchema:
@@ -81,14 +81,14 @@ Phrases = Annotated[tuple[str, ...], PlainValidator(_phrases), Told("a list of p
 def wrong(text: str, *keys: str | int) -> PydanticCustomError:
     """A mistake inside of what a check looks at. text: what came; what was expected; the remedy. keys: of a group, the
     fields that it lies in, of which the first that was given is pointed at; of a list, the index."""
-    return PydanticCustomError("setting", text, {"keys": keys})  # type: ignore[arg-type]
+    return PydanticCustomError("setting", cast(Any, text), {"keys": keys})
 
 
 @dataclass_transform(field_specifiers=(Field,), frozen_default=True)
 def settings(cls: type[T]) -> type[T]:
     """Class decorator: a frozen dataclass whose fields pydantic checks, and which takes no others. What is not allowed
     is a SettingError."""
-    made = checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))(cls)
+    made: Any = checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))(cls)
     check, names = made.__init__, list(fields_of(made))
 
     @wraps(check)
@@ -99,7 +99,7 @@ def settings(cls: type[T]) -> type[T]:
             found = mistakes(error, made, made.__name__)
             raise SettingError("\n".join(text for _, text in found)) from None
 
-    made.__init__ = __init__  # type: ignore[method-assign]
+    made.__init__ = __init__
     return made
 
 
@@ -212,7 +212,7 @@ def mistakes(error: ValidationError, kind: Any, prefix: str = "") -> list[tuple[
     the names in the texts.
     """
     found = []
-    for item in error.errors(include_url=False):
+    for item in cast(Any, error.errors(include_url=False)):
         where, point = tuple(item["loc"]), ()
         if item["type"] == "setting":
             given = getattr(item["input"], "kwargs", item["input"])
@@ -250,7 +250,7 @@ def _text(error: str, where: Place, kind: Any, came: Any, said: str, prefix: str
             field = fields_of(kind).get(step)
     near = difflib.get_close_matches(str(where[-1] if where else ""), known := [*fields_of(kind)], n=1, cutoff=0.55)
     allowed = None if field is None else limits(field)
-    simple = allowed is not None and allowed.simple
+    span, remedy = (allowed.span, allowed.remedy) if allowed is not None and allowed.simple else (said, "correct it")
     text = TEXTS.get(error, TEXTS[""]).format(
         name=name_of(where, prefix),
         came="a list" if error == "dataclass_type" and isinstance(came, (list, tuple)) else show(came),
@@ -259,7 +259,7 @@ def _text(error: str, where: Place, kind: Any, came: Any, said: str, prefix: str
         near=f"did you mean {near[0]}?" if near else "remove it",
         example=allowed and f"{where[-1]}: {allowed.example}",
         said=said,
-        span=allowed.span if simple else said,
-        remedy=allowed.remedy if simple else "correct it",
+        span=span,
+        remedy=remedy,
     )
     return " ".join(text.split())
