@@ -35,7 +35,7 @@ def modulation(labels, strength=0.6, **options):
 
 
 def run(model, x, observer, *, edit=False, halves="both", **options):
-    prompt, _, labels = model.encode_regions(PROMPT, PHRASES)
+    prompt, _, labels, _ = model.encode_regions(PROMPT, PHRASES)
     if edit:
         options["modulation"] = modulation(labels, self_halves=halves, cross_halves=halves)
     with model.denoiser(prompt, frames=FRAMES, observer=observer, **options) as denoise:
@@ -88,7 +88,7 @@ def test_every_layer_is_shown_as_it_is(model, x, mode):
 def test_the_marks_are_the_modulations(sd1, x):
     watcher = Watcher()
     run(sd1, x, watcher, edit=True)
-    _, _, labels = sd1.encode_regions(PROMPT, PHRASES)
+    _, _, labels, _ = sd1.encode_regions(PROMPT, PHRASES)
     edit = modulation(labels)
     for seen in watcher.seen:
         if seen.kind == "self":
