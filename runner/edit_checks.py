@@ -16,17 +16,13 @@ from .media.mask_files import Boxes, FoundMask, LabelVideo, MaskError, MaskFolde
 from .media.video import VideoError, VideoInfo, available, probe, too_few
 from .yaml_lines import Problems
 
-Note = Callable[..., None]  # note(text, key, *others): a mistake, at the line of the first of the keys that is there
+Note = Callable[..., None]  # Problems.add
 
 
 def check_edit(edit_file: EditFile, problems: Problems, *, purpose: str = "edit", regions: bool = True) -> None:
     """Note everything about an edit that would fail later. purpose: as in ``load_edit``; regions: also prompt, phrases
     and masks."""
-    file, maps, entries = edit_file, edit_file.attention_maps, edit_file.regions
-
-    def note(text: object, key: str, *others: str) -> None:
-        problems.add(file.lines.line_of(key, *others), text)
-
+    file, maps, entries, note = edit_file, edit_file.attention_maps, edit_file.regions, problems.add
     info = _video(file, note)
     _model("model", file.model, note)
     _model("model_config", file.model_config, note)
@@ -252,8 +248,7 @@ def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | N
 
     Raises EditFileError listing every mistake, among them missing files, mask counts and phrases not in the prompt.
     """
-    problems = Problems(Path(path))
-    spec = read_keys(problems, purpose, None if output is None else Path(output))
+    spec, problems = read_keys(Path(path), purpose, None if output is None else Path(output))
     regions = purpose == "edit" or (purpose == "invert" and "regions" in spec.lines)
     check_edit(spec, problems, purpose=purpose, regions=regions)
     problems.stop()

@@ -30,7 +30,8 @@ from ..editing.windows import NOTE as WINDOWS
 from ..editing.windows import Windows
 from ..measuring.attention_probe import AttentionProbe
 from .attention_files import open_probe
-from .edit_file import EditFile, RegionEntry
+from .edit_file import EditFile
+from .edit_keys import RegionEntry
 from .layout_files import check_masks
 from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_pictures, repeated
 from .media.video import Clip, read_clip
@@ -101,7 +102,7 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
         check_masks(file.output / "layout", lines)
     clip = _read_clip(file, progress)
     frames = MaskFrames(file.start, len(clip.frames), file.stride, clip.source_frames)
-    problems, pictures, loaded, notes = Problems(lines.path), None, None, ()
+    problems, pictures, loaded, notes = Problems(lines), None, None, ()
     regions = _read_regions(file.regions, clip, frames, lines, problems, progress)
     with problems.gathered(), lines.at_line("controlnet.video"):
         if file.controlnet is not None:
