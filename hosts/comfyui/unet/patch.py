@@ -69,8 +69,8 @@ def observe(model: ModelPatcher, observer: Observer, *, node: str) -> ModelPatch
     """A clone that computes the same and shows the observer its self- and cross-attention (`LayerCall`).
 
     Shown is one prompt of a run: the first that belongs to an edit, else the first positive (`SamplingRun.shown`). What
-    was patched before is seen as it is computed; a model without our patches stays the image model it is. Apply it after
-    ST-Layout Attn Patch, and after other nodes that take attention slots: who takes one afterwards may hide it.
+    was patched before is seen as it is computed; a model without our patches stays the image model it is. Apply it
+    after ST-Layout Attn Patch, and after other nodes that take attention slots: who takes one afterwards may hide it.
 
     Args:
         node: names us in messages.

@@ -40,8 +40,8 @@ class AttentionSlot:
         node: names us in messages.
         previous: who stood here before (never one of ours, see `chained`).
         observers: are shown one prompt of a run, always the same (`SamplingRun.shown`): the first one of the last edit
-            that has any, else the first positive. Nothing where it is not sampled (another range of timesteps) or only on a
-            part of the latent, and not what an IPAdapter adds.
+            that has any, else the first positive. Nothing where it is not sampled (another range of timesteps) or only
+            on a part of the latent, and not what an IPAdapter adds.
         finest: how many sides of the model's finest level with attention make the latent's (SD1.x 1, SDXL 2).
     """
 
