@@ -21,7 +21,7 @@ HOST := .venv/host
 export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: demo test quick host lint docs evaluate train clean
+.PHONY: demo test quick host lint types docs evaluate train clean
 
 demo: $(STAMP)
 	$(BIN)/videograin demo --out out/demo
@@ -42,6 +42,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+# Types of the mathematics and the editing; Node comes with pyright from PyPI.
+types: $(STAMP)
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The documents as a site, in out/site.
 docs: $(STAMP)
