@@ -23,7 +23,7 @@ from ...editing.trajectory import Trajectory
 from ...measuring.metrics.pixels import psnr_outside_blend
 from ...measuring.round_trip import measure_round_trip
 from ...world.clips import WorldClip
-from .judge import MARGIN, Judge, decibels, measure_rest
+from .judge import Judge, decibels, measure_rest
 from .records import Cell, InversionCell, Records
 from .settings import BenchSettings
 from .strips import load_strip, save_strip, strip_file
@@ -144,7 +144,7 @@ def run_cell(
         within = areas_in(regions_of(task, settings), source)
         metrics |= measure_rest(decoded, finished, vae, task, within.edited.numpy(), within.kept.numpy())
         mask = within.at_latent(trajectory.size, settings.blend.feather)
-        metrics["outside_blend_psnr"] = decibels(psnr_outside_blend(decoded, vae, mask, dilate=MARGIN))
+        metrics["outside_blend_psnr"] = decibels(psnr_outside_blend(decoded, vae, mask))
     return metrics, seconds, finished
 
 

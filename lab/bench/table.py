@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...measuring.metrics.pixels import MARGIN
 from .bootstrap import LEVEL, Interval, mean_interval
-from .judge import BAND, MARGIN
+from .judge import BAND
 from .records import Cell, InversionCell
 from .systems import SYSTEMS
 
