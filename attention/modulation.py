@@ -183,6 +183,8 @@ class Modulation:
             return space_time_attention(q, k, v, heads=heads, spacetime=spacetime, plain=plain)
 
         def modulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            assert labels is not None  # `_by_chunk` comes here only with both
+            assert strength is not None
             q, k, v = (_split_heads(x, heads) for x in (spacetime.queries(q), spacetime.keys(k), spacetime.keys(v)))
             spread = None  # measured in the call
             save = not self.range_rule.exact and self.method == "fused" and not in_one_pass(q, self.kernel)
@@ -247,8 +249,13 @@ class Modulation:
             return (plain or plain_of_torch)(q, k, v, heads)
 
         def modulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            assert labels is not None  # `_by_chunk` comes here only with both
+            assert strength is not None
+            q, k, v = (_split_heads(x, heads) for x in (q, k, v))
             out = attend_matched(
-                *(_split_heads(x, heads) for x in (q, k, v)),
+                q,
+                k,
+                v,
                 labels.repeat(len(active)),
                 strength.repeat(len(active), 1),
                 self.method,

@@ -68,7 +68,7 @@ def _tiled(q: Tensor, k: Tensor, chunk: int | None) -> Tensor:
 
     spread = torch.empty(batch * heads, rows, dtype=dtype, device=q.device)
 
-    def new_tile() -> Tensor | None:
+    def new_tile(chunk: int) -> Tensor | None:
         if _differentiates(q, k):
             return None
         side = min(chunk, rows) * min(chunk, k.shape[2])
@@ -76,12 +76,12 @@ def _tiled(q: Tensor, k: Tensor, chunk: int | None) -> Tensor:
 
     # One tile for all logits: to ask the system for memory again and again takes longer than to fill it.
     try:
-        tile = new_tile()
+        tile = new_tile(chunk)
     except torch.OutOfMemoryError:
         if chunk <= _SMALLEST_SIDE:
             raise
         chunk //= 2  # a fourth of the memory; where that is not there either, let the host make room
-        tile = new_tile()
+        tile = new_tile(chunk)
     for row in range(0, rows, chunk):
         queries = q[:, row : row + chunk].to(dtype) * dim**-0.5
         top = low = None
@@ -91,6 +91,8 @@ def _tiled(q: Tensor, k: Tensor, chunk: int | None) -> Tensor:
             tile_top, tile_low = logits.amax(-1), logits.amin(-1)
             top = tile_top if top is None else torch.maximum(top, tile_top)
             low = tile_low if low is None else torch.minimum(low, tile_low)
+        assert top is not None  # there is a key: `row_range` asks
+        assert low is not None
         spread[:, row : row + chunk] = top - low
     return spread.reshape(batch, heads, rows)
 

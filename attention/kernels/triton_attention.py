@@ -17,6 +17,7 @@ Chosen with kernel "triton". With TRITON_INTERPRET=1 set before triton is import
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Any, cast
 
 import torch
 import triton
@@ -142,7 +143,7 @@ def triton_modulated_attention(
     widen = q.device.type == "cpu" and q.dtype == torch.bfloat16
     grid = (most * batch * heads,)
     with torch.cuda.device(q.device) if q.is_cuda else nullcontext():  # Triton launches on the current device
-        _attention_kernel[grid](
+        cast(Any, _attention_kernel)[grid](
             q, k, v, out, strength.contiguous(), plan.q_order, plan.k_order, plan.blocks,
             heads, rows, k.shape[2], patterns, most, dim**-0.5 * _LOG2E,
             *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *out.stride()[:3],

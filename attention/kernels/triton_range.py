@@ -9,6 +9,7 @@ slowly, on a CPU (tests/attention/kernels/test_triton.py).
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Any, cast
 
 import torch
 import triton
@@ -89,7 +90,7 @@ def triton_row_range(q: Tensor, k: Tensor) -> Tensor:
     widen = q.device.type == "cpu" and q.dtype == torch.bfloat16
     grid = (triton.cdiv(rows, block) * batch * heads,)
     with torch.cuda.device(q.device) if q.is_cuda else nullcontext():  # Triton launches on the current device
-        _range_kernel[grid](
+        cast(Any, _range_kernel)[grid](
             q, k, out, rows, k.shape[2], heads, *q.stride()[:3], *k.stride()[:3],
             DIM=dim, WIDE=wide, ROWS=block, COLUMNS=columns, WIDEN=widen, ALIGN=alignment(q, k), num_warps=8,
         )  # fmt: skip
