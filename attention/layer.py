@@ -121,7 +121,8 @@ class Layer:
             )
         spacetime = self._spacetime(one_row)
         if one_row:
-            return self._merged(self._self(*(self.tokens.frames_of(x) for x in (q, k, v)), heads, part, spacetime))
+            q, k, v = (self.tokens.frames_of(x) for x in (q, k, v))
+            return self._merged(self._self(q, k, v, heads, part, spacetime))
         return self._self(q, k, v, heads, part, spacetime)
 
     def attend_cross(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
@@ -159,7 +160,7 @@ class Layer:
             rows = slice(chunk * self.tokens.frames, (chunk + 1) * self.tokens.frames)
             q, k = q[rows], k[rows]
         where = {"grid": self.tokens.grid, "t": self.t}
-        if self.modulation is not None and is_self:
+        if self.modulation is not None and spacetime is not None:
             marks = self.modulation.self_marks(("cond",), **where, spacetime=spacetime)
         elif self.modulation is not None:
             marks = self.modulation.cross_marks(("cond",), **where, text_labels=self.text_labels)
@@ -200,6 +201,7 @@ class Layer:
         )
 
     def _cross(self, q, k, v, heads: int) -> Tensor:
+        assert self.modulation is not None  # `attend_cross` asks
         return self.modulation.cross_attention(
             q,
             k,

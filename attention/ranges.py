@@ -114,9 +114,10 @@ class RangeMemory:
         if rule.mode != "reuse" or rule.exact:
             return rule.measure(q, k)
         level, of = self._number(t), (*q.shape[:3], k.shape[2], q.device)
-        measured, _, known, spread = self._known.get(place, (0, 0, None, None))
-        if known == of and level - measured < rule.steps:
-            return spread
+        if place in self._known:
+            measured, _, known, spread = self._known[place]
+            if known == of and level - measured < rule.steps:
+                return spread
         spread = rule.measure(q, k)
         self._known[place] = (level, rule.steps, of, spread)
         return spread

@@ -234,6 +234,7 @@ class FeatureCollector:
             raise FeaturesError(f"no self-attention was collected for {what}: {why}")
         averages = {kind: _average(total, self._calls[kind]) for kind, total in self._sums.items()}
         cross = averages.get("cross") if (self._calls["cross"] > 0).all() else None
+        assert self._grid is not None  # set with the first sum
         return Features(self._grid, averages["self"], int(calls.min()), cross, self.level)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d
 
 from .composite import composite_weight
-from .motion.places import inside, sample
+from .motion.places import inside, sample, size_of
 from .motion.value import BACKGROUND, Motion
 
 NEIGHBOURS = 16
@@ -99,7 +99,7 @@ def fuse(
             own = values[i][(slice(None), *box)]
             read, valid = [own.float()], [torch.ones(own.shape[1:], dtype=torch.bool, device=own.device)]
             for j in near:
-                places = motion.places(k, i, j, tuple(values.shape[-2:]), values.device)[box]
+                places = motion.places(k, i, j, size_of(values), values.device)[box]
                 read.append(sample(values[j].float(), places, motion.size))
                 theirs = sample(shares.most[k, j][None].float(), places, motion.size, "bilinear")[0] > 0.5
                 valid.append(inside(places, motion.size) & theirs)
@@ -129,7 +129,7 @@ def background(source: Tensor, motion: Motion, masks: Tensor) -> tuple[Tensor, T
         box = _box(hidden)
         read, valid = [], []
         for j in near:
-            places = motion.places(BACKGROUND, i, j, tuple(source.shape[-2:]))[box]
+            places = motion.places(BACKGROUND, i, j, size_of(source))[box]
             read.append(sample(source[j], places, motion.size))
             theirs = sample(shown[j][None].float(), places, motion.size, "bilinear")[0] > 0.999
             valid.append(inside(places, motion.size) & theirs)

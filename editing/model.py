@@ -32,6 +32,7 @@ class Denoiser(Protocol):
     def __call__(self, x: Tensor, sigma: Tensor | float, **extra: Any) -> Tensor:
         """Noisy latents [F, C, h, w] at the noise level ``sigma`` (a number or F equal values) -> x0, the same shape.
         ``extra`` is what samplers may pass on; a host may ignore it."""
+        ...
 
 
 class Progress(Protocol):
@@ -40,6 +41,7 @@ class Progress(Protocol):
     def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Callable[..., None]]:
         """A block of work. It yields ``tick(info=None)``, to be called after each of the ``total`` steps (None: not
         known); a tick is also a k-diffusion callback."""
+        ...
 
 
 @contextmanager

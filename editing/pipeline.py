@@ -197,7 +197,7 @@ def starting_noise(trajectory: Trajectory, sigma: float, within: Areas | None, s
     mixed = (1 - sampling.variation**2) ** 0.5 * x + sampling.variation * fresh
     if within is None:
         return mixed
-    mask = within.at_latent(tuple(x.shape[-2:]), 0)[:, None]
+    mask = within.at_latent(trajectory.size, 0)[:, None]
     return x + mask * (mixed - x)
 
 
@@ -229,7 +229,7 @@ def edit_clip(
     sampling, attention = sampling or SamplingSettings(), attention or AttentionSettings()
     blend, composite = blend or BlendSettings(), composite or CompositeSettings()
     check_frames(model, frames)
-    count, size, grid = len(frames), frames.shape[1:3], tuple(trajectory.noise.shape[-2:])
+    count, size, grid = len(frames), frames.shape[1:3], trajectory.size
     unit = model.scale_factor
     trajectory.require(
         frames=count,
@@ -241,13 +241,13 @@ def edit_clip(
     masks = [normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)]
     within = areas(regions, size, count) if regions else None
 
+    modulation = None
     if regions:
         encoded, spans, labels, _ = model.encode_regions(prompt, [r.phrase for r in regions], splice=attention.splice)
+        if max(attention.self_strength, attention.cross_strength) > 0:
+            modulation = build_modulation(masks, labels, attention, [region.strength for region in regions])
     else:
-        encoded, spans, labels = model.encode_prompt(prompt), (), None
-    modulation = None
-    if regions and max(attention.self_strength, attention.cross_strength) > 0:
-        modulation = build_modulation(masks, labels, attention, [region.strength for region in regions])
+        encoded, spans = model.encode_prompt(prompt), ()
 
     sampler, mask = SAMPLERS[sampling.sampler], None
     if blend.enabled and within is not None:
@@ -280,5 +280,6 @@ def edit_clip(
     area, keep = (None, None) if within is None else (within.edited, within.kept)
     if composite.enabled and area is not None:
         finished = composited(frames, decoded, area, dilate=composite.dilate, feather=composite.feather, keep=keep)
+        assert isinstance(finished, np.ndarray)  # as the frames are
     places = tuple(tuple(span) for span in spans)
     return EditResult(finished, decoded, latents, area, mask, places, tuple(map(str, doubted)), active, keep)

@@ -109,6 +109,7 @@ def hooked(sampler: Callable[..., Tensor], hooks: Sequence[StepHook], frames: Fr
 
         def shown(info):
             sigma = float(info["sigma"]) if "sigma" in info else levels[info["i"]]
+            assert callback is not None  # this stands in for one
             callback({**info, "x": _through(chain, "state", info["x"], sigma, frames)})
 
         x = sampler(

@@ -69,7 +69,8 @@ class Trajectory:
     @property
     def size(self) -> tuple[int, int]:
         """(h, w) in latent cells."""
-        return tuple(self.latents.shape[3:])
+        height, width = self.latents.shape[3:]
+        return height, width
 
     @property
     def noise(self) -> Tensor:

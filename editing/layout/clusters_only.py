@@ -28,7 +28,7 @@ def kinds_layout(
     k = int(labels.max())
     large = enlarge(labels, size)
     things = [Thing(n, f"cluster {n}", "", math.nan, False, labels == n, (large == n).float()) for n in range(1, k + 1)]
-    return ClipLayout(tuple(things), features.grid, tuple(size), labels, k)
+    return ClipLayout(tuple(things), features.grid, (size[0], size[1]), labels, k)
 
 
 def pick_kinds(layout: ClipLayout, pick: str) -> list[tuple[str, Tensor]]:

@@ -62,8 +62,10 @@ def find_layout(
     """
     _check(features, frames, max_things, min_area, gap, words)
     if size is None:
-        size = frames.shape[1:3] if frames is not None else [LARGE_CELL * side for side in features.grid]
-    size = (int(size[0]), int(size[1]))
+        height, width = frames.shape[1:3] if frames is not None else (LARGE_CELL * side for side in features.grid)
+    else:
+        height, width = size
+    size = (int(height), int(width))
     if clusters:
         labels = cluster(features, clusters, scope, seed)
     else:
@@ -84,7 +86,7 @@ def find_layout(
         for number, mask in enumerate(masks):
             mask[:] = best == number
     things = _things(torch.from_numpy(cells), masks, features, words)
-    return ClipLayout(things, tuple(features.grid), size, labels, int(labels.max()), notes)
+    return ClipLayout(things, (features.grid[0], features.grid[1]), size, labels, int(labels.max()), notes)
 
 
 def find_instances(
@@ -110,6 +112,7 @@ def _things(cells: Tensor, masks: Tensor, features: Features, words: Words | Non
     count = len(cells)
     named = [("", math.nan)] * count
     if words is not None:
+        assert features.cross is not None  # `_check` asks
         named = name_things(lifts(features.cross, cells, words), words)
     names = [*unique_names([phrase for phrase, _ in named[:-1]]), BACKGROUND]
     return tuple(

@@ -130,12 +130,12 @@ def find_kinds(features: Features, labels: np.ndarray, mask: np.ndarray, seed: i
     if not mask.any():
         return np.zeros(mask.shape, int)
     cross = features.cross
-    parts = labels[mask] - 1 if cross is None else None
-    if parts is None:
+    if cross is not None:
         tokens = _token_lifts(cross, mask)
         parts = _split(tokens, seed)
         far = _word_distance(tokens, parts)
     else:
+        parts = labels[mask] - 1
         far = _mutual_distance(features.values, labels, mask)
     kinds = np.zeros(mask.shape, int)
     kinds[mask] = 1 + _group(parts, far)
@@ -180,8 +180,8 @@ def _mutual_distance(values: Tensor, labels: np.ndarray, mask: np.ndarray):
     each other."""
     frames, k = len(labels), int(labels.max())
     member = np.eye(k + 1, dtype=np.float32)[np.where(mask, labels, 0).reshape(frames, -1)][..., 1:]  # [F, n, k]
-    mass = sum(m.T @ (v.float().numpy() @ m) for v, m in zip(values, member))
-    chance = sum(np.outer(m.sum(0), m.mean(0)) for m in member)
+    mass = np.asarray(sum(m.T @ (v.float().numpy() @ m) for v, m in zip(values, member)))
+    chance = np.asarray(sum(np.outer(m.sum(0), m.mean(0)) for m in member))
 
     def far(one: list[int], other: list[int]) -> float:
         both = [x[np.ix_(one, other)].sum() + x[np.ix_(other, one)].sum() for x in (mass, chance)]

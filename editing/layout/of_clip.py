@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +16,6 @@ from .clip_layout import ClipLayout
 from .find import find_layout
 from .grow import grow_mask
 from .names import Words, words_of
-
-if TYPE_CHECKING:
-    pass
-
-
-if TYPE_CHECKING:
-    pass
 
 
 def clip_layout(
@@ -57,7 +50,7 @@ def clip_layout(
 
 def _words(model: Any, trajectory: Trajectory, names: Sequence[str] | None) -> Words | None:
     """The phrases that may name things, with their places; None where the inversion kept no cross-attention."""
-    if trajectory.features.cross is None:
+    if trajectory.features is None or trajectory.features.cross is None:
         return None
     prompt = trajectory.prompt
     words, _ = words_of(prompt, names or (), lambda phrases: model.word_positions(prompt, phrases))

@@ -26,7 +26,7 @@ def soften(cells: np.ndarray, score: np.ndarray, level: float) -> np.ndarray:
     """
     from scipy import ndimage
 
-    inside = cells[:-1].any(0)
+    inside = np.asarray(cells[:-1].any(0))
     reach = float(np.median(score[inside])) - level if inside.any() else 0.0
     share = np.clip(0.5 + 0.5 * (score - level) / max(reach, 1e-6), 0, 1)
     out = np.zeros(cells.shape, np.float32)

@@ -116,7 +116,8 @@ def chained(fits: Fits, views: Sequence[View], unmasked: Fits | None = None) -> 
         losses[f] = fit.loss
         if fit.loss <= CUT:
             before[f], steps[f] = earlier, fit.matrix
-    for f, (other, fit) in sorted((unmasked or {}).items()):
+    unmasked = unmasked or {}
+    for f, (other, fit) in sorted(unmasked.items()):
         if fit.loss > DOUBT:
             continue
         present[f], losses[f] = True, fit.loss
@@ -195,13 +196,14 @@ def _unmasked(views: Sequence[View], behind: RegionMotion | None, fits: Fits) ->
     out: Fits = {}
     for f in [f for f, view in enumerate(views) if masked and not view.known]:
         earlier, later = [g for g in masked if g < f], [g for g in masked if g > f]
-        a, b = earlier[-1] if earlier else later[0], later[0] if later else None
-        if earlier and later and fits[b][1].loss <= CUT:
-            guess = _power(fits[b][1].matrix, (f - a) / (b - a))
+        a = earlier[-1] if earlier else later[0]
+        if earlier and later and fits[later[0]][1].loss <= CUT:
+            guess = _power(fits[later[0]][1].matrix, (f - a) / (later[0] - a))
         else:  # on at the speed of the nearest step
             near = a if earlier else next((g for g in later[1:] if g in fits), None)
-            known = near in fits and fits[near][1].loss <= CUT
-            guess = _power(fits[near][1].matrix, (f - a) / (near - fits[near][0])) if known else np.eye(3)
+            guess = np.eye(3)
+            if near is not None and near in fits and fits[near][1].loss <= CUT:
+                guess = _power(fits[near][1].matrix, (f - a) / (near - fits[near][0]))
         one = Registration(views[a], views[f], 0.0, _behind(behind, a, f), guess, SURE)
         out[f] = a, one.best([guess, *one.search(guess)])
     return out

@@ -63,7 +63,9 @@ def load(path: str | Path) -> Motion:
         raise MotionError(f"{path}: damaged ({error}); {AGAIN}.") from error
     try:
         ones = [
-            RegionMotion(*(held[f"{number}.{part}"] for part in PARTS), form, held.get(f"{number}.bends"))
+            RegionMotion(
+                **{part: held[f"{number}.{part}"] for part in PARTS}, form=form, bends=held.get(f"{number}.bends")
+            )
             for number, form in enumerate(json.loads(facts["forms"]))
         ]
         height, width = json.loads(facts["size"])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -80,7 +81,8 @@ def dis(note: str = "") -> Estimator:
                 f"frames of {first.shape[1]} x {first.shape[0]} pixels; expected {SMALLEST} x {SMALLEST} or more for "
                 "optical flow; enlarge them"
             )
-        method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        # OpenCV's stubs know neither this function nor that calc may be given no flow to begin with.
+        method = cast(Any, cv2).DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         return method.calc(*(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second)), None)
 
     return Estimator(f"DIS (OpenCV {cv2.__version__}, preset medium)", flow, note)
@@ -111,7 +113,8 @@ def raft(weights: str | Path, device: str = "cpu") -> Estimator:
 
     def flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         height, width = first.shape[:2]
-        size = tuple(max(LEAST, -(-side // UNIT) * UNIT) for side in (height, width))
+        high, wide = (max(LEAST, -(-side // UNIT) * UNIT) for side in (height, width))
+        size = (high, wide)
         pair = [torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None] for frame in (first, second)]
         with torch.no_grad():
             pair = [_resized(frame.to(device, torch.float32) / 127.5 - 1, size) for frame in pair]

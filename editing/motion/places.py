@@ -15,6 +15,12 @@ from torch.nn.functional import grid_sample
 Size = tuple[int, int]
 
 
+def size_of(values: torch.Tensor) -> Size:
+    """(h, w) of [..., h, w]."""
+    height, width = values.shape[-2:]
+    return height, width
+
+
 def centres(size: Size, frame: Size, device: torch.device | str = "cpu") -> Tensor:
     """float32 [h, w, 2]: the centres of all cells of a grid of ``size`` (h, w) over a ``frame`` of (H, W) pixels."""
     across, down = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .places import centres, moved, sample
+from .places import centres, moved, sample, size_of
 
 FULL = 40.0  # levels of 255: a colour difference from here on counts as wholly wrong
 RIM, WIDE = 2, 6  # pixels round a region that are compared, too: the outer side of its edge; of an outline not trusted
@@ -47,7 +47,7 @@ class View:
 
     @property
     def size(self) -> tuple[int, int]:
-        return tuple(self.free.shape)
+        return size_of(self.free)
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ class Registration:
 
 def moments(mask: torch.Tensor) -> tuple[np.ndarray, float]:
     """Centre of a mask [h, w], in pixels, and the root of its area."""
-    places = centres(tuple(mask.shape), tuple(mask.shape))
+    places = centres(size_of(mask), size_of(mask))
     area = float(mask.sum())
     centre = (places * mask[..., None]).sum((0, 1)).numpy() / max(area, 1e-6)
     return centre.astype(np.float64), area**0.5

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .places import Size, centres, inside, moved, sample
+from .places import Size, centres, inside, moved, sample, size_of
 
 BACKGROUND = -1  # the index of what belongs to no region
 CUT = 0.3  # a step of a larger loss is not trusted: exact motion has 0.01 to 0.12, 4 px beside it 0.24
@@ -146,7 +146,7 @@ class Motion:
         """
         if i == j:
             return values, torch.ones(values.shape[-2:], dtype=torch.bool, device=values.device)
-        places = self.places(region, i, j, tuple(values.shape[-2:]), device or values.device)
+        places = self.places(region, i, j, size_of(values), device or values.device)
         return sample(values, places, self.size, mode), inside(places, self.size)
 
     def notes(self, names: Sequence[str] = ()) -> list[str]:
@@ -159,7 +159,7 @@ class Motion:
                 continue
             absent = np.flatnonzero(~one.present)
             if len(absent):
-                lines.append(f"{name}: not seen in {frame_list(absent)}")
+                lines.append(f"{name}: not seen in {frame_list(absent.tolist())}")
             cuts = np.flatnonzero((one.before < 0) & np.isfinite(one.losses))
             for f in cuts:
                 lines.append(
