@@ -11,7 +11,7 @@ from typing import Any
 
 _HOME = {
     "active_range": ("ActiveRange", "RangeError"),
-    "kernels.logit_range": ("row_range",),
+    "kernels.logit_range": ("logit_range",),
     "label_map": ("Layout", "normalise_mask"),
     "memory": ("within_memory",),
     "fused": ("modulated_attention", "plain_attention"),
@@ -20,7 +20,7 @@ _HOME = {
     "observer": ("Observer", "Seen"),
     "options": ("KERNELS", "MODES", "RANGES"),
     "phrase_tokens": ("PhraseNotFound", "find_phrases", "phrase_occurrences", "splice", "text_labels"),
-    "ranges": ("RangeMemory", "RangeRule"),
+    "range_memory": ("RangeMemory",),
     "reference": ("reference_attention",),
     "schedule": ("CROSS", "MAX_XI", "SELF", "Schedule"),
     "spacetime": ("SpaceTime",),

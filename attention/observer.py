@@ -16,7 +16,7 @@ from .fused import Matched
 from .label_map import Grid
 from .spacetime import SpaceTime
 
-KINDS = ("self", "cross")
+ATTENTION_TYPES = ("self", "cross")
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Seen:
     """One attention layer of one network call: its conditional chunk alone, of F frames and T = h * w tokens.
 
     Attributes:
-        kind: "self" or "cross".
+        attention_type: "self" or "cross".
         q: [F, T, heads * d], as to_q makes it; any float dtype and device.
         k: [F, M, heads * d], as to_k makes it, not yet arranged in space and time: M = T in self-attention; in
             cross-attention the text tokens of the call, L or, where the host repeated the prompt, a multiple of L.
@@ -37,12 +37,12 @@ class Seen:
         matched: labels of queries and keys if the layer is modulated here, else None: then what is computed is plain
             attention. In cross-attention matched.q is [F, T] and matched.k [F, M]; in self-attention they are arranged
             as attention is computed: [1, F * T] both in mode "full", [F, T] and [F, K * T] in the others
-            (`spacetime.restore(matched.q)` is [F, T] in any mode). On the CPU. Source: `Modulation.self_marks` and
-            `Modulation.cross_marks`.
+            (`spacetime.restore(matched.q)` is [F, T] in any mode). On the CPU. Source: `Modulation.self_bias` and
+            `Modulation.cross_bias`.
         strength: c_i in [0, 1), float32 [F, T] in any mode, CPU; None exactly where `matched` is.
     """
 
-    kind: str
+    attention_type: str
     q: Tensor
     k: Tensor
     heads: int
@@ -63,7 +63,7 @@ class Observer(Protocol):
     deep copy, because hosts deep-copy what their models carry.
     """
 
-    def wants(self, kind: str, grid: Grid, size: Grid, t: float) -> bool:
+    def wants(self, attention_type: str, grid: Grid, size: Grid, t: float) -> bool:
         """Whether `add` shall be called for this layer. Asked in every layer of every call: make it cheap."""
         ...
 

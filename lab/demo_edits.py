@@ -34,7 +34,7 @@ class Several:
 
     def add(self, seen: Seen) -> None:
         for observer in self.observers:
-            if observer.wants(seen.kind, seen.grid, seen.size, seen.t):
+            if observer.wants(seen.attention_type, seen.grid, seen.size, seen.t):
                 observer.add(seen)
 
     def __deepcopy__(self, memo) -> Several:

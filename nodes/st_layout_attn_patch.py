@@ -7,9 +7,10 @@ import logging
 import torch
 from comfy_api.latest import io
 
-from ..attention import RangeRule, Schedule
-from ..attention.options import BACKGROUNDS, HALVES, KERNELS, MODES, RANGES
+from ..attention import Schedule
+from ..attention.options import BACKGROUNDS, HALVES, KERNELS, MODES, RANGES, SAMPLED
 from ..editing.regions import edited_area, kept_area
+from ..editing.settings import WITHOUT_SAMPLED
 from ..hosts.comfyui.edit import Edit
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.model_info import check_model
@@ -33,13 +34,13 @@ def _economies() -> list[io.Input]:
         advanced(
             io.Combo.Input(
                 "row_range",
-                options=list(RANGES),
+                options=[*RANGES, SAMPLED],
                 default="exact",
                 optional=True,
                 tooltip="Steering needs the largest and the smallest logit of every query. exact: found anew in every "
                 "call, over all keys, at the price of a second pass over them. reuse: kept for range_steps noise "
-                "levels, for some memory. sampled: over every range_every-th key. Both save time where clips are long "
-                "and frames large, and change the edit a little.",
+                "levels, for some memory; that saves time where clips are long and frames large, and changes the edit "
+                "a little. sampled is not there any more: it does what exact does.",
             )
         ),
         advanced(
@@ -60,8 +61,8 @@ def _economies() -> list[io.Input]:
                 min=1,
                 max=64,
                 optional=True,
-                tooltip="Of how many keys row_range sampled looks at one: 1 looks at all and is exact. More saves more "
-                "and finds a smaller range, so that regions are held less firmly.",
+                tooltip="Not used any more: it belonged to sampled of row_range. It stays so that saved workflows "
+                "open.",
             )
         ),
         advanced(
@@ -248,6 +249,8 @@ class STLayoutAttnPatch(io.ComfyNode):
         kernel="auto",
     ) -> io.NodeOutput:
         check_model(model, NODE)
+        if row_range == SAMPLED:
+            log.warning("%s: row_range: %s.", NODE, WITHOUT_SAMPLED)
         regions = tuple(regions or ())
         positive, labels, _, used = encode_regions(
             clip,
@@ -269,7 +272,7 @@ class STLayoutAttnPatch(io.ComfyNode):
         with naming(NODE):
             edit = Edit(
                 mode=spacetime,
-                anchors=key_frames,
+                key_frames=key_frames,
                 regions=regions,
                 text_labels=labels,
                 self_schedule=Schedule(self_strength, power, *span),
@@ -277,7 +280,7 @@ class STLayoutAttnPatch(io.ComfyNode):
                 self_halves=self_halves,
                 cross_halves=cross_halves,
                 background=background,
-                range_rule=RangeRule(row_range, range_steps, range_every),
+                range_steps=range_steps if row_range == "reuse" else 1,
                 kernel=kernel,
             )
         frames, size = edit.extent()

@@ -140,7 +140,7 @@ class DiffusersModel:
         negative: Prompt | None = None,
         guidance: float = 1.0,
         spacetime: str | SpaceTime = "full",
-        anchors: int = 2,
+        key_frames: int = 2,
         modulation: Modulation | None = None,
         controlnet: Control | None = None,
         batched: bool = True,
@@ -151,7 +151,7 @@ class DiffusersModel:
         """The model as `denoise(x, sigma) -> x0` for `frames` frames; use it in a `with` block.
 
         guidance: 1 runs the prompt alone; otherwise `negative` is needed and the UNet sees [uncond, cond] in one batch
-        (`batched=False`: one after the other, half the memory). spacetime, anchors: as SpaceTime. modulation: regions
+        (`batched=False`: one after the other, half the memory). spacetime, key_frames: as SpaceTime. modulation: regions
         (None = plain attention). controlnet: from `load_control`. observer: is shown every self- and cross-attention
         layer of the conditional half. indices: which frames of a clip these are (a window), None = all. windows: how a
         clip that is longer than they are is cut, to be denoised a window at a time (None = all frames at once). Raises
@@ -164,7 +164,7 @@ class DiffusersModel:
             negative=negative,
             guidance=guidance,
             spacetime=spacetime,
-            anchors=anchors,
+            key_frames=key_frames,
             modulation=modulation,
             controlnet=controlnet,
             batched=batched,

@@ -31,7 +31,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...attention import KERNELS, RangeRule, modulated_attention, plain_attention, row_range
+from ...attention import KERNELS, RangeRule, modulated_attention, plain_attention, logit_range
 from ...attention.fused import attend_matched, match_labels
 from .clock import Clock, facts, peak_resident, resident, restart_peak
 
@@ -103,10 +103,10 @@ def variants(tokens: int, device: str, dtype: torch.dtype, true: bool = True) ->
     q, k, v, labels, strength = x["q"], x["k"], x["v"], x["labels"], x["strength"]
     matched, sampling = match_labels(labels, labels), RangeRule("sampled", every=EVERY)
 
-    spread = row_range(q, k) if true else torch.full(q.shape[:3], 8.0, device=device)
+    spread = logit_range(q, k) if true else torch.full(q.shape[:3], 8.0, device=device)
 
     def attend(find: Callable[[], Tensor | None], kernel: str = "auto") -> Callable[[], Tensor]:
-        return lambda: attend_matched(q, k, v, matched, strength, row_range=find(), kernel=kernel)
+        return lambda: attend_matched(q, k, v, matched, strength, logit_range=find(), kernel=kernel)
 
     made = {
         "plain": lambda: plain_attention(q, k, v),

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...attention import RangeRule, row_range
+from ...attention import RangeRule, logit_range
 from ...editing.pipeline import EditResult, decode_clip, edit_clip, invert_clip
 from ...editing.regions import Region
 from ...editing.settings import AttentionSettings, SamplingSettings
@@ -55,7 +55,7 @@ class Watching(RangeRule):
         return False  # so that `measure` is asked
 
     def measure(self, q: Tensor, k: Tensor) -> Tensor:
-        spread = row_range(q, k)
+        spread = logit_range(q, k)
         if self.look is not None:
             self.look(q, k, spread)
         return spread * self.factor

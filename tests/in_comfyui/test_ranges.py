@@ -1,4 +1,4 @@
-"""Row ranges, full_coarse and kernels on tiny random models of ComfyUI's own classes, sampled by ComfyUI."""
+"""Logit ranges, full_coarse and kernels on tiny random models of ComfyUI's own classes, sampled by ComfyUI."""
 
 import logging
 
@@ -60,14 +60,14 @@ def test_edits_have_both_arrangements_too(model, size):
         def __deepcopy__(self, memo):
             return self
 
-        def wants(self, kind, grid, size, t):
-            return kind == "self"
+        def wants(self, attention_type, grid, size, t):
+            return attention_type == "self"
 
         def add(self, seen):
             assert seen.matched is not None
             self.modes.setdefault(seen.grid, set()).add(seen.spacetime.mode)
 
-    watcher, edit = Watcher(), edit_of(mode="full_coarse", anchors=1)
+    watcher, edit = Watcher(), edit_of(mode="full_coarse", key_frames=1)
     noise = tiny.noise_of(3, size)
     patched = patch_edit(model, edit, node=NODE)
     watched = observe(patched, watcher, node=NODE)
@@ -78,7 +78,7 @@ def test_edits_have_both_arrangements_too(model, size):
     apart(out, full, 1e-4)
 
 
-# --- row ranges ---
+# --- logit ranges ---
 
 
 @pytest.mark.parametrize("rule", [RangeRule("reuse", steps=1), RangeRule("sampled", every=1)])

@@ -44,7 +44,7 @@ class Occupant:
         finest: how many sides of the model's finest level with attention make the latent's (SD1.x 1, SDXL 2).
     """
 
-    kind: str
+    attention_type: str
 
     def __init__(
         self,
@@ -139,23 +139,23 @@ class Occupant:
                 "SamplerCustomAdvanced."
             )
         t = run.t(extra["sigmas"])
-        wanting = [one for one in self.observers if one.wants(self.kind, call.grid, run.size, t)]
+        wanting = [one for one in self.observers if one.wants(self.attention_type, call.grid, run.size, t)]
         if not wanting:
             return
-        if doubt := unfit(self.kind, q, k, call, extra):
-            run.say_once(f"unseen {self.kind}", f"{self.node}: {doubt}; such layers are not looked at.")
+        if doubt := unfit(self.attention_type, q, k, call, extra):
+            run.say_once(f"unseen {self.attention_type}", f"{self.node}: {doubt}; such layers are not looked at.")
             return
         number = self._shown(call)
         if number is None:
             return
-        marks, spacetime = self._marks(call, number, k.shape[1], t)
-        labels, strength = marks or (None, None)
+        bias, spacetime = self._bias(call, number, k.shape[1], t)
+        labels, strength = bias or (None, None)
         if spacetime is not None and strength is not None:
             strength = spacetime.restore(strength)
         rows = slice(number * call.frames, (number + 1) * call.frames)
         frames = frame_indices(extra, call.frames, run, self.node)
         heads = extra["n_heads"]
-        seen = Seen(self.kind, q[rows], k[rows], heads, call.grid, run.size, t, frames, spacetime, labels, strength)
+        seen = Seen(self.attention_type, q[rows], k[rows], heads, call.grid, run.size, t, frames, spacetime, labels, strength)
         for observer in wanting:
             observer.add(seen)
 
@@ -169,8 +169,8 @@ class Occupant:
         conditional = [number for number, role in enumerate(call.roles) if role == "cond"]
         return conditional[-1] if conditional and wanted not in run.tags else None
 
-    def _marks(self, call: Call, number: int, keys: int, t: float) -> tuple[Any, SpaceTime | None]:
-        """Of one chunk: labels and strengths if it is modulated (`Modulation.self_marks`), and its arrangement."""
+    def _bias(self, call: Call, number: int, keys: int, t: float) -> tuple[Any, SpaceTime | None]:
+        """Of one chunk: labels and strengths if it is modulated (`Modulation.self_bias`), and its arrangement."""
         raise NotImplementedError
 
     def _by_kind(self, call: Call, kinds: Sequence[Hashable], q, k, v, heads: int, attend: AttendPart) -> Tensor:
@@ -199,13 +199,13 @@ class Occupant:
 class SelfOccupant(Occupant):
     """In attn1: space-time attention of every chunk by its edit's arrangement, modulated where the edit says so."""
 
-    kind = "self"
+    attention_type = "self"
 
     def _attend(self, call, q, k, v, extra, plain):
         def leaves(edit: Edit) -> bool:
             modulation = call.modulation(edit)
-            calm = modulation is None or modulation.self_schedule.xi(call.t) == 0
-            return calm and (edit.mode == "per_frame" or call.frames == 1)
+            idle = modulation is None or modulation.self_schedule.xi(call.t) == 0
+            return idle and (edit.mode == "per_frame" or call.frames == 1)
 
         check_batch(q, extra, self.node)
         for edit in call.edits:
@@ -237,7 +237,7 @@ class SelfOccupant(Occupant):
         return self._by_kind(call, call.edits, q, k, v, extra["n_heads"], attend)
 
     def _spacetime(self, call: Call, edit: Edit) -> SpaceTime:
-        return SpaceTime(edit.mode, call.frames, edit.anchors).at(call.on_level(self.finest))
+        return SpaceTime(edit.mode, call.frames, edit.key_frames).at(call.on_level(self.finest))
 
     def _place(self, call: Call, edit: Edit, part: Part, q: Tensor, extra: dict) -> Hashable:
         """What a range measured here belongs to (`RangeMemory.find`); None where the host does not say it."""
@@ -247,12 +247,12 @@ class SelfOccupant(Occupant):
         layer = (*extra["block"], extra.get("block_index"), extra.get("transformer_index"))
         return (edit.id, layer, prompts, call.indices, part.half, q.device)
 
-    def _marks(self, call, number, keys, t):
+    def _bias(self, call, number, keys, t):
         edit = call.edits[number]
         modulation, spacetime = call.modulation(edit), self._spacetime(call, edit)
         if modulation is None:
             return None, spacetime
-        return modulation.self_marks((call.roles[number],), grid=call.grid, t=t, spacetime=spacetime), spacetime
+        return modulation.self_bias((call.roles[number],), grid=call.grid, t=t, spacetime=spacetime), spacetime
 
 
 class CrossOccupant(Occupant):
@@ -265,7 +265,7 @@ class CrossOccupant(Occupant):
     modulated, which the log says once.
     """
 
-    kind = "cross"
+    attention_type = "cross"
 
     def _attend(self, call, q, k, v, extra, plain):
         if not any(edit.modulates for edit in self.edits):
@@ -297,24 +297,24 @@ class CrossOccupant(Occupant):
 
         return self._by_kind(call, kinds, q, k, v, extra["n_heads"], attend)
 
-    def _marks(self, call, number, keys, t):
+    def _bias(self, call, number, keys, t):
         kind = self._kind(call, number, keys)
         if kind is None:
             return None, None
         edit, labels = kind
         role, labels = (call.roles[number],), torch.tensor(labels)
-        return call.modulation(edit).cross_marks(role, grid=call.grid, t=t, text_labels=labels), None
+        return call.modulation(edit).cross_bias(role, grid=call.grid, t=t, text_labels=labels), None
 
     def _kind(self, call: Call, number: int, keys: int) -> tuple[Edit, tuple[int, ...]] | None:
         """(edit, labels of the keys) of a chunk; None = not modulated in this call."""
-        edit, role, mark = call.edits[number], call.roles[number], call.tags[number]
+        edit, role, tag = call.edits[number], call.roles[number], call.tags[number]
         modulation = call.modulation(edit)
         if modulation is None or modulation.cross_halves not in ("both", role):
             return None
         if modulation.cross_schedule.xi(call.t) == 0:
             return None
-        if mark is not None and mark.edit == edit.id:
-            labels = mark.labels
+        if tag is not None and tag.edit == edit.id:
+            labels = tag.labels
         elif role == "uncond":
             labels = edit.text_labels
         else:

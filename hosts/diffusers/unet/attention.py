@@ -31,7 +31,7 @@ class Call:
     """What the processors need to know about one UNet call. `grid` (h, w) is set by each transformer as it starts.
 
     size: (h, w) of the latent. observer: who is shown the queries and keys of the conditional half, if anybody.
-    indices: which frames of the clip the rows of a chunk are, None = all. ranges: what is kept of the row ranges during
+    indices: which frames of the clip the rows of a chunk are, None = all. ranges: what is kept of the logit ranges during
     the run. finest: how often the latent's side is halved at the finest level with attention.
     """
 
@@ -46,24 +46,24 @@ class Call:
     finest: int = 0
     grid: tuple[int, int] | None = None
 
-    def show(self, kind: str, q: Tensor, k: Tensor, heads: int, spacetime: SpaceTime | None = None) -> None:
+    def show(self, attention_type: str, q: Tensor, k: Tensor, heads: int, spacetime: SpaceTime | None = None) -> None:
         """Show the observer one layer; q [chunk*F, T, heads*d], k [chunk*F, M, heads*d]; spacetime: the layer's."""
         if self.observer is None or "cond" not in self.roles:
             return
-        if not self.observer.wants(kind, self.grid, self.size, self.t):
+        if not self.observer.wants(attention_type, self.grid, self.size, self.t):
             return
-        frames, marks = self.spacetime.frames, None
-        if self.modulation is not None and kind == "self":
-            marks = self.modulation.self_marks(("cond",), grid=self.grid, t=self.t, spacetime=spacetime)
+        frames, bias = self.spacetime.frames, None
+        if self.modulation is not None and attention_type == "self":
+            bias = self.modulation.self_bias(("cond",), grid=self.grid, t=self.t, spacetime=spacetime)
         elif self.modulation is not None:
-            marks = self.modulation.cross_marks(("cond",), grid=self.grid, t=self.t)
-        labels, strength = marks or (None, None)
+            bias = self.modulation.cross_bias(("cond",), grid=self.grid, t=self.t)
+        labels, strength = bias or (None, None)
         if spacetime is not None and strength is not None:
             strength = spacetime.restore(strength)
         rows = slice(self.roles.index("cond") * frames, (self.roles.index("cond") + 1) * frames)
         q, k = q[rows], k[rows]
         self.observer.add(
-            Seen(kind, q, k, heads, self.grid, self.size, self.t, self.indices, spacetime, labels, strength)
+            Seen(attention_type, q, k, heads, self.grid, self.size, self.t, self.indices, spacetime, labels, strength)
         )
 
 

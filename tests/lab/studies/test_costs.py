@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from videograin.attention import RangeRule, row_range
+from videograin.attention import RangeRule, logit_range
 from videograin.lab.paths import BENCHMARKS as HERE
 from videograin.lab.studies import attention_cost as attention
 from videograin.lab.studies import clock as measuring
@@ -102,11 +102,11 @@ def test_time_is_noted_where_the_functions_are(monkeypatch):
     q, text = torch.randn(1, 2, 300, 8), torch.randn(1, 2, 77, 8)
     with whole_edit.Spent() as spent:
         torch.nn.functional.scaled_dot_product_attention(q, text, text)
-        row_range(q, text)
+        logit_range(q, text)
     assert spent.seconds == {"attention": 0, "range": 0}
     with whole_edit.Spent() as spent:
         torch.nn.functional.scaled_dot_product_attention(q, q, q)
-        row_range(q, q)
+        logit_range(q, q)
     assert spent.seconds["attention"] == 1
     assert spent.seconds["range"] >= 1
 
@@ -204,7 +204,7 @@ def test_the_control_is_the_exact_range_but_for_its_factor():
     q, k = torch.randn(1, 2, 9, 8), torch.randn(1, 2, 30, 8)
     rule = edit_options.Watching("sampled", factor=1.5)
     assert not rule.exact
-    torch.testing.assert_close(rule.measure(q, k), 1.5 * row_range(q, k))
+    torch.testing.assert_close(rule.measure(q, k), 1.5 * logit_range(q, k))
 
 
 def test_edit_options():

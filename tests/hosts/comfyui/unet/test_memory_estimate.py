@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from videograin.attention import Layout, Modulation, RangeRule, Schedule, SpaceTime, space_time_attention
+from videograin.attention import LabelMap, Modulation, RangeRule, Schedule, SpaceTime, space_time_attention
 from videograin.hosts.comfyui.host_attention import HostAttention
 from videograin.hosts.comfyui.unet.call_parts import by_kind
 from videograin.hosts.comfyui.unet.memory_estimate import Level, attention_bytes, enlarged, peak_bytes
 
 FRAMES, GRID, HEADS, DIM = 4, (16, 24), 8, 40
 LEVEL = Level(GRID[0] * GRID[1], HEADS * DIM, HEADS)
-TILE = 2**19 * 4  # row_range's on a CPU
+TILE = 2**19 * 4  # logit_range's on a CPU
 EXACT, REUSE = RangeRule(), RangeRule("reuse")
 
 
@@ -31,7 +31,7 @@ def modulation_of(rule):
     masks = torch.zeros(2, FRAMES, *GRID)
     masks[0, ..., :8] = masks[1, ..., -8:] = 1
     schedule = Schedule(0.5, 1.0, 0.0, 1.0)
-    return Modulation(Layout(list(masks)), torch.tensor([1, 2, -1]), schedule, schedule, range_rule=rule)
+    return Modulation(LabelMap(list(masks)), torch.tensor([1, 2, -1]), schedule, schedule, range_rule=rule)
 
 
 def attention_of(mode, regions, rule=EXACT):
@@ -53,7 +53,7 @@ def test_the_estimate_is_what_torch_allocates(dtype, mode, regions, rule):
     q, k, v = torch.randn(3, FRAMES, LEVEL.tokens, LEVEL.channels).to(dtype)
     attend = attention_of(mode, regions, rule)
     attend(q, k, v)  # the level's labels are made once
-    sizes = {"anchors": 2, "regions": regions, "element": q.element_size(), "rule": rule, "tile": TILE}
+    sizes = {"key_frames": 2, "regions": regions, "element": q.element_size(), "rule": rule, "tile": TILE}
     expected = attention_bytes(LEVEL, frames=FRAMES, mode=mode, **sizes) + q.nbytes
     measured = peak(lambda: attend(q, k, v))
     assert 0.9 * measured - TILE <= expected <= 1.2 * measured + TILE
@@ -61,7 +61,7 @@ def test_the_estimate_is_what_torch_allocates(dtype, mode, regions, rule):
 
 def test_full_coarse_is_key_frames_at_the_finest_level_and_full_elsewhere():
     """By hand: the hungrier of the two, whichever that is."""
-    sizes = {"frames": 8, "anchors": 2, "regions": 2, "element": 2}
+    sizes = {"frames": 8, "key_frames": 2, "regions": 2, "element": 2}
     for fine, coarse in (
         (Level(4096, 320, 8, True), Level(1024, 640, 8)),
         (Level(1024, 64, 2, True), Level(1024, 640, 8)),
@@ -76,7 +76,7 @@ def test_full_coarse_is_key_frames_at_the_finest_level_and_full_elsewhere():
 def test_ranges_that_are_kept_are_reckoned_with():
     levels, sizes = (
         [Level(96, 320, 8, True), Level(24, 640, 8)],
-        {"frames": 4, "mode": "full", "anchors": 2, "element": 2},
+        {"frames": 4, "mode": "full", "key_frames": 2, "element": 2},
     )
     exact, once = (peak_bytes(levels, regions=2, rule=RangeRule("reuse", steps), **sizes) for steps in (1, 2))
     hungriest = max(attention_bytes(level, regions=2, rule=REUSE, **sizes) for level in levels)

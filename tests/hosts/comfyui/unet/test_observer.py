@@ -59,8 +59,8 @@ def look(kind, edits, options, *, keys=None, chunks=2, host=HOST, frames=FRAMES)
 def marks_of(kind, edit, labels=None, mode="full"):
     modulation = modulation_of(edit)
     if kind == "self":
-        return modulation.self_marks(("cond",), grid=GRID, t=T, spacetime=SpaceTime(mode, FRAMES))
-    return modulation.cross_marks(("cond",), grid=GRID, t=T, text_labels=labels)
+        return modulation.self_bias(("cond",), grid=GRID, t=T, spacetime=SpaceTime(mode, FRAMES))
+    return modulation.cross_bias(("cond",), grid=GRID, t=T, text_labels=labels)
 
 
 def assert_marked(seen, marks):
@@ -84,7 +84,7 @@ def test_the_conditional_chunk_whatever_the_order(kind, order):
     place = order.index(0)
     assert torch.equal(seen.q, q.chunk(chunks)[place])
     assert torch.equal(seen.k, k.chunk(chunks)[place])
-    assert (seen.kind, seen.heads, seen.grid, seen.size, seen.t) == (kind, HEADS, GRID, GRID, T)
+    assert (seen.attention_type, seen.heads, seen.grid, seen.size, seen.t) == (kind, HEADS, GRID, GRID, T)
     assert seen.frames is None
     assert seen.spacetime == (SpaceTime("full", FRAMES) if kind == "self" else None)
     assert_marked(seen, marks_of(kind, edit))
@@ -199,9 +199,9 @@ def test_a_window_says_which_frames_it_has(kind, regions):
         part = modulation_of(edit, 6).select((5, 0, 2))
         spacetime = SpaceTime("full", 3)
         marks = (
-            part.self_marks(("cond",), grid=GRID, t=T, spacetime=spacetime)
+            part.self_bias(("cond",), grid=GRID, t=T, spacetime=spacetime)
             if kind == "self"
-            else part.cross_marks(("cond",), grid=GRID, t=T)
+            else part.cross_bias(("cond",), grid=GRID, t=T)
         )
         assert_marked(seen, marks)
 

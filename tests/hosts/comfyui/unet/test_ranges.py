@@ -1,4 +1,4 @@
-"""Row ranges, the finest level and the host's kernels in the attention slots; no ComfyUI needed."""
+"""Logit ranges, the finest level and the host's kernels in the attention slots; no ComfyUI needed."""
 
 import functools
 import logging
@@ -10,7 +10,7 @@ import torch
 
 import videograin.attention.ranges as ranges
 from videograin.attention import Modulation, RangeRule, Schedule, SpaceTime, space_time_attention
-from videograin.attention.kernels.logit_range import row_range
+from videograin.attention.kernels.logit_range import logit_range
 from videograin.hosts.comfyui.edit import KEY, Edit
 from videograin.hosts.comfyui.host_attention import HostAttention
 from videograin.hosts.comfyui.unet.slots import SelfOccupant
@@ -46,9 +46,9 @@ def measured(monkeypatch):
 
     def counted(q, k):
         seen.append(tuple(q.shape))
-        return row_range(q, k)
+        return logit_range(q, k)
 
-    monkeypatch.setattr(ranges, "row_range", counted)
+    monkeypatch.setattr(ranges, "logit_range", counted)
     return seen
 
 
@@ -58,7 +58,7 @@ def at(options, sigma):
 
 def literal(edit, qkv, sigma, spread_of, roles=("uncond", "cond")):
     """The edit with the range of other queries and keys, by the literal formula's own parts."""
-    modulation, spacetime = modulation_of(edit), SpaceTime(edit.mode, FRAMES, edit.anchors)
+    modulation, spacetime = modulation_of(edit), SpaceTime(edit.mode, FRAMES, edit.key_frames)
     t = LEVELS.t(sigma)
     split = [
         arrange(x).unflatten(2, (HEADS, -1)).transpose(1, 2)
@@ -68,9 +68,9 @@ def literal(edit, qkv, sigma, spread_of, roles=("uncond", "cond")):
         arrange(x).unflatten(2, (HEADS, -1)).transpose(1, 2)
         for arrange, x in zip((spacetime.queries, spacetime.keys), spread_of)
     ]
-    labels, c = modulation.self_marks(roles, grid=GRID, t=t, spacetime=spacetime)
+    labels, c = modulation.self_bias(roles, grid=GRID, t=t, spacetime=spacetime)
     labels, c = labels.repeat(len(roles)), c.repeat(len(roles), 1)
-    spread = row_range(*old)
+    spread = logit_range(*old)
     same = (labels.q[:, :, None] == labels.k[:, None, :]) & (labels.q[:, :, None] >= 0)
     q, k, v = split
     logits = (q @ k.transpose(2, 3)) / q.shape[-1] ** 0.5
@@ -252,7 +252,7 @@ def test_kernels_are_checked_where_the_edit_is_made():
 def test_full_coarse_is_key_frames_at_the_finest_level_and_full_elsewhere(modulated, finest, grid, mode):
     """The latent is 4 x 6. Halving rounds up: a quarter of it is 1 x 2."""
     mode = mode or "key_frames"
-    edits = [edit_of(mode=one, anchors=1) if modulated else Edit(one, 1) for one in ("full_coarse", mode)]
+    edits = [edit_of(mode=one, key_frames=1) if modulated else Edit(one, 1) for one in ("full_coarse", mode)]
     tokens = grid[0] * grid[1]
     qkv = [x[:, :tokens] for x in tensors()]
     outs = []
@@ -267,7 +267,7 @@ def test_full_coarse_is_key_frames_at_the_finest_level_and_full_elsewhere(modula
 
 def test_a_cropped_area_has_the_levels_of_its_own_latent():
     """2 x 2 of the latent's cells: as many tokens as a coarse level of the whole, and yet the finest there is."""
-    edit, grid = edit_of(mode="full_coarse", anchors=1), (2, 2)
+    edit, grid = edit_of(mode="full_coarse", key_frames=1), (2, 2)
     qkv = [x[:, :4] for x in tensors()]
     options = options_of(run_of(edit), grid=grid, original_shape=[2 * FRAMES, 4, *grid])
     out = attend("attn1", self_slot(edit), qkv, options)
@@ -277,8 +277,8 @@ def test_a_cropped_area_has_the_levels_of_its_own_latent():
 
 @pytest.mark.parametrize("grid", [(4, 6), (2, 3)])
 def test_a_window_of_full_coarse_is_a_clip_of_its_own(grid):
-    edit, window = edit_of(6, mode="full_coarse", anchors=1), [5, 0, 3]
-    own = edit_of(mode="full_coarse", anchors=1, regions=tuple(replace(r, mask=r.mask[window]) for r in edit.regions))
+    edit, window = edit_of(6, mode="full_coarse", key_frames=1), [5, 0, 3]
+    own = edit_of(mode="full_coarse", key_frames=1, regions=tuple(replace(r, mask=r.mask[window]) for r in edit.regions))
     qkv = [x[:, : grid[0] * grid[1]] for x in tensors()]
     named = {"ad_params": {"sub_idxs": window}}
     out = attend("attn1", self_slot(edit), qkv, options_of(run_of(edit, frames=6), grid=grid, **named))
@@ -286,7 +286,7 @@ def test_a_window_of_full_coarse_is_a_clip_of_its_own(grid):
 
 
 def test_another_patch_on_top_keeps_the_level():
-    edit = edit_of(mode="full_coarse", anchors=1)
+    edit = edit_of(mode="full_coarse", key_frames=1)
     below = SelfOccupant((edit_of(),), HOST, NODE, finest=2)
     stack = SelfOccupant((edit,), HOST, NODE, finest=2).chained(below)
     assert stack.finest == stack.copy().finest == 2
@@ -295,7 +295,7 @@ def test_another_patch_on_top_keeps_the_level():
 def test_observers_see_the_arrangement_of_the_level():
     from .test_observer import Watcher
 
-    edit, watcher = edit_of(mode="full_coarse", anchors=1), Watcher()
+    edit, watcher = edit_of(mode="full_coarse", key_frames=1), Watcher()
     for grid in ((4, 6), (2, 3)):
         qkv = [x[:, : grid[0] * grid[1]] for x in tensors()]
         attend("attn1", self_slot(edit).observed(watcher), qkv, options_of(run_of(edit), grid=grid))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videograin.attention import Layout, Modulation, Schedule, SpaceTime
+from videograin.attention import LabelMap, Modulation, Schedule, SpaceTime
 from videograin.hosts.diffusers.unet import attention as diffusers_attention
 
 FRAMES, SIZE, SIGMA = 3, (5, 6), 2.0
@@ -31,7 +31,7 @@ def modulation(labels, strength=0.6, **options):
     left = torch.zeros(FRAMES, 40, 48)
     left[:, 8:32, 4:20] = 1
     schedule = Schedule(strength, 0.0, 0.0, 1.0)
-    return Modulation(Layout([left, left.flip(-1)]), labels, schedule, schedule, **options)
+    return Modulation(LabelMap([left, left.flip(-1)]), labels, schedule, schedule, **options)
 
 
 def run(model, x, observer, *, edit=False, halves="both", **options):
@@ -71,18 +71,18 @@ def test_every_layer_is_shown_as_it_is(model, x, mode):
     watcher = Watcher()
     run(model, x, watcher, spacetime=mode)
     expected = layers(model, x, spacetime=mode)
-    assert [seen.kind for seen in watcher.seen] == [one["kind"] for one in expected]
-    assert {"self", "cross"} == {seen.kind for seen in watcher.seen}
+    assert [seen.attention_type for seen in watcher.seen] == [one["kind"] for one in expected]
+    assert {"self", "cross"} == {seen.attention_type for seen in watcher.seen}
     t = model.levels.timestep(SIGMA) / len(model.levels)
     for seen, one in zip(watcher.seen, expected):
         assert torch.equal(seen.q, one["q"])
         assert torch.equal(seen.k, one["k"])
         assert (seen.heads, seen.size, seen.frames) == (one["heads"], SIZE, None)
         assert seen.grid[0] * seen.grid[1] == one["q"].shape[1]
-        assert seen.spacetime == (SpaceTime(mode, FRAMES) if seen.kind == "self" else None)
+        assert seen.spacetime == (SpaceTime(mode, FRAMES) if seen.attention_type == "self" else None)
         assert (seen.matched, seen.strength) == (None, None)
         assert seen.t == pytest.approx(t, abs=1e-5)
-    assert watcher.asked == [(seen.kind, seen.grid, seen.size, seen.t) for seen in watcher.seen]
+    assert watcher.asked == [(seen.attention_type, seen.grid, seen.size, seen.t) for seen in watcher.seen]
 
 
 def test_the_marks_are_the_modulations(sd1, x):
@@ -91,10 +91,10 @@ def test_the_marks_are_the_modulations(sd1, x):
     _, _, labels = sd1.encode_regions(PROMPT, PHRASES)
     edit = modulation(labels)
     for seen in watcher.seen:
-        if seen.kind == "self":
-            marks = edit.self_marks(("cond",), grid=seen.grid, t=seen.t, spacetime=SpaceTime("full", FRAMES))
+        if seen.attention_type == "self":
+            marks = edit.self_bias(("cond",), grid=seen.grid, t=seen.t, spacetime=SpaceTime("full", FRAMES))
         else:
-            marks = edit.cross_marks(("cond",), grid=seen.grid, t=seen.t)
+            marks = edit.cross_bias(("cond",), grid=seen.grid, t=seen.t)
         assert torch.equal(seen.matched.q, marks[0].q)
         assert torch.equal(seen.matched.k, marks[0].k)
         assert torch.equal(seen.strength.flatten(), marks[1].flatten())
@@ -151,6 +151,6 @@ def test_after_a_lack_of_memory_no_layer_is_shown_twice(sd1, x, monkeypatch, aft
     monkeypatch.setattr(diffusers_attention, "sdpa", scarce)
     got = run(sd1, x, rough, **settings)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-3)
-    assert [(seen.kind, seen.grid) for seen in rough.seen] == [(seen.kind, seen.grid) for seen in smooth.seen]
+    assert [(seen.attention_type, seen.grid) for seen in rough.seen] == [(seen.attention_type, seen.grid) for seen in smooth.seen]
     for one, two in zip(smooth.seen, rough.seen):
         torch.testing.assert_close(two.q, one.q, rtol=1e-4, atol=1e-4)

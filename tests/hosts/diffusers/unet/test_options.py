@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from videograin.attention import Layout, Modulation, RangeRule, Schedule, row_range
+from videograin.attention import LabelMap, Modulation, RangeRule, Schedule, logit_range
 from videograin.attention import modulation as modulator
 from videograin.editing.samplers import sample_euler
 from videograin.hosts.diffusers.unet import attention as diffusers_attention
@@ -23,8 +23,8 @@ class Watcher:
     def __init__(self):
         self.seen = []
 
-    def wants(self, kind, grid, size, t):
-        return kind == "self"
+    def wants(self, attention_type, grid, size, t):
+        return attention_type == "self"
 
     def add(self, seen):
         self.seen.append(seen)
@@ -39,7 +39,7 @@ def modulation(labels, **options):
     left = torch.zeros(FRAMES, 32, 48)
     left[:, 8:24, 4:20] = 1
     always = Schedule(0.6, 0.0, 0.0, 1.0)
-    return Modulation(Layout([left, left.flip(-1)]), labels, always, always, **options)
+    return Modulation(LabelMap([left, left.flip(-1)]), labels, always, always, **options)
 
 
 def settings(model, **options):
@@ -60,9 +60,9 @@ def measured(monkeypatch):
 
     def measure(q, k):
         calls.append((q.shape[2], k.shape[2]))
-        return row_range(q, k)
+        return logit_range(q, k)
 
-    monkeypatch.setattr("videograin.attention.ranges.row_range", measure)
+    monkeypatch.setattr("videograin.attention.ranges.logit_range", measure)
     return calls
 
 
@@ -101,7 +101,7 @@ def test_full_coarse_is_key_frames_at_the_finest_level_alone(model, x, mode):
     by_grid = {seen.grid: seen.spacetime.mode for seen in watcher.seen}
     finest, coarse = {"full_coarse": ("key_frames", "full")}.get(mode, (mode, mode))
     assert by_grid == {SIZE: finest, (2, 3): coarse}
-    assert {seen.spacetime.anchors for seen in watcher.seen} == {2}
+    assert {seen.spacetime.key_frames for seen in watcher.seen} == {2}
 
 
 def test_the_finest_level_is_the_finest_that_has_attention(sd1, x, monkeypatch):
@@ -124,7 +124,7 @@ def test_key_frames_at_the_finest_level_changes_the_result_and_modulates(sd1, x)
     results = {}
     for mode in ("full", "full_coarse", "key_frames"):
         for edit in (None, options["modulation"]):
-            with sd1.denoiser(prompt, **{**options, "modulation": edit}, spacetime=mode, anchors=1) as denoise:
+            with sd1.denoiser(prompt, **{**options, "modulation": edit}, spacetime=mode, key_frames=1) as denoise:
                 results[mode, edit is None] = denoise(x, 2.0)
     values = list(results.values())
     for n, one in enumerate(values):

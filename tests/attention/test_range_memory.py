@@ -1,4 +1,4 @@
-"""What may be saved of the row range: how long one is kept, which keys stand for all, and that "exact" stays exact."""
+"""What may be saved of the logit range: how long one is kept, which keys stand for all, and that "exact" stays exact."""
 
 import copy
 from dataclasses import replace
@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videograin.attention import (
-    Layout,
+    LabelMap,
     Modulation,
     RangeMemory,
     RangeRule,
     Schedule,
     SpaceTime,
     modulated_attention,
-    row_range,
+    logit_range,
 )
 from videograin.attention.ranges import sampled_keys
 
@@ -103,7 +103,7 @@ def test_a_sampled_range_never_exceeds_the_exact_one(seed, keys, every):
     q, k = qk(seed, keys=keys)
     sampled = RangeRule("sampled", every=every).measure(q, k)
     assert sampled.shape == (1, HEADS, 9)
-    assert (sampled <= row_range(q, k) + 1e-5).all()
+    assert (sampled <= logit_range(q, k) + 1e-5).all()
     torch.testing.assert_close(sampled, by_hand(q, k[:, :, sampled_keys(keys, every)]))
 
 
@@ -133,7 +133,7 @@ def modulation(**options):
     left = torch.zeros(2, *GRID)
     left[:, :, :2] = 1
     always = Schedule(0.8, 1.0, 0.0, 1.0)
-    return Modulation(Layout([left]), torch.tensor([-1, 1, -1]), always, always, **options)
+    return Modulation(LabelMap([left]), torch.tensor([-1, 1, -1]), always, always, **options)
 
 
 def attend(edit, seed, t, memory=None, place="layer", mode="full"):
@@ -173,10 +173,10 @@ def test_with_a_memory_the_range_of_an_earlier_level_is_the_one_that_is_used():
     def split(x):  # [2 chunks * 2 frames, T, channels] -> [2, heads, 2 T, d]
         return x.reshape(2, 2 * TOKENS, HEADS, -1).transpose(1, 2)
 
-    labels = edit.layout.labels(GRID).reshape(1, -1).expand(2, -1)
+    labels = edit.label_map.labels(GRID).reshape(1, -1).expand(2, -1)
     strength = torch.full(labels.shape, 0.8 * 0.8 * 0.5)  # both labels cover one half
     spread = by_hand(split(earlier[0]), split(earlier[1]))
-    expected = modulated_attention(*map(split, now), labels, labels, strength, row_range=spread)
+    expected = modulated_attention(*map(split, now), labels, labels, strength, logit_range=spread)
     torch.testing.assert_close(got, expected.transpose(1, 2).reshape(4, TOKENS, WIDTH), atol=1e-6, rtol=0)
     assert not torch.allclose(got, attend(modulation(), 1, 0.8), atol=1e-3)
 
@@ -186,9 +186,9 @@ def test_sampled_ranges_are_those_of_the_sampled_keys():
     q, k, v = (torch.randn(4, TOKENS, WIDTH, generator=g).reshape(2, 2 * TOKENS, HEADS, -1).transpose(1, 2)
                for _ in range(3))  # fmt: skip
     edit = modulation(range_rule=SAMPLED)
-    labels = edit.layout.labels(GRID).reshape(1, -1).expand(2, -1)
+    labels = edit.label_map.labels(GRID).reshape(1, -1).expand(2, -1)
     spread = by_hand(q, k[:, :, sampled_keys(2 * TOKENS, 4)])
-    expected = modulated_attention(q, k, v, labels, labels, torch.full(labels.shape, 0.8 * 0.7 * 0.5), row_range=spread)
+    expected = modulated_attention(q, k, v, labels, labels, torch.full(labels.shape, 0.8 * 0.7 * 0.5), logit_range=spread)
     got = attend(edit, 3, 0.7)
     torch.testing.assert_close(got, expected.transpose(1, 2).reshape(4, TOKENS, WIDTH), atol=1e-6, rtol=0)
     assert not torch.allclose(got, attend(modulation(), 3, 0.7), atol=1e-3)
@@ -201,7 +201,7 @@ def test_a_window_of_the_edit_keeps_its_rule_and_kernel():
 
 def test_what_observers_are_shown_does_not_depend_on_the_rule():
     marks = [
-        edit.self_marks(("cond",), grid=GRID, t=0.8, spacetime=SpaceTime("full", 2))
+        edit.self_bias(("cond",), grid=GRID, t=0.8, spacetime=SpaceTime("full", 2))
         for edit in (modulation(), modulation(range_rule=REUSE), modulation(range_rule=SAMPLED))
     ]
     for labels, strength in marks[1:]:
