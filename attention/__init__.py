@@ -1,7 +1,7 @@
 """The method's mathematics: torch only, no host, no model. See each module's first lines for its part.
 
 `kernels/` has the ways to compute it fast. The names below are loaded when they are first asked for, so that
-importing the package does not load torch.
+importing the package does not load torch. `Layout` is the name that `LabelMap` had in version 0.3.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 _HOME = {
     "active_range": ("ActiveRange", "RangeError"),
     "kernels.logit_range": ("logit_range",),
-    "label_map": ("Layout", "normalise_mask"),
+    "label_map": ("LabelMap", "Layout", "normalise_mask"),
     "memory": ("within_memory",),
     "fused": ("modulated_attention", "plain_attention"),
     "modulation": ("Modulation", "space_time_attention"),

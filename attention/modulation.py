@@ -311,7 +311,9 @@ class Modulation:
         size_term = (1 - self.label_map.shares(grid, within)).clamp(0, 1)
         if not sized_background:
             size_term[:, 0] = (size_term[:, 0] > 0).float()  # a frame without any region stays as it is
-        factor = torch.tensor([background, *(self.region_strength or [1.0] * self.label_map.regions)]).expand_as(size_term)
+        factor = torch.tensor([background, *(self.region_strength or [1.0] * self.label_map.regions)]).expand_as(
+            size_term
+        )
         present = self.label_map.shares(grid, "frame") > 0
         return size_term.gather(1, labels), factor.gather(1, labels), torch.stack([size_term[present], factor[present]])
 
@@ -321,8 +323,8 @@ class Modulation:
             raise ValueError(f"{where}: roles must be one of {ROLES} per chunk of the batch; got {tuple(roles)}.")
         if frames != self.label_map.frames:
             raise ValueError(
-                f"{where}: the call has {frames} frames, the label map has {self.label_map.frames}; expected equal numbers. "
-                f"For a context window pass modulation.select(its frame indices)."
+                f"{where}: the call has {frames} frames, the label map has {self.label_map.frames}; expected equal "
+                f"numbers. For a context window pass modulation.select(its frame indices)."
             )
         tokens = grid[0] * grid[1]
         if q.dim() != 3 or q.shape[0] != len(roles) * frames or q.shape[1] != tokens or q.shape[2] % heads:

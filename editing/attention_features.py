@@ -23,7 +23,6 @@ from ..attention.options import LEVELS
 log = logging.getLogger(__name__)
 
 
-
 # Probabilities held at once (all heads): 16 MB in float32 on a CPU, 128 MB on an accelerator.
 _TILE_CPU = 2**22
 _TILE_ACCELERATOR = 2**25

@@ -1,7 +1,8 @@
 """The settings of an edit: frozen values that check themselves (fields.py). Importing this imports no torch.
 
 Each is declared here alone, with type, range, default and a sentence: scripts write ``AttentionSettings(end=0.5)``,
-and edit files are read by these classes. The names of choices are those of attention/options.py.
+edit files are read by these classes, and nodes take their widgets from them (nodes/inputs.py). The names of choices are
+those of attention/options.py.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ WITHOUT_SAMPLED = "sampled is not there any more, the exact range is found; writ
 def _without_sampled(value: Any) -> Any:
     if value != SAMPLED:
         return value
-    warnings.warn(f"range: {WITHOUT_SAMPLED}", FutureWarning, stacklevel=3)  # of whoever wrote it
+    warnings.warn(f"range: {WITHOUT_SAMPLED}", FutureWarning, stacklevel=4)  # of whoever wrote it
     return "exact"
 
 

@@ -1,8 +1,8 @@
 """Pages of figures: Markdown from `page_templates/*.md.j2`, and what stands beside a page, its JSON and its picture.
 
-Templates are Jinja's; beside its own filters they have `num` (format, with a dash for None), `mib` (of bytes), `mean`
-and `span` (lowest to highest) of a list or of an attribute of its items, and the functions `heads` and `cells`: a
-table's first two lines, and one of its lines.
+Templates are Jinja's; beside its own filters they have `num` (format, with a dash for None), `mib` (of bytes) and
+`median`; `mean` and `span` (lowest to highest), of a list or of an attribute of its items; and the functions `header`
+and `cells`, a table's first two lines and one of its lines.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import jinja2
@@ -52,7 +52,7 @@ def cells(*values: Any) -> str:
     return f"| {' | '.join(map(str, values))} |"
 
 
-def heads(*titles: str) -> str:
+def header(*titles: str) -> str:
     """The first two lines of a table."""
     return f"{cells(*titles)}\n{'|---' * len(titles)}|"
 
@@ -67,8 +67,8 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters |= {"num": num, "mean": mean, "mib": mib, "span": span}
-    found.globals |= {"cells": cells, "heads": heads, "zip": zip, "dict": dict, "MIB": MIB, "GIB": GIB}
+    found.filters |= {"num": num, "mean": mean, "median": median, "mib": mib, "span": span}
+    found.globals |= {"cells": cells, "header": header, "zip": zip, "dict": dict, "MIB": MIB, "GIB": GIB}
     return found
 
 

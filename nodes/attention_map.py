@@ -1,12 +1,13 @@
 """Where words and a pixel look while an edit is sampled: a sampler with eyes."""
 
 import logging
+from functools import partial
 
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..attention.options import MAP_LEVELS
+from ..editing.settings import MapSettings
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.images import image_of, rgb_bytes
 from ..hosts.comfyui.model_info import check_model
@@ -23,9 +24,11 @@ from ..hosts.comfyui.observed_sampling import (
 from ..measuring.attention_probe import AttentionProbe, InspectionError
 from ..measuring.attention_shares import share_table
 from ..measuring.pictures.heat import heat_sheet, heat_video, heats
+from .inputs import setting
 from .sockets import CATEGORY
 
 NAME = "Attention Map"
+option = partial(setting, MapSettings)
 MOST = 8  # phrases: more do not fit one picture
 
 log = logging.getLogger(__name__)
@@ -66,29 +69,17 @@ class AttentionMap(io.ComfyNode):
                     tooltip="Whose attention to show: phrases of the prompt, separated by commas. Empty: the prompts "
                     "of the regions. Other words need clip and prompt. At most 8.",
                 ),
-                io.Combo.Input(
+                option(
                     "level",
-                    options=list(MAP_LEVELS),
-                    default="half",
-                    tooltip="Which layers to average: those at half the latent's side, where the layout is made; full "
+                    "Which layers to average: those at half the latent's side, where the layout is made; full "
                     "side, finer, better for small frames such as the embedded model's; or all, brought to the finest.",
                 ),
-                io.Float.Input(
-                    "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Where in the run looking begins; 0 = at the start.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    default=0.3,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Where looking ends. 0.3 as in ST-Layout Attn Patch: the steps that are modulated. After "
+                option("start", "Where in the run looking begins; 0 = at the start.", name="start_percent"),
+                option(
+                    "end",
+                    "Where looking ends. 0.3 as in ST-Layout Attn Patch: the steps that are modulated. After "
                     "these, before and after are the same.",
+                    name="end_percent",
                 ),
                 io.Int.Input(
                     "pixel_frame",

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..attention.options import INVERSION_METHODS, LEVELS, MODES
+from ..attention.options import LEVELS
 from ..editing.attention_features import FeatureCollector, FeaturesError
+from ..editing.settings import AttentionSettings, InversionSettings, LayoutSettings, SamplingSettings
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.inversion import check_frames, check_schedule, invert_latent, leading_sigmas, noise_latent
 from ..hosts.comfyui.model_info import check_model, noise_levels
 from ..hosts.comfyui.unet.patch import check_level
+from .inputs import setting
 from .sockets import CATEGORY, Inversion
 
 NAME = "DDIM Video Inversion"
@@ -44,43 +46,38 @@ class DDIMVideoInversion(io.ComfyNode):
                     tooltip="The SOURCE prompt: what the frames show now. There is no negative prompt and no guidance.",
                 ),
                 io.Latent.Input("latent_image", tooltip="All frames of the clip as one batch, from VAE Encode."),
-                io.Int.Input(
+                setting(
+                    SamplingSettings,
                     "steps",
-                    default=50,
-                    min=1,
-                    max=999,
-                    tooltip="Noise levels on the way, 50 in the paper. The levels are those of the scheduler "
+                    "Noise levels on the way, 50 in the paper. The levels are those of the scheduler "
                     "ddim_uniform when this number divides 1000. Ignored where sigmas is connected.",
+                    max=999,
                 ),
-                io.Combo.Input(
+                setting(
+                    InversionSettings,
                     "method",
-                    options=list(INVERSION_METHODS),
-                    default="warm",
-                    tooltip="warm: one model call a step, far closer to the source than ddim. ddim: the paper's, one "
+                    "warm: one model call a step, far closer to the source than ddim. ddim: the paper's, one "
                     "call a step. fixed_point: the closest, 1 + calls model calls a step.",
                 ),
-                io.Int.Input(
+                setting(
+                    InversionSettings,
                     "calls",
-                    default=3,
-                    min=1,
-                    max=20,
-                    tooltip="Extra model calls a step of fixed_point; 3 is plenty. The other methods ignore it.",
+                    "Extra model calls a step of fixed_point; 3 is plenty. The other methods ignore it.",
                 ),
-                io.Combo.Input(
-                    "spacetime",
-                    options=list(MODES),
-                    default="full",
-                    tooltip="Which frames a frame looks at: full = all (the paper's), sparse_causal = the first and "
+                setting(
+                    AttentionSettings,
+                    "mode",
+                    "Which frames a frame looks at: full = all (the paper's), sparse_causal = the first and "
                     "the one before, key_frames = itself and some anchors, per_frame = itself alone, full_coarse = "
                     "key_frames at the finest level of the model, full elsewhere. Use the same in ST-Layout Attn "
                     "Patch. full takes the most time, per_frame the least.",
+                    name="spacetime",
                 ),
-                io.Int.Input(
-                    "key_frames",
-                    default=2,
-                    min=1,
-                    max=64,
-                    tooltip="Number of anchors of spacetime key_frames and full_coarse, evenly spaced over the clip.",
+                setting(
+                    AttentionSettings,
+                    "anchors",
+                    "Number of anchors of spacetime key_frames and full_coarse, evenly spaced over the clip.",
+                    name="key_frames",
                 ),
                 io.Boolean.Input(
                     "collect_features",
@@ -94,33 +91,29 @@ class DDIMVideoInversion(io.ComfyNode):
                     tooltip="Replaces steps: the schedule of the EDIT, descending, as Basic Scheduler gives it (no "
                     "FlipSigmas). For KSampler with another scheduler than ddim_uniform.",
                 ),
-                io.Combo.Input(
-                    "feature_level",
-                    options=list(LEVELS),
-                    default="half",
-                    optional=True,
-                    tooltip="Where collect_features looks: half the latent's side, as in the paper, or its full side, "
+                setting(
+                    LayoutSettings,
+                    "level",
+                    "Where collect_features looks: half the latent's side, as in the paper, or its full side, "
                     "for small frames or small things, best with feature_start 0.5 (16 times the memory; SDXL has no "
                     "attention there).",
-                ),
-                io.Float.Input(
-                    "feature_start",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
+                    name="feature_level",
                     optional=True,
-                    tooltip="Where on the way collect_features begins to look, as a share of the noise range: "
+                ),
+                setting(
+                    LayoutSettings,
+                    "start",
+                    "Where on the way collect_features begins to look, as a share of the noise range: "
                     "0 = pure noise, 1 = the clean frames. 0.5 where feature_level is full.",
-                ),
-                io.Float.Input(
-                    "feature_end",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
+                    name="feature_start",
                     optional=True,
-                    tooltip="Where on the way collect_features stops looking; above feature_start.",
+                ),
+                setting(
+                    LayoutSettings,
+                    "end",
+                    "Where on the way collect_features stops looking; above feature_start.",
+                    name="feature_end",
+                    optional=True,
                 ),
             ],
             outputs=[

@@ -1,11 +1,16 @@
 """Outside the mask the edit stays the source: around any SAMPLER."""
 
+from functools import partial
+
 from comfy_api.latest import io
 
+from ..editing.settings import BlendSettings
 from ..hosts.comfyui.blend import blended_sampler
+from .inputs import setting
 from .sockets import CATEGORY, Inversion
 
 NAME = "Latent Blend"
+option = partial(setting, BlendSettings)
 
 
 class LatentBlend(io.ComfyNode):
@@ -63,31 +68,14 @@ def blend_inputs() -> list[io.Input]:
             tooltip="Where the edit may change something, from ST-Layout Attn Patch or your own: one frame for all, or "
             "one per frame, at any size. Every latent cell that it touches is edited; any value above 0 counts.",
         ),
-        io.Float.Input(
-            "start_percent",
-            default=0.0,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            tooltip="Where in the run the blend begins; 0 = at the start, as it should.",
-        ),
-        io.Float.Input(
-            "end_percent",
-            default=1.0,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            tooltip="Where in the run the blend ends; 1 = at its end. 0.8 to 0.95 lets shadows and soft borders reach "
+        option("start", "Where in the run the blend begins; 0 = at the start, as it should.", name="start_percent"),
+        option(
+            "end",
+            "Where in the run the blend ends; 1 = at its end. 0.8 to 0.95 lets shadows and soft borders reach "
             "out of the mask; the background then stays close to the source, but not exact.",
+            name="end_percent",
         ),
-        io.Float.Input(
-            "feather",
-            default=1.0,
-            min=0.0,
-            max=64.0,
-            step=0.5,
-            tooltip="Width of the soft border outside the mask, in latent cells (1 cell = 8 pixels).",
-        ),
+        option("feather", "Width of the soft border outside the mask, in latent cells (1 cell = 8 pixels).", step=0.5),
     ]
 
 

@@ -1,12 +1,18 @@
 """Clips longer than memory: the model sees them in windows that overlap and share anchor frames."""
 
+from functools import partial
+
 from comfy_api.latest import io
 
+from ..editing.settings import WindowSettings
 from ..editing.windows import Windows
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.model_info import check_model
 from ..hosts.comfyui.windows import NODE, windowed
+from .inputs import setting
 from .sockets import CATEGORY
+
+option = partial(setting, WindowSettings)
 
 
 class LongClipWindows(io.ComfyNode):
@@ -30,29 +36,23 @@ class LongClipWindows(io.ComfyNode):
                     tooltip="An SD1.x, SD2.x or SDXL model, before or after ST-Layout Attn Patch. It stays as it is; a "
                     "copy gets the windows.",
                 ),
-                io.Int.Input(
+                option(
                     "frames",
-                    default=16,
-                    min=2,
-                    max=1024,
-                    tooltip="Most frames that the model sees at once, the anchors included. Time and memory of an "
+                    "Most frames that the model sees at once, the anchors included. Time and memory of an "
                     "attention call depend on this number, no longer on the clip's length.",
+                    max=1024,
                 ),
-                io.Int.Input(
+                option(
                     "overlap",
-                    default=4,
-                    min=0,
-                    max=512,
-                    tooltip="Frames that two neighbouring windows have in common, at least; there their predictions "
+                    "Frames that two neighbouring windows have in common, at least; there their predictions "
                     "are mixed. More makes softer joints and takes longer; 0 lets joints show.",
+                    max=512,
                 ),
-                io.Int.Input(
+                option(
                     "anchors",
-                    default=2,
-                    min=0,
-                    max=64,
-                    tooltip="Frames of the clip, evenly spread, that every window looks at as well. They hold looks "
+                    "Frames of the clip, evenly spread, that every window looks at as well. They hold looks "
                     "together over the clip where `spacetime` lets frames see each other (full). 0 = none.",
+                    max=64,
                 ),
             ],
             outputs=[

@@ -3,7 +3,9 @@
 from comfy_api.latest import io
 
 from ..editing.layout.grow import grow_mask
+from ..editing.settings import LayoutSettings
 from ..hosts.comfyui.errors import naming
+from .inputs import setting
 from .sockets import CATEGORY, ClipLayout
 
 NAME = "Pick Layout Mask"
@@ -30,13 +32,13 @@ class PickLayoutMask(io.ComfyNode):
                     tooltip="Number or name of the thing, as the preview shows them: 2, or red circle 2. The bare name "
                     "(red circle) takes every thing called so. Several, with commas or +, are put together.",
                 ),
-                io.Int.Input(
+                setting(
+                    LayoutSettings,
                     "grow",
-                    default=0,
+                    "Pixels to grow the mask by, or to shrink it by where negative. A new thing of another "
+                    "shape needs some room.",
                     min=-256,
                     max=256,
-                    tooltip="Pixels to grow the mask by, or to shrink it by where negative. A new thing of another "
-                    "shape needs some room.",
                 ),
             ],
             outputs=[

@@ -2,7 +2,9 @@
 
 from comfy_api.latest import io
 
+from ..editing.settings import CompositeSettings
 from ..hosts.comfyui.composite import composite_images
+from .inputs import setting
 from .sockets import CATEGORY
 
 NAME = "Pixel Composite"
@@ -29,22 +31,19 @@ class PixelComposite(io.ComfyNode):
                     tooltip="What was edited: one frame for all, or one per frame. A mask of another size is scaled to "
                     "the frames; every pixel that it touches belongs to it, and any value above 0 counts.",
                 ),
-                io.Float.Input(
+                setting(
+                    CompositeSettings,
                     "dilate",
-                    default=8.0,
-                    min=0.0,
-                    max=512.0,
+                    "How far around the mask the edited frames still count in full, in pixels. 8 is one latent cell.",
+                    number=float,
                     step=0.5,
-                    tooltip="How far around the mask the edited frames still count in full, in pixels. 8 is one latent "
-                    "cell.",
                 ),
-                io.Float.Input(
+                setting(
+                    CompositeSettings,
                     "feather",
-                    default=8.0,
-                    min=0.0,
-                    max=512.0,
+                    "Width of the soft border beyond that, in pixels.",
+                    number=float,
                     step=0.5,
-                    tooltip="Width of the soft border beyond that, in pixels.",
                 ),
                 io.Mask.Input(
                     "preserved",

@@ -5,6 +5,7 @@ from comfy_api.latest import io
 
 from ..editing.regions import Region
 from ..hosts.comfyui.regions import checked_region
+from .inputs import strength
 from .sockets import CATEGORY, Regions
 
 
@@ -40,15 +41,7 @@ class RegionPrompt(io.ComfyNode):
                     tooltip="edit: the region becomes what its prompt says. preserve: it is recognised by its prompt, "
                     "but its pixels stay those of the source.",
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How strongly this region's attention is modulated, as a share of the strengths of "
-                    "ST-Layout Attn Patch.",
-                ),
+                strength("this region's attention is"),
                 Regions.Input("regions", optional=True, tooltip="The regions that lie below this one."),
             ],
             outputs=[

@@ -5,6 +5,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..hosts.comfyui.regions import regions_from_masks
+from .inputs import strength
 from .sockets import CATEGORY, Regions
 
 
@@ -46,15 +47,7 @@ class RegionsFromMasks(io.ComfyNode):
                     "black one region, in the order in which they first appear (frame by frame, from the top left); "
                     "the labels of Self-Attn Layout Cluster in the order of their numbers.",
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How strongly the attention of these regions is modulated, as a share of the strengths of "
-                    "ST-Layout Attn Patch.",
-                ),
+                strength("the attention of these regions is"),
                 Regions.Input("regions", optional=True, tooltip="The regions that lie below these."),
             ],
             outputs=[

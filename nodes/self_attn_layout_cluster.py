@@ -1,15 +1,16 @@
 """Layout without masks: what the model itself takes for one thing, as masks with names."""
 
 import logging
+from functools import partial
 
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..attention.options import SCOPES
 from ..editing.layout.clusters import neutral_picture
 from ..editing.layout.clusters_only import kinds_layout, pick_kinds
 from ..editing.layout.find import find_layout
+from ..editing.settings import LayoutSettings
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.images import image_of, rgb_bytes
 from ..hosts.comfyui.layout import source_words
@@ -20,9 +21,11 @@ from ..measuring.pictures.layout_pictures import (
     layout_preview,
     layout_sheet,
 )
+from .inputs import setting
 from .sockets import CATEGORY, ClipLayout, Inversion
 
 NAME = "Self-Attn Layout Cluster"
+option = partial(setting, LayoutSettings)
 SAME_SHAPE = 0.1  # by how much the sides' ratio of images and latent may differ: VAE Encode crops to whole cells
 
 log = logging.getLogger(__name__)
@@ -50,31 +53,25 @@ class SelfAttnLayoutCluster(io.ComfyNode):
                     "inversion",
                     tooltip="From DDIM Video Inversion with collect_features on (or a saved one of these).",
                 ),
-                io.Int.Input(
+                option(
                     "clusters",
-                    default=0,
-                    min=0,
-                    max=16,
-                    tooltip="How many clusters to sort into before things are told apart: 0, or 2 and more. 0: the "
+                    "How many clusters to sort into before things are told apart: 0, or 2 and more. 0: the "
                     "largest number up to max_clusters that still divides the clip clearly enough. Where a thing is in "
                     "pieces take fewer, where it is part of its surroundings more.",
+                    max=16,
                 ),
-                io.Combo.Input(
+                option(
                     "scope",
-                    options=list(SCOPES),
-                    default="joint",
-                    tooltip="per_frame: each frame is sorted by itself (the paper), and its numbers are matched to the "
+                    "per_frame: each frame is sorted by itself (the paper), and its numbers are matched to the "
                     "frame before. joint: goes on from there and sorts all frames together, so that a number means the "
                     "same in every frame.",
                 ),
-                io.Int.Input(
+                option(
                     "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=False,  # else the frontend draws a new one each run and the numbers change
-                    tooltip="Where the search for clusters starts. The same seed gives the same numbers; try another "
+                    "Where the search for clusters starts. The same seed gives the same numbers; try another "
                     "where the clusters look wrong.",
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=False,
                 ),
                 io.String.Input(
                     "pick",
@@ -99,45 +96,19 @@ class SelfAttnLayoutCluster(io.ComfyNode):
                     "frames. kinds: the bare clusters, as before version 0.3: two alike things are one, and pick takes "
                     "their numbers.",
                 ),
-                io.Int.Input(
-                    "max_clusters",
-                    default=8,
-                    min=2,
-                    max=16,
-                    optional=True,
-                    tooltip="The most clusters that are tried where clusters is 0.",
-                ),
-                io.Int.Input(
-                    "max_things",
-                    default=8,
-                    min=1,
-                    max=15,
-                    optional=True,
-                    tooltip="The most things to find; the largest are kept.",
-                ),
-                io.Float.Input(
+                option("max_clusters", "The most clusters that are tried where clusters is 0.", max=16, optional=True),
+                option("max_things", "The most things to find; the largest are kept.", optional=True),
+                option(
                     "min_area",
-                    default=0.01,
-                    min=0.0,
+                    "Smaller pieces are specks and dropped. A share of the frame: 0.01 is one hundredth.",
                     max=0.5,
                     step=0.001,
                     optional=True,
-                    tooltip="Smaller pieces are specks and dropped. A share of the frame: 0.01 is one hundredth.",
                 ),
-                io.Int.Input(
-                    "gap",
-                    default=2,
-                    min=0,
-                    max=64,
-                    optional=True,
-                    tooltip="For how many frames a thing may be hidden and still keep its number.",
+                option(
+                    "gap", "For how many frames a thing may be hidden and still keep its number.", max=64, optional=True
                 ),
-                io.Boolean.Input(
-                    "smooth",
-                    default=True,
-                    optional=True,
-                    tooltip="Soft borders that follow the edges in images. Off: hard borders.",
-                ),
+                option("smooth", "Soft borders that follow the edges in images. Off: hard borders.", optional=True),
                 io.Clip.Input(
                     "clip",
                     optional=True,

@@ -14,12 +14,3 @@ CATEGORY = "VideoGrain"
 Regions = io.Custom("VIDEOGRAIN_REGIONS")
 Inversion = io.Custom("VIDEOGRAIN_INVERSION")
 ClipLayout = io.Custom("VIDEOGRAIN_LAYOUT")
-
-
-def advanced(widget: io.Input) -> io.Input:
-    """The same input, marked as one that frontends may fold away (that of ComfyUI 0.3.64 shows it like any other).
-
-    As an argument of the inputs `advanced` is newer than the oldest ComfyUI that we run in.
-    """
-    widget.extra_dict = {**widget.extra_dict, "advanced": True}
-    return widget

@@ -3,80 +3,64 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import torch
 from comfy_api.latest import io
 
 from ..attention import Schedule
-from ..attention.options import BACKGROUNDS, HALVES, KERNELS, MODES, RANGES, SAMPLED
+from ..attention.options import RANGES, SAMPLED
 from ..editing.regions import edited_area, kept_area
-from ..editing.settings import WITHOUT_SAMPLED
+from ..editing.settings import WITHOUT_SAMPLED, AttentionSettings
 from ..hosts.comfyui.edit import Edit
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.model_info import check_model
 from ..hosts.comfyui.unet.patch import patch_edit, patch_space_time, tag
 from ..hosts.comfyui.unet.prompts import encode_regions
-from .sockets import CATEGORY, Regions, advanced
+from .inputs import advanced, setting
+from .sockets import CATEGORY, Regions
 
 NODE = "ST-Layout Attn Patch"
+option = partial(setting, AttentionSettings)
 
 log = logging.getLogger(__name__)
 
 
-def first(options: tuple[str, ...], default: str) -> list[str]:
-    """The options of a combo, the default first."""
-    return sorted(options, key=lambda option: option != default)
-
-
 def _economies() -> list[io.Input]:
     """Inputs that trade exactness, or nothing, for time: the last ones, so that saved workflows keep their places."""
-    return [
-        advanced(
-            io.Combo.Input(
-                "row_range",
-                options=[*RANGES, SAMPLED],
-                default="exact",
-                optional=True,
-                tooltip="Steering needs the largest and the smallest logit of every query. exact: found anew in every "
-                "call, over all keys, at the price of a second pass over them. reuse: kept for range_steps noise "
-                "levels, for some memory; that saves time where clips are long and frames large, and changes the edit "
-                "a little. sampled is not there any more: it does what exact does.",
-            )
+    widgets = [
+        option(
+            "range",
+            "Steering needs the largest and the smallest logit of every query. exact: found anew in every "
+            "call, over all keys, at the price of a second pass over them. reuse: kept for range_steps noise "
+            "levels, for some memory; that saves time where clips are long and frames large, and changes the edit "
+            "a little. sampled is not there any more: it does what exact does.",
+            name="row_range",
+            options=[*RANGES, SAMPLED],
+            optional=True,
         ),
-        advanced(
-            io.Int.Input(
-                "range_steps",
-                default=3,
-                min=1,
-                max=50,
-                optional=True,
-                tooltip="For how many noise levels row_range reuse keeps what it found: 1 keeps nothing and is exact. "
-                "More saves more and fits less well.",
-            )
+        option(
+            "range_steps",
+            "For how many noise levels row_range reuse keeps what it found: 1 keeps nothing and is exact. "
+            "More saves more and fits less well.",
+            max=50,
+            optional=True,
         ),
-        advanced(
-            io.Int.Input(
-                "range_every",
-                default=8,
-                min=1,
-                max=64,
-                optional=True,
-                tooltip="Not used any more: it belonged to sampled of row_range. It stays so that saved workflows "
-                "open.",
-            )
+        option(
+            "range_every",
+            "Not used any more: it belonged to sampled of row_range. It stays so that saved workflows open.",
+            max=64,
+            optional=True,
         ),
-        advanced(
-            io.Combo.Input(
-                "kernel",
-                options=list(KERNELS),
-                default="auto",
-                optional=True,
-                tooltip="What computes the steered calls: auto is right nearly always. sdpa: torch's attention. "
-                "xformers: if that package is installed. triton: one pass for everything, without row_range; for "
-                "NVIDIA and AMD GPUs, but not run on one yet. They differ in time, and by rounding alone.",
-            )
+        option(
+            "kernel",
+            "What computes the steered calls: auto is right nearly always. sdpa: torch's attention. "
+            "xformers: if that package is installed. triton: one pass for everything, without row_range; for "
+            "NVIDIA and AMD GPUs, but not run on one yet. They differ in time, and by rounding alone.",
+            optional=True,
         ),
     ]
+    return [advanced(widget) for widget in widgets]
 
 
 class STLayoutAttnPatch(io.ComfyNode):
@@ -110,74 +94,45 @@ class STLayoutAttnPatch(io.ComfyNode):
                     tooltip="From Region Prompt or Regions from Masks. Leave it unconnected for space-time attention "
                     "alone.",
                 ),
-                io.Float.Input(
+                option(
                     "self_strength",
-                    default=0.3,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How strongly self-attention is held within regions: 0.3 is the paper's. With both "
+                    "How strongly self-attention is held within regions: 0.3 is the paper's. With both "
                     "strengths at 0 model and prompt go out as if this node were not there.",
                 ),
-                io.Float.Input(
-                    "cross_strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How strongly each region is tied to its own words: 1.0 is the paper's.",
+                option("cross_strength", "How strongly each region is tied to its own words: 1.0 is the paper's."),
+                option(
+                    "start", "Where in the denoising the modulation begins; 0 = at pure noise.", name="start_percent"
                 ),
-                io.Float.Input(
-                    "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Where in the denoising the modulation begins; 0 = at pure noise.",
+                option(
+                    "end",
+                    "Where it ends: 0.3 is the paper's. The layout is decided early; details need no holding.",
+                    name="end_percent",
                 ),
-                io.Float.Input(
-                    "end_percent",
-                    default=0.3,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Where it ends: 0.3 is the paper's. The layout is decided early; details need no holding.",
-                ),
-                io.Combo.Input(
+                option(
                     "self_halves",
-                    options=first(HALVES, "both"),
-                    default="both",
-                    tooltip="Which half of the guidance batch self-attention is modulated in: the positive prompt's "
+                    "Which half of the guidance batch self-attention is modulated in: the positive prompt's "
                     "(cond), the negative's (uncond), or both.",
                 ),
-                io.Combo.Input(
+                option(
                     "cross_halves",
-                    options=first(HALVES, "cond"),
-                    default="cond",
-                    tooltip="The same for cross-attention. The regions' words stand in the positive prompt: cond.",
+                    "The same for cross-attention. The regions' words stand in the positive prompt: cond.",
                 ),
-                io.Combo.Input(
-                    "spacetime",
-                    options=list(MODES),
-                    default="full",
-                    tooltip="Which frames each frame attends to: full = all (the paper's), sparse_causal = the first "
+                option(
+                    "mode",
+                    "Which frames each frame attends to: full = all (the paper's), sparse_causal = the first "
                     "and the previous, key_frames = itself and some others, per_frame = itself alone, full_coarse = "
                     "key_frames at the finest level of the model, where all frames cost most, full elsewhere. full "
                     "takes the most time, per_frame the least. Use the same for the inversion.",
+                    name="spacetime",
                 ),
-                io.Int.Input(
-                    "key_frames",
-                    default=2,
-                    min=1,
-                    max=64,
-                    tooltip="How many other frames each frame attends to where `spacetime` is key_frames or "
-                    "full_coarse.",
+                option(
+                    "anchors",
+                    "How many other frames each frame attends to where `spacetime` is key_frames or full_coarse.",
+                    name="key_frames",
                 ),
-                io.Combo.Input(
+                option(
                     "background",
-                    options=list(BACKGROUNDS),
-                    default="neutral",
-                    tooltip="What pixels of no region do with the words. neutral: they look at the start token, which "
+                    "What pixels of no region do with the words. neutral: they look at the start token, which "
                     "says nothing (a region's thing is then not drawn beside its mask); paper: pushed away from all "
                     "words alike; free: left as they are.",
                 ),
@@ -188,20 +143,16 @@ class STLayoutAttnPatch(io.ComfyNode):
                     tooltip="What to do with a region's prompt that does not occur in the global prompt: stop and say "
                     "which, or append it.",
                 ),
-                io.Boolean.Input(
+                option(
                     "splice",
-                    default=True,
-                    tooltip="Encode each region's prompt on its own and write it over its place in the global prompt, "
+                    "Encode each region's prompt on its own and write it over its place in the global prompt, "
                     "so that the text encoder does not mix the regions' words.",
                 ),
-                io.Float.Input(
+                option(
                     "power",
-                    default=5.0,
-                    min=0.0,
-                    max=20.0,
-                    step=0.1,
-                    tooltip="How fast the strength falls with the noise: strength * t ^ power, t = 1 at pure noise. 5 "
+                    "How fast the strength falls with the noise: strength * t ^ power, t = 1 at pure noise. 5 "
                     "is the paper's, 0 keeps it constant.",
+                    step=0.1,
                 ),
                 *_economies(),
             ],

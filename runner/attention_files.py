@@ -13,18 +13,18 @@ import torch
 
 from ..attention import LabelMap, normalise_mask
 from ..editing.regions import Region
-from ..editing.settings import Pixel
+from ..editing.settings import MapSettings, Pixel
 from ..editing.whole_file import ATTENTION, save_png, whole_file
 from ..measuring.attention_probe import AttentionProbe, InspectionError, Phrase, Place
 from ..measuring.attention_shares import ShareTable, share_table
 from ..measuring.pictures import heat
 from ..measuring.probed_phrases import chosen_phrases
-from .edit_file import EditFile
 from .media.encode import write_video
 from .media.geometry import Geometry
 from .media.video import Clip
-from .open_job import Inputs, check_level
+from .preflight import check_level
 from .progress import Progress
+from .yaml_lines import Lines
 
 log = logging.getLogger(__name__)
 
@@ -49,40 +49,42 @@ class Looked:
         return [{**dataclasses.asdict(row), "gain": row.gain} for row in rows]
 
 
-def open_probe(spec: EditFile, inputs: Inputs, model: Any) -> AttentionProbe | None:
-    """The observer of the edit; None where the file asks for none. EditFileError for what would show nothing."""
-    maps = spec.attention_maps
-    if maps is None:
-        return None
-    check_level(spec, model, "attention_maps", maps.level)
-    with spec.lines.at_line("attention_maps.words", "attention_maps"):
-        phrases, length = _phrases(spec, inputs.prompt, model)
-    with spec.lines.at_line("attention_maps"):
+def open_probe(
+    maps: MapSettings,
+    clip: Clip,
+    prompt: str,
+    phrases: Sequence[str],
+    model: Any,
+    *,
+    steps: int,
+    splice: bool,
+    lines: Lines,
+) -> AttentionProbe:
+    """The observer of an edit with ``steps`` steps. phrases: the regions' own; splice: how they are encoded.
+    EditFileError for what would show nothing."""
+    check_level(model, maps.level, "attention_maps", lines)
+    with lines.at_line("attention_maps.words", "attention_maps"):
+        _, spans, labels = model.encode_regions(prompt, phrases, splice=splice)
+        regional = [Phrase(name, tuple(span), n) for n, (name, span) in enumerate(zip(phrases, spans), 1)]
+        shown = chosen_phrases(
+            maps.words or (), regional, lambda others: model.word_positions(prompt, others)[0], prompt
+        )
+    with lines.at_line("attention_maps"):
         probe = AttentionProbe(
-            frames=len(inputs.clip.frames),
-            phrases=phrases,
-            length=length,
+            frames=len(clip.frames),
+            phrases=shown,
+            length=len(labels),
             level=maps.level,
             start=maps.start,
             end=maps.end,
-            place=_place(maps.pixel, inputs.clip.geometry),
+            place=_place(maps.pixel, clip.geometry),
         )
-        probe.range.check_steps(model.levels.t(float(sigma)) for sigma in model.sigmas(spec.sampling.steps)[:-1])
+        probe.range.check_steps(model.levels.t(float(sigma)) for sigma in model.sigmas(steps)[:-1])
     return probe
 
 
-def _phrases(spec: EditFile, prompt: str, model: Any) -> tuple[list[Phrase], int]:
-    """The phrases with their tokens and the region that each belongs to, and the number of tokens of the prompt."""
-    names = [region.phrase for region in spec.regions]
-    _, spans, labels = model.encode_regions(prompt, names, splice=spec.attention.splice)
-    regional = [Phrase(name, tuple(span), n) for n, (name, span) in enumerate(zip(names, spans), 1)]
-    wanted = spec.attention_maps.words or ()
-    chosen = chosen_phrases(wanted, regional, lambda others: model.word_positions(prompt, others)[0], prompt)
-    return chosen, len(labels)
-
-
 def _place(pixel: Pixel | None, geometry: Geometry) -> Place | None:
-    """A pixel of the source as a place of the edit's frames (its middle); it lies inside: editchecks.py looked."""
+    """A pixel of the source as a place of the edit's frames (its middle); it lies inside: edit_checks.py looked."""
     if pixel is None:
         return None
     x0, y0, x1, y1 = geometry.box
@@ -90,9 +92,9 @@ def _place(pixel: Pixel | None, geometry: Geometry) -> Place | None:
 
 
 def write_maps(
-    spec: EditFile, clip: Clip, regions: Sequence[Region], probe: AttentionProbe, progress: Progress
+    folder: Path, clip: Clip, regions: Sequence[Region], probe: AttentionProbe, progress: Progress
 ) -> Looked:
-    """Write ``attention.mp4``, ``attention.png`` and ``shares.csv`` to the output. Nothing seen (a level that the model
+    """Write ``attention.mp4``, ``attention.png`` and ``shares.csv`` to the folder. Nothing seen (a level that the model
     does not have) is a note, no error: the edit is done and worth more than its maps."""
     count = len(clip.frames)
     try:
@@ -105,7 +107,7 @@ def write_maps(
     outlines = [label_map.union([n], visible=True).numpy() for n in range(1, label_map.regions + 1)]
     kept = [n for n, region in enumerate(regions, 1) if region.preserve]
     table = share_table(maps, label_map, kept)
-    files = {name: spec.output / file for name, file in ATTENTION.items()}
+    files = {name: folder / file for name, file in ATTENTION.items()}
     with progress.stage("write attention", 2) as tick, torch.no_grad():
         rows = heat.heats(maps, outlines, table)
         write_video(files["attention"], heat.heat_video(rows, clip.frames), clip.fps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from .media.geometry import Geometry, GeometryError
 from .media.mask_files import Boxes, FoundMask, LabelVideo, MaskError, MaskFolder, MaskFrames, MaskVideo
 from .media.video import VideoError, VideoInfo, available, probe, too_few
 from .yaml_lines import Problems
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from .edit_file import EditFile, RegionEntry
@@ -284,4 +287,6 @@ def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | N
     regions = purpose == "edit" or (purpose == "invert" and "regions" in spec.lines)
     check_edit(spec, problems, purpose=purpose, regions=regions)
     problems.stop()
+    for note in spec.notes:
+        log.warning(note)
     return spec

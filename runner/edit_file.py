@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..attention.options import SAMPLED
 from ..editing.fields import fields_of, missing
 from ..editing.settings import (
+    WITHOUT_SAMPLED,
     AttentionSettings,
     BlendSettings,
     CompositeSettings,
@@ -47,7 +49,8 @@ class EditFile:
     diffusers folder with its configs. load, save: inversion files. output: the folder for the results (None only where
     the file is used for an inversion alone). lines: where each key stands. append_phrases: phrases that the prompt has
     no place for are appended to it. layout: how regions are found without masks, None = none are; attention_maps: which
-    attention is shown, None = none; windows: how a long clip is cut, None = all frames at once."""
+    attention is shown, None = none; windows: how a long clip is cut, None = all frames at once; notes: what in it does
+    nothing any more."""
 
     path: Path
     video: Path
@@ -78,6 +81,7 @@ class EditFile:
     layout: LayoutSettings | None = None
     attention_maps: MapSettings | None = None
     windows: WindowSettings | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_edit(path: str | Path) -> EditFile:
@@ -97,6 +101,7 @@ def read_keys(problems: Problems, purpose: str, output: Path | None) -> EditFile
         data.pop("regions", None)
     for where, text in _left_out(data, purpose, output):
         problems.add(lines.line_at(where), text)
+    notes = _old_keys(data, lines)
     keys = checked(EditKeys, data, lines, problems)
     regions = region_entries(keys.regions or ())
     found = purpose == "layout" or any(isinstance(region.masks, FoundMask) for region in regions)
@@ -108,6 +113,7 @@ def read_keys(problems: Problems, purpose: str, output: Path | None) -> EditFile
         | {
             "path": problems.path,
             "lines": lines,
+            "notes": notes,
             "video": keys.video or Path(),
             "source_prompt": keys.source_prompt or "",
             "prompt": keys.prompt or "",
@@ -120,6 +126,17 @@ def read_keys(problems: Problems, purpose: str, output: Path | None) -> EditFile
             "layout": keys.layout or (LayoutSettings() if found else None),
         }
     )
+
+
+def _old_keys(data: Mapping[str, Any], lines: Lines) -> tuple[str, ...]:
+    """What the file has of older versions that does nothing any more, with the line; such values are replaced."""
+    attention, found = data.get("attention"), {}
+    if isinstance(attention, dict) and attention.get("range") == SAMPLED:
+        attention["range"] = "exact"
+        found["attention.range"] = WITHOUT_SAMPLED
+    if isinstance(attention, dict) and "range_every" in attention:
+        found["attention.range_every"] = "it is not used any more, sampled is gone; remove it"
+    return tuple(f"{lines.path.name}:{lines.line_of(key)}: {key}: {text}" for key, text in found.items())
 
 
 def _left_out(data: Mapping[str, Any], purpose: str, output: Path | None) -> list[tuple[tuple, str]]:

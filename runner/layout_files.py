@@ -25,8 +25,8 @@ from ..editing.trajectory import Trajectory
 from ..editing.whole_file import LAYOUT, save_png, whole_file, whole_folder
 from ..measuring.pictures import layout_pictures as layouts
 from ..measuring.pictures import sheets
-from .edit_file import EditFile
 from .media.encode import write_video
+from .yaml_lines import Lines
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -63,12 +63,12 @@ def thing_lines(layout: ClipLayout) -> str:
     return "\n".join(lines)
 
 
-def check_masks(spec: EditFile, folder: Path) -> None:
-    """EditFileError where masks would be replaced that are not as the last run left them."""
+def check_masks(folder: Path, lines: Lines) -> None:
+    """EditFileError where masks in ``folder`` would be replaced that are not as the last run left them."""
     changed = changed_masks(folder)
     if changed:
         names = ", ".join(str(path) for path in changed[:3]) + (", ..." if len(changed) > 3 else "")
-        raise spec.lines.error(
+        raise lines.error(
             (
                 "output",
                 f"output: {names} would be replaced, but was changed since it was written (or never came from a "

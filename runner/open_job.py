@@ -1,13 +1,17 @@
-"""What a job needs, read from files and checked: frames, masks, a saved inversion, the model, the ControlNet.
+"""From an edit file to a job: all that the file names, read and checked, on a loaded model.
 
-Everything that can be wrong with the files is found before the model is loaded, and everything that can be wrong with
-the model or the prompts before the inversion starts.
+``open_job`` makes an EditJob; ``open_inversion`` and ``open_layout`` make the part of it that an inversion and a layout
+need. What can be wrong with the files is found before the model is loaded, and what can be wrong with the model or the
+prompts before the inversion starts. Nobody sees the edit file after that: functions take values, and ``lines`` where
+they may have to say which line is wrong.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,207 +22,320 @@ from ..editing import trajectory_file
 from ..editing.pipeline import check_schedule, inversion_steps
 from ..editing.prompt_text import append_phrases, unplaced
 from ..editing.provenance import check_model, space_time_notes
+from ..editing.regions import Region
+from ..editing.settings import AttentionSettings, EditSettings, LayoutSettings, WindowSettings
 from ..editing.trajectory import Trajectory, TrajectoryError
 from ..editing.windows import NOTE as WINDOWS
 from ..editing.windows import Windows
-from .edit_file import EditFile
-from .media.geometry import GeometryError
-from .media.mask_files import FoundMask, MaskError, MaskFrames, load_masks, matched_pictures, repeated
-from .media.video import Clip, VideoError, read_clip
+from ..measuring.attention_probe import AttentionProbe
+from .attention_files import open_probe
+from .edit_file import EditFile, RegionEntry
+from .layout_files import check_masks
+from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_pictures, repeated
+from .media.video import Clip, read_clip
+from .preflight import check_level, check_start, check_target
 from .progress import Progress
-from .yaml_lines import EditFileError
+from .report import chosen_settings, clip_facts, model_facts
+from .yaml_lines import Lines, Problems
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What the files held. prompt: the global one, with appended phrases; masks: one float32 [F, H, W] a region, None
-    where the layout is to give it; control: uint8 [F, H, W, 3] of the control video or None; trajectory: the loaded one
-    or None; notes: remarks for the report."""
+class InversionJob:
+    """A clip to invert, on a loaded model.
+
+    settings, windows: how (windows: None = all frames at once); layout: how things are found in it, None = they are
+    not; loaded: the saved inversion that takes the place of a new one; save: where a new one goes; output: the folder
+    for results; lines: where the edit file says so; facts: the parts of a report that are known before the job is
+    done; notes: remarks for it.
+    """
 
     clip: Clip
+    model: Any
+    source_prompt: str
+    settings: EditSettings
+    windows: Windows | None
+    layout: LayoutSettings | None
+    loaded: Trajectory | None
+    save: Path | None
+    output: Path | None
+    lines: Lines
+    facts: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PickedRegion:
+    """A region whose mask is that of ``thing``, a name or number of the layout that is still to be found."""
+
+    phrase: str
+    thing: str
+    preserve: bool
+    strength: float
+
+
+@dataclass(frozen=True)
+class EditJob(InversionJob):
+    """An edit. prompt: the global one, with appended phrases; control: the ControlNet with its video, or None; probe:
+    who watches the attention, or None."""
+
     prompt: str
-    masks: tuple[Tensor | None, ...]
-    control: np.ndarray | None
-    trajectory: Trajectory | None
-    notes: tuple[str, ...] = ()
+    negative_prompt: str
+    regions: tuple[Region | PickedRegion, ...]
+    control: Any
+    probe: AttentionProbe | None
 
 
-def read_inputs(spec: EditFile, progress: Progress) -> Inputs:
-    """Frames, masks, control video and saved inversion; EditFileError (with the line) for what does not fit."""
-    clip = read_source(spec, progress)
-    frames = MaskFrames(spec.start, len(clip.frames), spec.stride, clip.source_frames)
-    masks, wrong = [], []
-    with progress.stage("read masks", len(spec.regions)) as tick:
-        for number, region in enumerate(spec.regions, 1):
-            try:
-                found = isinstance(region.masks, FoundMask)
-                masks.append(None if found else load_masks(region.masks, clip.geometry, frames))
-            except (MaskError, GeometryError, VideoError) as error:
-                wrong.append((spec.lines.line_of(f"regions[{number}].masks"), f"regions[{number}].masks: {error}"))
-            tick()
-    control = None
-    if spec.controlnet is not None:
-        try:
-            found = matched_pictures(spec.controlnet.video, frames)
-            control = repeated([clip.geometry.frame(picture, "the control video") for picture in found], frames)
-        except (MaskError, GeometryError, VideoError) as error:
-            wrong.append((spec.lines.line_of("controlnet.video"), f"controlnet.video: {error}"))
-    trajectory, notes = None, ()
-    try:
-        trajectory, notes = load_inversion(spec, clip, features=needs_layout(spec))
-    except EditFileError as error:
-        wrong += error.problems
-    if wrong:
-        raise EditFileError(spec.path, wrong)
-    prompt, added = spec.prompt, ()
-    if spec.append_phrases:
-        prompt, added = append_phrases(spec.prompt, [region.phrase for region in spec.regions])
+def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> EditJob:
+    """The edit of an edit file. model: an already loaded one, None = the one that the file names.
+
+    Raises EditFileError with the line for all that does not fit.
+    """
+    file, lines, attention = edit_file, edit_file.lines, edit_file.attention
+    device = file.device if model is None else None
+    check_start(lines, device=device, kernel=attention.kernel, output=file.output, save=file.save)
+    found = any(isinstance(entry.masks, FoundMask) for entry in file.regions)
+    if found:
+        check_masks(file.output / "layout", lines)
+    clip = _read_clip(file, progress)
+    frames = MaskFrames(file.start, len(clip.frames), file.stride, clip.source_frames)
+    problems, pictures, loaded, notes = Problems(lines.path), None, None, ()
+    regions = _read_regions(file.regions, clip, frames, lines, problems, progress)
+    with problems.gathered(), lines.at_line("controlnet.video"):
+        if file.controlnet is not None:
+            pictures = _read_pictures(file.controlnet.video, clip, frames)
+    with problems.gathered():
+        if file.load is not None:
+            loaded, notes = _loaded(file, clip, file.layout if found else None)
+    problems.stop()
+    phrases, prompt, added = [region.phrase for region in regions], file.prompt, ()
+    if file.append_phrases:
+        prompt, added = append_phrases(prompt, phrases)
     if added:
-        phrases = ", ".join(map(repr, added))
-        notes = (*notes, f"append_phrases: {phrases} had no place in the prompt and was appended: {prompt!r}")
+        named = ", ".join(map(repr, added))
+        notes = (*notes, f"append_phrases: {named} had no place in the prompt and was appended: {prompt!r}")
         log.warning(notes[-1])
-    return Inputs(clip, prompt, tuple(masks), control, trajectory, notes)
+    job = _on_model(file, clip, loaded, notes, model, progress)
+    steps = job.settings.sampling.steps
+    _check_prompts(job.model, file.negative_prompt, prompt, phrases, attention, steps, lines)
+    with lines.at_line("steps", "inversion.steps", "inversion.load"):
+        check_schedule(job.model, steps, _check_inversion(job))
+    control = None
+    if file.controlnet is not None:
+        at = {"scale": file.controlnet.scale, "start": file.controlnet.start, "end": file.controlnet.end}
+        try:
+            control = job.model.load_control(file.controlnet.model, pictures, **at)
+            control.check(len(clip.frames), clip.frames.shape[1:3])
+        except (ValueError, OSError) as error:
+            raise lines.error(("controlnet.model", f"controlnet: {' '.join(str(error).split())}")) from error
+    maps, splice = file.attention_maps, attention.splice
+    probe = maps and open_probe(maps, clip, prompt, phrases, job.model, steps=steps, splice=splice, lines=lines)
+    return EditJob(
+        **vars(job),
+        prompt=prompt,
+        negative_prompt=file.negative_prompt,
+        regions=regions,
+        control=control,
+        probe=probe,
+    )
 
 
-def cut_of(spec: EditFile) -> Windows | None:
-    """How the edit's clip is cut; None = all frames at once."""
-    return None if spec.windows is None else Windows(**vars(spec.windows))
+def open_inversion(
+    edit_file: EditFile, output: str | Path | None, progress: Progress, model: Any = None
+) -> InversionJob:
+    """The inversion of an edit file alone; what it loads is not read but made. output: where it goes, None = where the
+    file says (``inversion.save``, else ``inversion.load``). Raises ValueError where nobody says, EditFileError for what
+    does not fit."""
+    file, lines = edit_file, edit_file.lines
+    target = output or file.save or file.load
+    if target is None:
+        raise ValueError(
+            f"{lines.path.name} says nowhere to save the inversion; expected inversion.save or --output; "
+            "add `--output inversion.safetensors`"
+        )
+    check_start(lines, device=file.device if model is None else None, kernel=file.attention.kernel)
+    key = None if output else "inversion.save" if file.save else "inversion.load"
+    check_target(Path(target), file.model, key, lines)
+    job = _on_model(file, _read_clip(file, progress), None, (), model, progress, save=Path(target))
+    _check_inversion(job)
+    return job
 
 
-def needs_layout(spec: EditFile) -> bool:
-    """Whether a region takes its masks from the layout that the edit finds."""
-    return any(isinstance(region.masks, FoundMask) for region in spec.regions)
+def open_layout(edit_file: EditFile, progress: Progress, model: Any = None) -> InversionJob:
+    """The clip of an edit file with the inversion in which its layout is found. EditFileError for what does not fit."""
+    file, lines = edit_file, edit_file.lines
+    device = file.device if model is None else None
+    check_start(lines, device=device, kernel=file.attention.kernel, output=file.output, save=file.save)
+    check_masks(file.output, lines)
+    clip = _read_clip(file, progress)
+    loaded, notes = (None, ()) if file.load is None else _loaded(file, clip, file.layout)
+    job = _on_model(file, clip, loaded, notes, model, progress)
+    _check_inversion(job)
+    return job
 
 
-def open_model(spec: EditFile, progress: Progress) -> Any:
-    """Load the model the file names, on its device."""
+def _on_model(
+    file: EditFile,
+    clip: Clip,
+    loaded: Trajectory | None,
+    notes: tuple[str, ...],
+    model: Any,
+    progress: Progress,
+    save: Path | None = None,
+) -> InversionJob:
+    """What all jobs have, with the model loaded where none is given. save: in place of the file's."""
+    if model is None:
+        with progress.stage("load model"):
+            model = _load_model(file.model, file.model_config, file.device, file.dtype)
+    parts = {name: getattr(file, name) for name in ("sampling", "attention", "blend", "composite", "inversion")}
+    return InversionJob(
+        clip=clip,
+        model=model,
+        source_prompt=file.source_prompt,
+        settings=EditSettings(**parts),
+        windows=cut_of(file.windows),
+        layout=file.layout,
+        loaded=loaded,
+        save=save or file.save,
+        output=file.output,
+        lines=file.lines,
+        facts={
+            "settings": chosen_settings(file),
+            "clip": clip_facts(clip),
+            "model": model_facts(file.model, model),
+        },
+        notes=(*file.notes, *notes),
+    )
+
+
+def _load_model(path: Path | None, config: Path | None, device: str, dtype: str) -> Any:
     from ..hosts.diffusers import load_model
 
-    device = spec.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    with progress.stage("load model"):
-        return load_model(spec.model, device=device, dtype=getattr(torch, spec.dtype), config=spec.model_config)
+    return load_model(path, device=device, dtype=getattr(torch, dtype), config=config)
 
 
-def check_inversion(spec: EditFile, model: Any, loaded: Trajectory | None) -> Tensor:
+def _read_clip(file: EditFile, progress: Progress) -> Clip:
+    with progress.stage("read video"), file.lines.at_line("video"):
+        return read_clip(file.video, file.start, file.count, file.stride, file.size, file.fit)
+
+
+def _read_regions(
+    entries: Sequence[RegionEntry],
+    clip: Clip,
+    frames: MaskFrames,
+    lines: Lines,
+    problems: Problems,
+    progress: Progress,
+) -> tuple[Region | PickedRegion, ...]:
+    """The regions with their masks, but for those of the layout; whose masks do not fit is noted."""
+    regions: list[Region | PickedRegion] = []
+    with progress.stage("read masks", len(entries)) as tick:
+        for number, entry in enumerate(entries, 1):
+            if isinstance(entry.masks, FoundMask):
+                regions.append(PickedRegion(entry.phrase, entry.masks.layout, entry.preserve, entry.strength))
+            else:
+                with problems.gathered(), lines.at_line(f"regions[{number}].masks"):
+                    mask = load_masks(entry.masks, clip.geometry, frames)
+                    regions.append(Region(entry.phrase, mask, entry.preserve, entry.strength))
+            tick()
+    return tuple(regions)
+
+
+def _read_pictures(video: Path, clip: Clip, frames: MaskFrames) -> np.ndarray:
+    """The frames of a control video, uint8 [F, H, W, 3], cut as the clip is."""
+    found = matched_pictures(video, frames)
+    return repeated([clip.geometry.frame(picture, "the control video") for picture in found], frames)
+
+
+def _check_prompts(
+    model: Any,
+    negative: str,
+    prompt: str,
+    phrases: Sequence[str],
+    attention: AttentionSettings,
+    steps: int,
+    lines: Lines,
+) -> None:
+    """EditFileError for what the prompts or the steps would raise after a long run."""
+    with lines.at_line("negative_prompt"):
+        model.encode_prompt(negative)
+    with lines.at_line("prompt"):
+        model.encode_regions(prompt, phrases, splice=attention.splice)
+    with lines.at_line("steps"):
+        model.sigmas(steps)
+
+
+def _check_inversion(job: InversionJob) -> Tensor:
     """EditFileError for a loaded inversion of another model, or for a source prompt or a number of steps with which the
     model cannot make one; returns the inversion's sigmas."""
-    if loaded is not None:
-        with spec.lines.at_line("inversion.load"):
-            check_model(model, loaded)
-        return loaded.sigmas
-    if spec.layout is not None:
-        check_level(spec, model, "layout", spec.layout.level)
-    with spec.lines.at_line("source_prompt"):
-        model.encode_prompt(spec.source_prompt)
-    with spec.lines.at_line("steps" if spec.inversion.steps is None else "inversion.steps"):
-        return model.sigmas(inversion_steps(spec.inversion, spec.sampling.steps))
+    inversion, lines = job.settings.inversion, job.lines
+    if job.loaded is not None:
+        with lines.at_line("inversion.load"):
+            check_model(job.model, job.loaded)
+        return job.loaded.sigmas
+    if job.layout is not None:
+        check_level(job.model, job.layout.level, "layout", lines)
+    with lines.at_line("source_prompt"):
+        job.model.encode_prompt(job.source_prompt)
+    with lines.at_line("steps" if inversion.steps is None else "inversion.steps"):
+        return job.model.sigmas(inversion_steps(inversion, job.settings.sampling.steps))
 
 
-def check_level(spec: EditFile, model: Any, section: str, level: str) -> None:
-    """EditFileError for a ``level`` at which the model has no attention to look at ("all" is always there)."""
-    sides = {"full": 0, "half": 1}
-    if sides.get(level) not in (None, *model.attention_halvings):
-        there = [name for name, halvings in sides.items() if halvings in model.attention_halvings]
-        there += ["all"] if section == "attention_maps" else []
-        with spec.lines.at_line(f"{section}.level", section):
-            raise ValueError(
-                f"{level!r} is not in this model ({model.family} has no attention at {level} the latent's side); "
-                f"expected one of {', '.join(there) or 'none'}; choose one of them"
-            )
+def cut_of(windows: WindowSettings | None) -> Windows | None:
+    """How the edit's clip is cut; None = all frames at once."""
+    return None if windows is None else Windows(**vars(windows))
 
 
-def check_prompts(spec: EditFile, inputs: Inputs, model: Any) -> None:
-    """EditFileError for what the prompts, the steps or the loaded inversion would raise after a long run."""
-    with spec.lines.at_line("negative_prompt"):
-        model.encode_prompt(spec.negative_prompt)
-    with spec.lines.at_line("prompt"):
-        model.encode_regions(inputs.prompt, [r.phrase for r in spec.regions], splice=spec.attention.splice)
-    with spec.lines.at_line("steps"):
-        model.sigmas(spec.sampling.steps)
-    inverted = check_inversion(spec, model, inputs.trajectory)
-    with spec.lines.at_line("steps", "inversion.steps", "inversion.load"):
-        check_schedule(model, spec.sampling.steps, inverted)
-
-
-def open_control(spec: EditFile, inputs: Inputs, model: Any) -> Any:
-    """The ControlNet with its control video, checked against the frames; None without one."""
-    if spec.controlnet is None:
-        return None
-    options = {"scale": spec.controlnet.scale, "start": spec.controlnet.start, "end": spec.controlnet.end}
-    try:
-        control = model.load_control(spec.controlnet.model, inputs.control, **options)
-        control.check(len(inputs.clip.frames), inputs.clip.frames.shape[1:3])
-    except (ValueError, OSError) as error:
-        raise spec.lines.error(("controlnet.model", f"controlnet: {' '.join(str(error).split())}")) from error
-    return control
-
-
-def read_source(spec: EditFile, progress: Progress) -> Clip:
-    """The frames of the video; EditFileError at its line where they cannot be read."""
-    with progress.stage("read video"):
-        try:
-            return read_clip(spec.video, spec.start, spec.count, spec.stride, spec.size, spec.fit)
-        except (VideoError, GeometryError) as error:
-            raise spec.lines.error(("video", f"video: {error}")) from None
-
-
-def load_inversion(spec: EditFile, clip: Clip, *, features: bool = False) -> tuple[Trajectory | None, tuple[str, ...]]:
-    """The saved inversion and remarks about it; None where the file names none. EditFileError where it is not one of
-    these frames with this attention (the model is compared later). features: it must hold those of the layout."""
-    if spec.load is None:
-        return None, ()
-    with spec.lines.at_line("inversion.load"):
-        trajectory, notes = _load(spec, clip)
-        if features:
-            notes += _check_features(spec, trajectory)
-    with spec.lines.at_line("layout.names"):
-        missing = [name for name in spec.layout.names or () if unplaced(trajectory.prompt, [name])] if features else []
+def _loaded(file: EditFile, clip: Clip, layout: LayoutSettings | None) -> tuple[Trajectory, tuple[str, ...]]:
+    """The saved inversion and remarks about it. EditFileError where it is not one of these frames with this attention
+    (the model is compared later). layout: what is to be found in its features, None = nothing."""
+    with file.lines.at_line("inversion.load"):
+        trajectory = trajectory_file.load(file.load)
+        height, width = clip.frames.shape[1:3]
+        trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // 8, width // 8))
+        _check_attention(trajectory, space_time_notes(file.attention, cut_of(file.windows), len(clip.frames)))
+        notes = []
+        if file.source_prompt and file.source_prompt != trajectory.prompt:
+            notes.append(f"source_prompt is not used: the inversion was made with {trajectory.prompt!r}")
+        if layout is not None:
+            notes += _check_features(trajectory, file.load.name, layout.level, file.lines)
+    with file.lines.at_line("layout.names"):
+        names = () if layout is None else layout.names or ()
+        missing = [name for name in names if unplaced(trajectory.prompt, [name])]
         if missing:
             raise TrajectoryError(
                 f"{', '.join(map(repr, missing))} does not occur in the inversion's prompt {trajectory.prompt!r}; "
                 "expected words that stand in it; correct them"
             )
-    return trajectory, notes
+    return trajectory, tuple(notes)
 
 
-def _check_features(spec: EditFile, trajectory: Trajectory) -> tuple[str, ...]:
-    """Remarks about the features of a loaded inversion; TrajectoryError where it has none."""
+def _check_attention(trajectory: Trajectory, wanted: dict[str, str]) -> None:
+    """TrajectoryError where the inversion was made with another space-time attention."""
+    made = {key: value for key in ("attention", "anchors", WINDOWS) if (value := trajectory.extra.get(key, ""))}
+    if made and made != wanted:
+        was, now = (", ".join(f"{key} {value}" for key, value in facts.items()) for facts in (made, wanted))
+        raise TrajectoryError(
+            f"this inversion was made with {was}, the edit uses {now}; expected the same space-time attention in both; "
+            "invert again, or set attention.mode (and anchors) and windows to match"
+        )
+
+
+def _check_features(trajectory: Trajectory, name: str, level: str, lines: Lines) -> list[str]:
+    """Remarks about the features of a loaded inversion, the file ``name``; TrajectoryError where it has none."""
     if trajectory.features is None:
         raise TrajectoryError(
-            f"{spec.load.name} was saved without features, in which the layout is found; expected an inversion of an "
-            "edit file that has a `layout:` section or a region with `masks: {layout: ...}`; add `layout: {}` and run "
-            f"`videograin invert {spec.path}` again, or remove inversion.load"
+            f"{name} was saved without features, in which the layout is found; expected an inversion of an edit file "
+            "that has a `layout:` section or a region with `masks: {layout: ...}`; add `layout: {}` and run "
+            f"`videograin invert {lines.path}` again, or remove inversion.load"
         )
-    notes, made, wanted = [], trajectory.features.level, spec.layout.level
-    if made and made != wanted and "layout" in spec.lines:
-        notes.append(f"layout.level {wanted} is not used: the inversion was saved with features of level {made}")
-    unused = " and ".join(key for key in ("layout.start", "layout.end") if key in spec.lines)
+    notes, made = [], trajectory.features.level
+    if made and made != level and "layout" in lines:
+        notes.append(f"layout.level {level} is not used: the inversion was saved with features of level {made}")
+    unused = " and ".join(key for key in ("layout.start", "layout.end") if key in lines)
     if unused:
         notes.append(f"{unused} not used: the inversion was saved with features of the range it was made with")
-    return tuple(notes)
-
-
-def _load(spec: EditFile, clip: Clip) -> tuple[Trajectory, tuple[str, ...]]:
-    trajectory = trajectory_file.load(spec.load)
-    height, width = clip.frames.shape[1:3]
-    trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // 8, width // 8))
-    wanted = space_time_notes(spec.attention, cut_of(spec), len(clip.frames))
-    made = {key: trajectory.extra.get(key, "") for key in ("attention", "anchors", WINDOWS)}
-    made = {key: value for key, value in made.items() if value}
-    if made and made != wanted:
-        raise TrajectoryError(
-            f"this inversion was made with {_phrase(made)}, the edit uses {_phrase(wanted)}; expected the same "
-            "space-time attention in both; invert again, or set attention.mode (and anchors) and windows to match"
-        )
-    notes = ()
-    if spec.source_prompt and spec.source_prompt != trajectory.prompt:
-        notes = (f"source_prompt is not used: the inversion was made with {trajectory.prompt!r}",)
-    return trajectory, notes
-
-
-def _phrase(facts: dict[str, str]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in facts.items())
+    return notes

@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from .edit_file import EditFile
+from .yaml_lines import Lines
 
 CPU_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")  # how torch names it without a type of its own
 
@@ -84,41 +85,41 @@ def unwritable(folder: Path) -> str | None:
                 path.rmdir()
 
 
-def check_start(spec: EditFile, *, device: bool = True, places: bool = True) -> None:
-    """EditFileError with all that would fail later. device: the file's device will be used; places: its ``output`` and
-    ``inversion.save`` too."""
+def check_start(
+    lines: Lines, *, device: str | None, kernel: str, output: Path | None = None, save: Path | None = None
+) -> None:
+    """EditFileError with all that would fail later. device, output, save: None = will not be used."""
     from ..attention.kernels.choice import check_kernel
 
     problems = []
-    if device and (wrong := device_problem(spec.device)):
+    if device is not None and (wrong := device_problem(device)):
         problems.append(("device", f"device: {wrong}"))
     try:
-        check_kernel(spec.attention.kernel)
+        check_kernel(kernel)
     except ValueError as error:
         problems.append(("attention", f"attention.kernel: {error}"))
-    if places:
-        if spec.output is not None and (wrong := unwritable(spec.output)):
-            text = f"output: {spec.output} cannot be written ({wrong}); expected a folder for the results"
-            problems.append(("output", f"{text}; choose another one, or correct its permissions"))
-        if spec.save is not None and (wrong := _no_target(spec.save)):
-            problems.append(("inversion.save", f"inversion.save: {wrong}"))
+    if output is not None and (wrong := unwritable(output)):
+        text = f"output: {output} cannot be written ({wrong}); expected a folder for the results"
+        problems.append(("output", f"{text}; choose another one, or correct its permissions"))
+    if save is not None and (wrong := _no_target(save)):
+        problems.append(("inversion.save", f"inversion.save: {wrong}"))
     if problems:
-        raise spec.lines.error(*problems)
+        raise lines.error(*problems)
 
 
-def check_target(spec: EditFile, target: Path, key: str | None) -> None:
-    """Check the file ``target`` of an inversion alone. key: the edit file's key that names it (EditFileError at its
-    line), None = the command line's ``--output`` (ValueError)."""
+def check_target(target: Path, model: Path | None, key: str | None, lines: Lines) -> None:
+    """Check the file ``target`` of an inversion alone, which must not replace ``model``. key: the edit file's key that
+    names it (EditFileError at its line), None = the command line's ``--output`` (ValueError)."""
     wrong = None
     if target.suffix != ".safetensors":
         wrong = f"{target}: another ending; expected a .safetensors file; rename it"
-    elif spec.model is not None and target.exists() and target.samefile(spec.model):
+    elif model is not None and target.exists() and target.samefile(model):
         wrong = f"{target} is the edit's model; expected a file that replaces no input; choose another name"
     wrong = wrong or _no_target(target)
     if wrong and key is None:
         raise ValueError(f"--output: {wrong}")
     if wrong:
-        raise spec.lines.error((key, f"{key}: {wrong}"))
+        raise lines.error((key, f"{key}: {wrong}"))
 
 
 def _no_target(path: Path) -> str | None:
@@ -131,3 +132,17 @@ def _no_target(path: Path) -> str | None:
             "correct its permissions"
         )
     return None
+
+
+def check_level(model: Any, level: str, section: str, lines: Lines) -> None:
+    """EditFileError for a ``level`` of a section at which the model has no attention to look at ("all" is always
+    there)."""
+    sides = {"full": 0, "half": 1}
+    if sides.get(level) not in (None, *model.attention_halvings):
+        there = [name for name, halvings in sides.items() if halvings in model.attention_halvings]
+        there += ["all"] if section == "attention_maps" else []
+        with lines.at_line(f"{section}.level", section):
+            raise ValueError(
+                f"{level!r} is not in this model ({model.family} has no attention at {level} the latent's side); "
+                f"expected one of {', '.join(there) or 'none'}; choose one of them"
+            )

@@ -18,8 +18,10 @@ import numpy as np
 from ..editing.composite import composite_support
 from ..editing.pipeline import EditResult
 from ..editing.regions import Region
+from ..editing.settings import CompositeSettings
 from ..editing.trajectory import Trajectory
 from ..editing.whole_file import write_json
+from ..editing.windows import NOTE as WINDOWS
 from ..measuring.metrics import pixels as figures
 from ..measuring.round_trip import RoundTrip, Verdict, judge
 from .edit_file import EditFile
@@ -136,7 +138,18 @@ def verdict_of(trajectory: Trajectory, trip: RoundTrip | None) -> Verdict | None
     return judge([float(value) for value in saved], trajectory.noise_std) if saved else None
 
 
-def round_trip_facts(verdict: Verdict | None) -> dict[str, Any]:
+def inversion_facts(trajectory: Trajectory, verdict: Verdict | None) -> dict[str, Any]:
+    """The inversion for the report."""
+    return {
+        "prompt": trajectory.prompt,
+        "method": trajectory.method,
+        "steps": trajectory.steps,
+        "windows": trajectory.extra.get(WINDOWS, "all frames at once"),
+        "round_trip": _round_trip_facts(verdict),
+    }
+
+
+def _round_trip_facts(verdict: Verdict | None) -> dict[str, Any]:
     """The round trip frame by frame for the report."""
     if verdict is None:
         return {"verdict": "not measured"}
@@ -150,7 +163,11 @@ def round_trip_facts(verdict: Verdict | None) -> dict[str, Any]:
 
 
 def edit_figures(
-    spec: EditFile, source: np.ndarray, vae: np.ndarray, result: EditResult, regions: Sequence[Region]
+    composite: CompositeSettings,
+    source: np.ndarray,
+    vae: np.ndarray,
+    result: EditResult,
+    regions: Sequence[Region],
 ) -> dict[str, Any]:
     """How the edit kept what it had to keep, and how much it changed what it had to change."""
     area = result.area.numpy()
@@ -169,10 +186,8 @@ def edit_figures(
             figures.mean_change(result.frames, source, (region.mask > 0.5).numpy()) for region in regions
         ],
     }
-    if spec.composite.enabled:
-        support = composite_support(
-            area, dilate=spec.composite.dilate, feather=spec.composite.feather, keep=result.keep
-        )
+    if composite.enabled:
+        support = composite_support(area, dilate=composite.dilate, feather=composite.feather, keep=result.keep)
         found["outside_composite_identical"] = figures.equal_outside(result.frames, source, support)
     return found
 
@@ -191,13 +206,13 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
     }
 
 
-def model_facts(spec: EditFile, model: Any) -> dict[str, Any]:
-    """The model for the report."""
-    return {"path": str(spec.model or "embedded"), "family": model.family, "fingerprint": model.fingerprint}
+def model_facts(path: Path | None, model: Any) -> dict[str, Any]:
+    """The model for the report. path: where it lies, None = the embedded one."""
+    return {"path": str(path or "embedded"), "family": model.family, "fingerprint": model.fingerprint}
 
 
-def chosen_settings(spec: EditFile) -> dict[str, Any]:
+def chosen_settings(edit_file: EditFile) -> dict[str, Any]:
     """The edit file's contents for the report, without the line numbers."""
-    chosen = dataclasses.asdict(spec)
-    del chosen["lines"]
+    chosen = dataclasses.asdict(edit_file)
+    del chosen["lines"], chosen["notes"]
     return chosen

@@ -76,6 +76,14 @@ class Problems:
         """Note a mistake; ``text`` says what is wrong; what was expected; the remedy."""
         self.found.append((line, " ".join(str(text).split())))
 
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Note the mistakes of the block in place of raising them."""
+        try:
+            yield
+        except EditFileError as error:
+            self.found += error.problems
+
     def stop(self) -> None:
         """Raise EditFileError if anything was noted."""
         if self.found:

@@ -47,7 +47,9 @@ def logit_range(q: Tensor, k: Tensor, *, chunk: int | None = None) -> Tensor:
     if k.shape[2] == 0:
         raise ValueError(f"logit_range: expected at least one key; got k {tuple(k.shape)}. A range needs keys.")
     if chunk is not None and chunk < 1:
-        raise ValueError(f"logit_range: chunk (side of a tile in tokens) must be >= 1; got {chunk}. Pass None to choose.")
+        raise ValueError(
+            f"logit_range: chunk (a tile's side in tokens) must be >= 1; got {chunk}. Pass None to choose."
+        )
 
     if chunk is None and q.device.type == "cuda" and q.dtype != torch.float64:  # ROCm's devices say "cuda" too
         kernel = _kernel(q.device, q.dtype, q.shape[3])

@@ -151,8 +151,8 @@ class DiffusersModel:
         """The model as `denoise(x, sigma) -> x0` for `frames` frames; use it in a `with` block.
 
         guidance: 1 runs the prompt alone; otherwise `negative` is needed and the UNet sees [uncond, cond] in one batch
-        (`batched=False`: one after the other, half the memory). spacetime, key_frames: as SpaceTime. modulation: regions
-        (None = plain attention). controlnet: from `load_control`. observer: is shown every self- and cross-attention
+        (`batched=False`: one after the other, half the memory). spacetime, key_frames: as SpaceTime. modulation: None =
+        plain attention. controlnet: from `load_control`. observer: is shown every self- and cross-attention
         layer of the conditional half. indices: which frames of a clip these are (a window), None = all. windows: how a
         clip that is longer than they are is cut, to be denoised a window at a time (None = all frames at once). Raises
         ValueError for what does not fit together.

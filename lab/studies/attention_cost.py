@@ -18,11 +18,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import functools
-import importlib.util
-import json
-import os
 import statistics
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -31,18 +27,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...attention import KERNELS, RangeRule, modulated_attention, plain_attention, logit_range
+from ...attention import KERNELS, logit_range, modulated_attention, plain_attention
 from ...attention.fused import attend_matched, match_labels
-from .clock import Clock, facts, peak_resident, resident, restart_peak
+from ..pages import drawing, read_figures, render, write_page
+from .clock import Clock, facts, in_a_process, peak_resident, resident, restart_peak
 
 HEADS, DIM, REGIONS = 8, 40, 2  # SD 1.5's finest level; two regions and the background
 SIZES = {"cpu": (4096, 8192, 16384), "cuda": (16384, 32768, 65536)}
 LITERAL = {"cpu": 4096, "cuda": 16384}
 LARGEST = 65536  # 16 frames of 512 x 512
 DTYPES = {"cpu": torch.float32, "cuda": torch.bfloat16}
-EVERY = RangeRule().every
-# The range measured; known already; of some keys; the formula as it stands.
-VARIANTS = ("plain", "exact", "reused", "sampled", "literal")
+# The range measured; known already; the formula as it stands.
+VARIANTS = ("plain", "exact", "reused", "literal")
 TARGETS = {"cpu": {"exact": 2.6, "reused": 1.15}, "cuda": {"exact": 1.6, "reused": 1.10}}
 LITERAL_TARGET, MEMORY_TARGET = 5.0, 64.0
 MB = 10**6
@@ -101,9 +97,8 @@ def variants(tokens: int, device: str, dtype: torch.dtype, true: bool = True) ->
     """
     x = inputs(tokens, device, dtype)
     q, k, v, labels, strength = x["q"], x["k"], x["v"], x["labels"], x["strength"]
-    matched, sampling = match_labels(labels, labels), RangeRule("sampled", every=EVERY)
-
-    spread = logit_range(q, k) if true else torch.full(q.shape[:3], 8.0, device=device)
+    matched = match_labels(labels, labels)
+    known = logit_range(q, k) if true else torch.full(q.shape[:3], 8.0, device=device)
 
     def attend(find: Callable[[], Tensor | None], kernel: str = "auto") -> Callable[[], Tensor]:
         return lambda: attend_matched(q, k, v, matched, strength, logit_range=find(), kernel=kernel)
@@ -111,12 +106,11 @@ def variants(tokens: int, device: str, dtype: torch.dtype, true: bool = True) ->
     made = {
         "plain": lambda: plain_attention(q, k, v),
         "exact": attend(lambda: None),
-        "reused": attend(lambda: spread),
-        "sampled": attend(lambda: sampling.measure(q, k)),
+        "reused": attend(lambda: known),
         "literal": lambda: literal_by_head(q, k, v, labels, strength),
     }
     if true:
-        made |= {name: attend(lambda: spread, name) for name in kernels(device, dtype)}
+        made |= {name: attend(lambda: known, name) for name in kernels(device, dtype)}
     return made
 
 
@@ -172,11 +166,9 @@ def measure_peaks(tokens: int, device: str, dtype: torch.dtype) -> dict[str, flo
     for name in VARIANTS:
         if name == "literal" and tokens > LITERAL[device]:
             continue
-        command = [sys.executable, "-m", __spec__.name, "--peak", name, "--tokens", str(tokens), "--device", device]
+        words = ("--peak", name, "--tokens", tokens, "--device", device)
         # Of fixed size: what is freed is given back, and the peak does not depend on what was freed before.
-        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
-        peaks[name] = int(done.stdout) / MB
+        peaks[name] = int(in_a_process(__spec__.name, *words, MALLOC_MMAP_THRESHOLD_=str(2**16))) / MB
     return peaks
 
 
@@ -201,117 +193,60 @@ def verdicts(found: dict) -> list[tuple[str, str, str, bool]]:
 
 
 SHOWN = {"exact": "range measured in the call (exact)", "reused": "range reused", "sampled": "range of some keys"}
+COLUMNS = ("plain", "exact", "reused", "sampled", "literal")  # pages from before the option `sampled` went have it
 
 
-def table(found: dict) -> str:
-    """The page: targets, times, memory."""
-    names = list(found["sizes"][0]["ratio"])
-    lines = [
-        f"# One modulated attention layer on {found['machine']}",
-        "",
-        f"Made on {found['date']} with torch {found['torch']}, {found['dtype']}, by",
-        "",
-        "```sh",
-        found["command"],
-        "```",
-        "",
-        f"{HEADS} heads of {DIM} channels, {REGIONS} regions and the background at random places; full space-time "
-        "self-attention over N tokens.",
-        "",
-        f"![time and memory by tokens](attention_{found['device']}.png)",
-        "",
-        "| | target | came out | |",
-        "|---|---|---|---|",
-    ]
-    lines += [f"| {what} | {goal} | {got} | {'met' if ok else 'MISSED'} |" for what, goal, got, ok in verdicts(found)]
-    lines += [
-        "",
-        "## Time",
-        "",
-        f"Medians of {found['rounds']} rounds, divided by plain attention's median in the same run. exact: the range "
-        f"is measured in the call; reused: it is known; sampled: measured over every {found['every']}th key; literal: "
-        "Eq. 1, 2 and 4 with the logits of one head at a time"
-        + ("; other columns: that kernel, range known." if set(names) - set(VARIANTS) else "."),
-        "",
-        "| N | plain, s | " + " | ".join(names) + " | literal / exact |",
-        "|---" * (len(names) + 3) + "|",
-    ]
-    for size in found["sizes"]:
-        ratio, plain = size["ratio"], statistics.median(size["seconds"]["plain"])
-        cells = " | ".join(f"{ratio[name]:.2f}" if name in ratio else "-" for name in names)
-        gain = f"{ratio['literal'] / ratio['exact']:.1f}" if "literal" in ratio else "-"
-        lines.append(f"| {size['tokens']:,} | {plain:.3g} | {cells} | {gain} |")
-    lines += [
-        "",
-        "## Memory",
-        "",
-        "MB (10^6 bytes) at the highest point of a call, beyond q, k, v and the result; each in a process of its own.",
-        "",
-        "| N | q, k, v and the result | " + " | ".join(VARIANTS) + " |",
-        "|---" * (len(VARIANTS) + 2) + "|",
-    ]
-    for row in found["peaks"]:
-        cells = " | ".join(f"{row['memory'][name]:.0f}" if name in row["memory"] else "-" for name in VARIANTS)
-        held = 4 * row["tokens"] * HEADS * DIM * found["element"] / MB
-        lines.append(f"| {row['tokens']:,} | {held:.0f} | {cells} |")
-    error = found["error"]
-    lines += [
-        "",
-        f"Largest difference at N = 2,048 to float64: modulated {error['modulated']:.1e} (literal formula), plain "
-        f"{error['plain']:.1e}.",
-    ]
-    return "\n".join(lines) + "\n"
+def page(found: dict) -> str:
+    """The Markdown page: targets, times, memory."""
+    columns = [name for name in COLUMNS if any(name in row["memory"] for row in found["peaks"])]
+    shape = {"heads": HEADS, "dim": DIM, "regions": REGIONS, "variants": columns}
+    return render("attention_cost", found=found, verdicts=verdicts, **shape)
 
 
 def plot(found: dict, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     sizes = [size["tokens"] for size in found["sizes"]]
-    figure, (times, memory) = pyplot.subplots(1, 2, figsize=(9.5, 3.6), dpi=120)
-    style = {"exact": "#D55E00", "sampled": "#009E73", "reused": "#0072B2"}
-    for name, colour in style.items():
-        ratios = [size["ratio"][name] for size in found["sizes"]]
-        times.plot(sizes, ratios, marker="o", color=colour, label=SHOWN[name])
-        if name in TARGETS[found["device"]]:
-            times.axhline(TARGETS[found["device"]][name], color=colour, linewidth=1, linestyle=":")
-    times.axhline(1, color="black", linewidth=1)
-    for size in found["sizes"]:
-        if "literal" in (ratio := size["ratio"]):
-            times.plot(size["tokens"], ratio["literal"], "s", color="black", label="literal formula")
-            words = f"{ratio['literal']:.1f} = {ratio['literal'] / ratio['exact']:.1f} x ours (exact)"
-            times.annotate(words, (size["tokens"], ratio["literal"]), (8, -3), textcoords="offset points", fontsize=9)
-    highest = max(max(size["ratio"][name] for name in VARIANTS if name in size["ratio"]) for size in found["sizes"])
-    times.set(xscale="log", yscale="log", xlabel="tokens N", ylabel="time / plain attention")
-    times.set_ylim(0.8, max(4, highest * 1.5))
-    marks = [1, 1.5, 2, 3, 5, 10, 20, 50, 100]
-    times.set_yticks([m for m in marks if m < highest * 1.5], [f"{m:g}" for m in marks if m < highest * 1.5])
-    times.set_title("time (dotted: targets)", fontsize=10)
-    tokens = [row["tokens"] for row in found["peaks"]]
-    for name, colour in {"plain": "#999999", **style}.items():
-        held = [row["memory"][name] for row in found["peaks"]]
-        memory.plot(tokens, held, marker="o", color=colour, label=name if name == "plain" else None)
-    for row in found["peaks"]:
-        if "literal" in row["memory"]:
-            memory.plot(row["tokens"], row["memory"]["literal"], "s", color="black")
-            words = f"literal formula: {row['memory']['literal']:.0f}"
-            place = (row["tokens"], row["memory"]["literal"])
-            memory.annotate(words, place, (8, -3), textcoords="offset points", fontsize=9)
-    memory.axhline(MEMORY_TARGET, color="black", linewidth=1, linestyle=":")
-    memory.set(xscale="log", yscale="log", xlabel="tokens N", ylabel="MB beyond q, k, v, result")
-    marks = [m for m in (1, 3, 10, 30, 100, 300, 1000, 3000) if m < 1.5 * memory.get_ylim()[1]]
-    memory.set_yticks(marks, [f"{m}" for m in marks])
-    memory.set_title("memory (dotted: target)", fontsize=10)
-    for axis, ticks in ((times, sizes), (memory, tokens)):
-        axis.set_xticks(ticks, [f"{n:,}" for n in ticks])
-        axis.minorticks_off()
-    times.legend(frameon=False, fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.85))
-    memory.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1, 0.3))
-    figure.suptitle(found["machine"], fontsize=10)
-    figure.tight_layout()
-    figure.savefig(path)
+    with drawing(path, 1, 2, figsize=(9.5, 3.6), dpi=120) as (figure, (times, memory)):
+        style = {"exact": "#D55E00", "sampled": "#009E73", "reused": "#0072B2"}
+        style = {name: colour for name, colour in style.items() if name in found["sizes"][0]["ratio"]}
+        for name, colour in style.items():
+            ratios = [size["ratio"][name] for size in found["sizes"]]
+            times.plot(sizes, ratios, marker="o", color=colour, label=SHOWN[name])
+            if name in TARGETS[found["device"]]:
+                times.axhline(TARGETS[found["device"]][name], color=colour, linewidth=1, linestyle=":")
+        times.axhline(1, color="black", linewidth=1)
+        for size in found["sizes"]:
+            if "literal" in (ratio := size["ratio"]):
+                times.plot(size["tokens"], ratio["literal"], "s", color="black", label="literal formula")
+                words = f"{ratio['literal']:.1f} = {ratio['literal'] / ratio['exact']:.1f} x ours (exact)"
+                place = (size["tokens"], ratio["literal"])
+                times.annotate(words, place, (8, -3), textcoords="offset points", fontsize=9)
+        highest = max(max(size["ratio"][name] for name in COLUMNS if name in size["ratio"]) for size in found["sizes"])
+        times.set(xscale="log", yscale="log", xlabel="tokens N", ylabel="time / plain attention")
+        times.set_ylim(0.8, max(4, highest * 1.5))
+        marks = [1, 1.5, 2, 3, 5, 10, 20, 50, 100]
+        times.set_yticks([m for m in marks if m < highest * 1.5], [f"{m:g}" for m in marks if m < highest * 1.5])
+        times.set_title("time (dotted: targets)", fontsize=10)
+        tokens = [row["tokens"] for row in found["peaks"]]
+        for name, colour in {"plain": "#999999", **style}.items():
+            held = [row["memory"][name] for row in found["peaks"]]
+            memory.plot(tokens, held, marker="o", color=colour, label=name if name == "plain" else None)
+        for row in found["peaks"]:
+            if "literal" in row["memory"]:
+                memory.plot(row["tokens"], row["memory"]["literal"], "s", color="black")
+                words = f"literal formula: {row['memory']['literal']:.0f}"
+                place = (row["tokens"], row["memory"]["literal"])
+                memory.annotate(words, place, (8, -3), textcoords="offset points", fontsize=9)
+        memory.axhline(MEMORY_TARGET, color="black", linewidth=1, linestyle=":")
+        memory.set(xscale="log", yscale="log", xlabel="tokens N", ylabel="MB beyond q, k, v, result")
+        marks = [m for m in (1, 3, 10, 30, 100, 300, 1000, 3000) if m < 1.5 * memory.get_ylim()[1]]
+        memory.set_yticks(marks, [f"{m}" for m in marks])
+        memory.set_title("memory (dotted: target)", fontsize=10)
+        for axis, ticks in ((times, sizes), (memory, tokens)):
+            axis.set_xticks(ticks, [f"{n:,}" for n in ticks])
+            axis.minorticks_off()
+        times.legend(frameon=False, fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.85))
+        memory.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1, 0.3))
+        figure.suptitle(found["machine"], fontsize=10)
 
 
 def main() -> None:
@@ -331,13 +266,9 @@ def main() -> None:
         if args.peak:
             print(measure_peak(args.peak, args.tokens[0], args.device, dtype))
             return
-        base = f"{args.out}_{args.device}"
-        found = json.loads(Path(f"{base}.json").read_text()) if args.page else measure(args, dtype)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    Path(f"{base}.json").write_text(json.dumps(found, indent=1) + "\n")
-    Path(f"{base}.md").write_text(table(found))
-    if importlib.util.find_spec("matplotlib") is not None:  # a bare GPU machine may lack it
-        plot(found, Path(f"{base}.png"))
+        base = args.out.with_name(f"{args.out.name}_{args.device}")
+        found = read_figures(base) if args.page else measure(args, dtype)
+    print(write_page(base, found, page(found), plot))
 
 
 def measure(args: argparse.Namespace, dtype: torch.dtype) -> dict:
@@ -356,7 +287,6 @@ def measure(args: argparse.Namespace, dtype: torch.dtype) -> dict:
         "dtype": str(dtype).removeprefix("torch."),
         "element": dtype.itemsize,
         "rounds": args.rounds,
-        "every": EVERY,
         "error": measure_error(args.device, dtype),
         "sizes": [],
         "peaks": [],

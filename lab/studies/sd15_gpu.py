@@ -4,8 +4,8 @@
     python -m videograin.lab.studies.sd15_gpu --flops --out docs/benchmarks/sd15_flops
     python -m videograin.lab.studies.sd15_gpu --device cpu --frames 2 --size 64 --steps 2 --channels 32 --dtypes float32
 
-For a bare machine that has torch, triton and transformers but neither network nor this package: in this folder, on a
-machine with a network, once (6.4 MB; those that the other machine has may be left out),
+For a bare machine that has torch (which brings jinja2), triton, transformers and pydantic but neither network nor this
+package: in this folder, on a machine with a network, once (6.4 MB; those that the other machine has may be left out),
 
     pip download --no-deps --only-binary=:all: -d .gpu diffusers importlib_metadata zipp
 
@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import shlex
 import statistics
 import subprocess
@@ -40,13 +39,14 @@ import torch
 
 from ...attention import logit_range
 from ...editing.pipeline import edit_clip, encode_clip, invert_clip
-from ...editing.regions import Region
 from ...editing.settings import AttentionSettings, BlendSettings, CompositeSettings, SamplingSettings
 from ...hosts.diffusers.model import DiffusersModel
 from ...world.demo_task import make_task
+from ..demo_edits import regions_of
+from ..pages import render, write_page
 from . import attention_cost
 from . import random_sd15 as sd15
-from .clock import Clock, facts, head, peak_resident, synchronise
+from .clock import Clock, facts, peak_resident, synchronise
 
 MODES, RANGES = ("full", "full_coarse"), ("exact", "reuse")
 # Frames: (seconds, GB). The paper, on an A6000, 16 frames: 3.83 min, 15.94 GB.
@@ -55,7 +55,7 @@ MODULATED = 0.3  # part of the steps; half of them where there are so few that n
 TERAFLOPS = 989.5
 """Dense fp16 and bf16 matrix work of an H200 in 10^12 operations a second, as NVIDIA publishes it (1,979 is its figure
 with sparsity)."""
-STAGES = ("encode", "inversion step", "modulated step", "plain step", "decode", "whole")
+STAGES = ["encode", "inversion step", "modulated step", "plain step", "decode", "whole"]
 
 
 def measure(model: DiffusersModel, frames: int, mode: str, args: argparse.Namespace) -> list[dict]:
@@ -63,7 +63,7 @@ def measure(model: DiffusersModel, frames: int, mode: str, args: argparse.Namesp
     device = model.device.type
     task, cells = make_task(0, frames, args.size), []
     source, prompt = task.clip.frames, task.clip.caption
-    regions = [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
+    regions = regions_of(task)
     whole = importlib.util.find_spec("cv2") is not None
     extras = {"blend": BlendSettings(enabled=whole), "composite": CompositeSettings(enabled=whole)}
 
@@ -128,12 +128,15 @@ def profile(model: DiffusersModel, frames: int, args: argparse.Namespace) -> str
 
 @torch.no_grad()
 def check_range(device: str, tokens: int = 16384) -> list[dict]:
-    """`logit_range` as it chooses (on a GPU the Triton kernel) beside the pass in torch: difference, seconds of each."""
+    """`logit_range` as it chooses (on a GPU the Triton kernel) beside the pass in torch: difference, seconds."""
     rows, clock = [], Clock(device)
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         for dim in (40, 80):
             q, k = (torch.randn(1, 8, tokens, dim, device=device, dtype=dtype) for _ in range(2))
-            calls = {"chosen": lambda q=q, k=k: logit_range(q, k), "torch": lambda q=q, k=k: logit_range(q, k, chunk=2048)}
+            calls = {
+                "chosen": lambda q=q, k=k: logit_range(q, k),
+                "torch": lambda q=q, k=k: logit_range(q, k, chunk=2048),
+            }
             seconds, found = {}, {}
             for name, call in calls.items():
                 call()
@@ -159,61 +162,10 @@ def operations(args: argparse.Namespace) -> list[dict]:
     return rows
 
 
-def verdict(value: float, most: float | None) -> str:
-    return "" if most is None else f" ({'met' if value <= most else 'MISSED'}: <= {most:g})"
-
-
 def page(found: dict) -> str:
     """The Markdown page of what is there so far."""
-    cuda, steps, size = found["device"] == "cuda", found["steps"], found["size"]
-    lines = head(f"A whole edit with SD 1.5's architecture, {size} x {size}, {steps} + {steps} steps", found)
-    if found["channels"] != sd15.CHANNELS:
-        lines += [f"**{found['channels']} channels instead of {sd15.CHANNELS}: only a trial of the script.**", ""]
-    if found["cells"]:
-        memory = "allocator's peak, GB (10^9; reserved)" if cuda else "highest resident size, GB"
-        lines += [
-            f"Seconds measured on {found['machine']}; a step's is the median of its kind, `whole` is all of it, text "
-            "included. Weights are random, in the dtype shown (VAE: float32). In brackets: targets.",
-            "",
-            f"| frames | dtype | mode | range | {' | '.join(STAGES)} | {memory} |",
-            "|---" * (len(STAGES) + 5) + "|",
-        ]
-    for c in found["cells"]:
-        goal = TARGETS.get(c["frames"], (None, None)) if cuda and steps == 50 and size == 512 else (None, None)
-        shown = ["-" if c["seconds"][s] is None else f"{c['seconds'][s]:.3g}" for s in STAGES]
-        shown[-1] += verdict(c["seconds"]["whole"], goal[0])
-        peak = f"{c['allocated'] / 1e9:.2f}{verdict(c['allocated'] / 1e9, goal[1])}"
-        peak += f"; {c['reserved'] / 1e9:.2f}" if cuda else ""
-        lines.append(f"| {c['frames']} | {c['dtype']} | {c['mode']} | {c['range']} | {' | '.join(shown)} | {peak} |")
-    if found["operations"]:
-        lines += [
-            "",
-            "## Operations, and the physical limit",
-            "",
-            f"Counted on torch's meta device (torch.utils.flop_counter), 10^12 operations of the whole edit; the limit "
-            f"is their sum at {found['teraflops']:g} x 10^12 a second (the default: an H200's published dense fp16).",
-            "",
-            "| frames | mode | attention | modulation (row range, labels) | everything else | sum | limit, s |",
-            "|---|---|---|---|---|---|---|",
-        ]
-    for row in found["operations"]:
-        parts = " | ".join(f"{row['flops'][part] / 1e12:,.0f}" for part in sd15.PARTS)
-        total = sum(row["flops"].values()) / 1e12
-        lines.append(f"| {row['frames']} | {row['mode']} | {parts} | {total:,.0f} | {row['limit']:.1f} |")
-    if found["range"]:
-        lines += [
-            "",
-            f"## The row range on {found['machine']}: as chosen (Triton on a GPU) beside torch",
-            "",
-            "| dtype | d | N | largest relative difference | chosen, s | torch, s |",
-            "|---|---|---|---|---|---|",
-        ]
-    for row in found["range"]:
-        seconds = " | ".join(f"{row['seconds'][name]:.3g}" for name in ("chosen", "torch"))
-        lines.append(f"| {row['dtype']} | {row['dim']} | {row['tokens']:,} | {row['error']:.1e} | {seconds} |")
-    if found["profile"]:
-        lines += ["", f"## Where the time goes on {found['machine']}", "", found["profile"]]
-    return "\n".join(lines) + "\n"
+    meant = {"channels": sd15.CHANNELS, "stages": STAGES, "parts": sd15.PARTS, "targets": TARGETS}
+    return render("sd15_gpu", found=found, **meant)
 
 
 def prepare(model: DiffusersModel, args: argparse.Namespace) -> DiffusersModel:
@@ -249,7 +201,6 @@ def main() -> None:
     if args.device == "cuda" and not args.flops and not torch.cuda.is_available():
         sys.exit("torch sees no GPU; run this on a machine with one, with --device cpu and small numbers, or --flops")
     torch.set_num_threads(1)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     device = "cpu" if args.flops else args.device
     found = {
         **facts(device),
@@ -261,8 +212,7 @@ def main() -> None:
     end = time.monotonic() + 60 * args.minutes
 
     def write() -> None:
-        args.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        args.out.with_suffix(".md").write_text(page(found), encoding="utf-8")
+        write_page(args.out, found, page(found))
 
     if args.flops or args.all:
         found["operations"] = operations(args)

@@ -80,7 +80,7 @@ def test_self_attention_is_eq_4_row_by_row(mode, method):
     q, k, v = (batch(1, frames, seed=n) for n in range(3))
     out = run_self(modulation, q, k, v, ("cond",), frames, t=t, mode=mode)
     labels = modulation.label_map.labels(GRID)
-    for frame, seen in enumerate(SpaceTime(mode, frames).key_frames):
+    for frame, seen in enumerate(SpaceTime(mode, frames).seen):
         c = strength_by_hand(labels, frame, 0.8 * t, "clip", (1.0, 0.5, 1.0))
         keys, values, key_labels = (x[seen].flatten(0, 1) for x in (k, v, labels))
         expected = row_by_row(q[frame], keys, values, labels[frame], key_labels, c)

@@ -124,7 +124,9 @@ def test_a_compiled_model_is_shown_too(model):
     compiled = observe(patched, watcher, node=NODE)
     set_torch_compile_wrapper(model=compiled, backend="eager")
     tiny.sample(compiled, positive, steps=1)
-    assert [(seen.attention_type, seen.grid) for seen in watcher.seen] == [(seen.attention_type, seen.grid) for seen in plain.seen]
+    assert [(seen.attention_type, seen.grid) for seen in watcher.seen] == [
+        (seen.attention_type, seen.grid) for seen in plain.seen
+    ]
     torch.testing.assert_close(watcher.q, plain.q, rtol=1e-4, atol=1e-4)
 
 

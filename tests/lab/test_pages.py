@@ -10,14 +10,27 @@ from PIL import Image
 from videograin.lab import pages
 from videograin.lab.pages import GIB, MIB
 from videograin.lab.paths import BENCHMARKS
-from videograin.lab.studies import attention_shares, found_layouts_page, long_clips_page, round_trips, vram, whole_edit
+from videograin.lab.studies import (
+    attention_cost,
+    attention_shares,
+    edit_options_page,
+    found_layouts_page,
+    long_clips_page,
+    round_trips,
+    sd15_gpu,
+    vram,
+    whole_edit,
+)
 
 MAKERS = {
-    "long_clips": long_clips_page.page,
-    "whole_edit": whole_edit.page,
+    "attention_cpu": attention_cost.page,
     "attention_shares": attention_shares.page,
+    "edit_options": edit_options_page.page,
     "layout": found_layouts_page.page,
+    "long_clips": long_clips_page.page,
     "round_trips": round_trips.page,
+    "sd15_flops": sd15_gpu.page,
+    "whole_edit": whole_edit.page,
 }
 
 
@@ -30,7 +43,7 @@ def test_committed_pages_are_what_their_json_says(name):
 def test_numbers_in_pages():
     assert pages.num(0.125, ".1%") == "12.5%"
     assert pages.num(None, ".1%") == "-"
-    assert pages.heads("a", "b") == "| a | b |\n|---|---|"
+    assert pages.header("a", "b") == "| a | b |\n|---|---|"
     text = "{{ rows | span('.1f', 'x') }}; {{ [2.01, 2.04] | span('.1f') }}; {{ rows | mean('x') | num('g') }}"
     rows = [{"x": 3}, {"x": 1}]
     assert pages.environment().from_string(text).render(rows=rows) == "1.0 to 3.0; 2.0; 2"

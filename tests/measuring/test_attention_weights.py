@@ -100,7 +100,7 @@ def test_a_row_is_the_literal_formula_over_the_frames_it_sees(mode):
     seen = see("self", q, k, spacetime=spacetime, matched=matched, strength=strength)
     for place in range(FRAMES):
         for token in (0, TOKENS - 1):
-            frames = spacetime.key_frames[place].unique()
+            frames = spacetime.seen[place].unique()
             keys, key_labels = split(k)[frames].transpose(0, 1).flatten(1, 2)[None], of[frames].flatten()[None]
             for c, got in zip((0 * strength, strength), self_row(seen, place, token)):
                 row = modulated_logits(

@@ -11,19 +11,17 @@ from videograin.measuring.attention_probe import AttentionProbe, InspectionError
 from videograin.measuring.pictures import heat
 from videograin.runner import cli
 from videograin.runner import jobs as job
-from videograin.runner.attention_files import open_probe
 from videograin.runner.edit_checks import load_edit
 from videograin.runner.edit_file import EditFileError
 from videograin.runner.media.video import probe
-from videograin.runner.open_job import read_inputs
+from videograin.runner.open_job import open_job
 from videograin.runner.progress import Progress
 
 MAPS = ["attention.mp4", "attention.png", "shares.csv"]
 
 
 def opened(path, model) -> AttentionProbe:
-    spec = load_edit(path)
-    return open_probe(spec, read_inputs(spec, Progress(quiet=True)), model)
+    return open_job(load_edit(path), Progress(quiet=True), model).probe
 
 
 def test_maps_and_shares_are_written(edit_file, tmp_path, random_model, monkeypatch, capsys):

@@ -24,7 +24,7 @@ from videograin.runner.layout_files import changed_masks
 from videograin.runner.media.encode import write_video
 from videograin.runner.media.mask_files import LabelVideo, MaskFrames, load_masks
 from videograin.runner.media.video import probe, read_clip
-from videograin.runner.open_job import load_inversion, read_source
+from videograin.runner.open_job import open_layout
 from videograin.runner.progress import Progress
 from videograin.world.demo_task import FPS, make_task
 
@@ -220,10 +220,9 @@ def test_names_are_looked_for_in_the_prompt_of_the_inversion(found, folder, writ
         ({"start": 0.1, "end": 0.5, "level": "half"}, ["layout.level half", "layout.start and layout.end not used: "]),
     ],
 )
-def test_what_a_saved_inversion_leaves_without_effect_is_noted(found, write, changes, noted):
+def test_what_a_saved_inversion_leaves_without_effect_is_noted(found, write, model, changes, noted):
     path = write(inversion={"load": "inversion.safetensors"}, layout={"level": "full", **changes})
-    spec = load_edit(path, purpose="layout")
-    _, notes = load_inversion(spec, read_source(spec, Progress(quiet=True)), features=True)
+    notes = open_layout(load_edit(path, purpose="layout"), Progress(quiet=True), model).notes
     assert [note[: len(start)] for note, start in zip(notes, noted, strict=True)] == noted
 
 

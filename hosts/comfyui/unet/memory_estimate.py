@@ -47,7 +47,9 @@ def peak_bytes(
 
     kept: the frames that ranges are kept of; more than `frames` where a clip is seen in windows. None = frames.
     """
-    hungriest = max(attention_bytes(one, frames=frames, regions=regions, range_steps=range_steps, **call) for one in levels)
+    hungriest = max(
+        attention_bytes(one, frames=frames, regions=regions, range_steps=range_steps, **call) for one in levels
+    )
     keeps = regions > 0 and range_steps > 1
     ranges = sum(2 * 4 * (kept or frames) * one.tokens * one.heads for one in levels)
     return hungriest + (ranges if keeps else 0)

@@ -155,7 +155,9 @@ class Occupant:
         rows = slice(number * call.frames, (number + 1) * call.frames)
         frames = frame_indices(extra, call.frames, run, self.node)
         heads = extra["n_heads"]
-        seen = Seen(self.attention_type, q[rows], k[rows], heads, call.grid, run.size, t, frames, spacetime, labels, strength)
+        seen = Seen(
+            self.attention_type, q[rows], k[rows], heads, call.grid, run.size, t, frames, spacetime, labels, strength
+        )
         for observer in wanting:
             observer.add(seen)
 

@@ -258,9 +258,9 @@ class WindowedDenoiser:
     """`denoise(x, sigma, **extra) -> x0` of a whole clip: a Denoiser a window, one after the other.
 
     x, sigma, extra and what is returned: as Denoiser. What grows with the clip are labels of the tokens (some 40 bytes
-    each, on the CPU) and, where ranges are reused, those of every window (attention/range_memory.py); prompts, masks and
-    control video are shared by the windows, and the UNet sees one of them at a time. Leaving a `with` block releases
-    all of them.
+    each, on the CPU) and, where ranges are reused, those of every window (attention/range_memory.py); prompts, masks
+    and control video are shared by the windows, and the UNet sees one of them at a time. Leaving a `with` block
+    releases all of them.
     """
 
     def __init__(self, whole: Denoiser, windows: Windows):

@@ -27,7 +27,7 @@ class RuledLabelMap:
         """masks: one float32 [F, H, W] in [0, 1] a region, of one size, later ones on top; rule: of RULES, not the
         product's."""
         if rule not in RULES[1:]:
-            raise ValueError(f"RuledLabelMap: the rule is {rule!r}; expected one of {', '.join(RULES[1:])}; use LabelMap")
+            raise ValueError(f"RuledLabelMap: rule {rule!r}; expected one of {', '.join(RULES[1:])}; use LabelMap")
         self._seen = torch.stack([visible_parts(torch.stack(one)) for one in zip(*masks)])  # [F, R + 1, H, W]
         self._rule = rule
         self._labels: dict[tuple[int, int], Tensor] = {}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videograin.attention import LabelMap, Modulation, SpaceTime, reference_attention, logit_range
+from videograin.attention import LabelMap, Modulation, SpaceTime, logit_range, reference_attention
 from videograin.attention.fused import attend_in_one_pass, match_labels
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videograin.attention import modulated_attention, reference_attention, logit_range
+from videograin.attention import logit_range, modulated_attention, reference_attention
 from videograin.attention.fused import attend_in_one_pass, match_labels
 from videograin.attention.kernels.triton_attention import triton_modulated_attention
 from videograin.attention.kernels.triton_range import triton_logit_range

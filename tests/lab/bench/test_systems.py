@@ -93,10 +93,10 @@ def test_settings_reach_the_systems(model, settings, instance):
     for change in wishes:
         other = replace(settings, ablation=replace(settings.ablation, **change))
         assert not np.array_equal(run("ours", model, instance, other), ours), change
-    sampled = replace(settings, attention=replace(settings.attention, range="sampled", range_every=4))
-    assert not np.array_equal(run("ours", model, instance, sampled), ours)
-    expected = product(model, instance, sampled, regions_of(instance[0], settings))
-    assert np.array_equal(run("ours", model, instance, sampled), expected)
+    reused = replace(settings, attention=replace(settings.attention, range="reuse", range_steps=4))
+    assert not np.array_equal(run("ours", model, instance, reused), ours)
+    expected = product(model, instance, reused, regions_of(instance[0], settings))
+    assert np.array_equal(run("ours", model, instance, reused), expected)
 
 
 def test_kept_regions_are_preserved_and_unblended_edits_are_not(model, settings):
@@ -179,7 +179,7 @@ def test_modulated_passes_are_the_products_edits_of_one_region_each(model, setti
     )
 
 
-def marks(modulation, grid, t=0.98, kind="self", mode="full"):
+def bias(modulation, grid, t=0.98, kind="self", mode="full"):
     frames = modulation.label_map.frames
     if kind == "cross":
         return modulation.cross_bias(("cond",), grid=grid, t=t)
@@ -198,15 +198,15 @@ def partial(**more):
 
 def test_without_the_size_term_every_region_is_modulated_alike():
     t = 0.9
-    _, strength = marks(partial(size_term=False), (8, 8), t)
+    _, strength = bias(partial(size_term=False), (8, 8), t)
     assert torch.allclose(strength, torch.full_like(strength, 0.5 * t**2))
     labels = partial().label_map.labels((8, 8))
     for background, own in (("neutral", 1.0), ("paper", 1.0), ("free", 0.0)):
         wishes = {"background": background, "region_strength": (0.5, 1.0)}
-        _, cross = marks(partial(size_term=False, **wishes), (8, 8), t, "cross")
+        _, cross = bias(partial(size_term=False, **wishes), (8, 8), t, "cross")
         factor = torch.tensor([own, 0.5, 1.0])[labels]
         assert torch.allclose(cross, t * factor, atol=1e-6), background
-    _, sized = marks(partial(), (8, 8), t)
+    _, sized = bias(partial(), (8, 8), t)
     assert not torch.allclose(sized, strength)
 
 
@@ -214,14 +214,14 @@ def test_levels():
     for levels, fine, coarse in (("all", True, True), ("coarse", False, True), ("finest", True, False)):
         modulation = partial(levels=levels)
         for kind in ("self", "cross"):
-            assert (marks(modulation, (8, 8), kind=kind) is not None) == fine
-            assert (marks(modulation, (4, 4), kind=kind) is not None) == coarse
+            assert (bias(modulation, (8, 8), kind=kind) is not None) == fine
+            assert (bias(modulation, (4, 4), kind=kind) is not None) == coarse
 
 
 @pytest.mark.parametrize("mode", ["full", "per_frame"])
 def test_a_background_that_matches_nothing(mode):
-    labels, _ = marks(partial(background_matches=False), (8, 8), mode=mode)
-    whole, _ = marks(partial(), (8, 8), mode=mode)
+    labels, _ = bias(partial(background_matches=False), (8, 8), mode=mode)
+    whole, _ = bias(partial(), (8, 8), mode=mode)
     own = SpaceTime(mode, 2).queries(partial().label_map.labels((8, 8)))
     for matched, background in ((whole, True), (labels, False)):
         q, k = matched.q[..., :, None], matched.k[..., None, :]

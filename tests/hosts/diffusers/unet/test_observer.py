@@ -151,6 +151,8 @@ def test_after_a_lack_of_memory_no_layer_is_shown_twice(sd1, x, monkeypatch, aft
     monkeypatch.setattr(diffusers_attention, "sdpa", scarce)
     got = run(sd1, x, rough, **settings)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-3)
-    assert [(seen.attention_type, seen.grid) for seen in rough.seen] == [(seen.attention_type, seen.grid) for seen in smooth.seen]
+    assert [(seen.attention_type, seen.grid) for seen in rough.seen] == [
+        (seen.attention_type, seen.grid) for seen in smooth.seen
+    ]
     for one, two in zip(smooth.seen, rough.seen):
         torch.testing.assert_close(two.q, one.q, rtol=1e-4, atol=1e-4)
