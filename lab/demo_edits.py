@@ -9,16 +9,16 @@ import numpy as np
 from ..attention import Seen
 from ..attention.observer import Observer
 from ..editing.regions import Region
-from ..world.demo_task import Task
+from ..world.demo_task import DemoTask
 from ..world.score import Score, pooled, score
 
 
-def regions_of(task: Task) -> list[Region]:
+def regions_of(task: DemoTask) -> list[Region]:
     """The task's objects in their boxes."""
     return [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
 
 
-def read(task: Task, frames: np.ndarray) -> Score:
+def read(task: DemoTask, frames: np.ndarray) -> Score:
     """What the world's reader says of all regions of an edit, uint8 [F, H, W, 3]."""
     return pooled(score(frames, (task.masks > 0.5).numpy(), task.objects))
 

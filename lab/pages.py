@@ -97,18 +97,21 @@ def write_page(base: Path, found: Any, text: str, plot: Callable[[Any, Path], No
 
 
 @contextmanager
-def drawing(path: Path, *shape: int, dpi: float = 100, within: Sequence[float] = (0, 0, 1, 1), **how: Any) -> Iterator:
+def drawing(
+    path: Path, *shape: int, saved_at: float | str = "figure", within: Sequence[float] = (0, 0, 1, 1), **how: Any
+) -> Iterator:
     """(matplotlib's figure, its axes as `pyplot.subplots` gives them), saved as PNG at the end, without a display.
 
-    within: left, bottom, right, top of the part of the figure that the axes fill. how: of `pyplot.subplots`.
+    saved_at: dots an inch of the file. within: left, bottom, right, top of the part of the figure that the axes fill.
+    how: of `pyplot.subplots`.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(*shape, dpi=dpi, **how)
+    figure, axes = pyplot.subplots(*shape, **how)
     yield figure, axes
     figure.tight_layout(rect=tuple(within))
-    figure.savefig(path)
+    figure.savefig(path, dpi=saved_at)
     pyplot.close(figure)

@@ -177,7 +177,7 @@ class AttentionMap(io.ComfyNode):
         except InspectionError as error:  # another node hides the layers: the latent is worth more than its maps
             log.warning("%s: %s", NAME, error)
             told = f"Nothing is shown: {error}"
-            sheet = _image(heat_sheet((), pictures, told)[None])
+            sheet = image_of(heat_sheet((), pictures, told)[None])
             return cls._shown(latent, sheet.repeat(frames, 1, 1, 1), sheet, told)
         kept = [n for n, region in enumerate(edit.regions, 1) if region.preserve] if edit else []
         table = share_table(maps, label_map, kept)
@@ -190,7 +190,7 @@ class AttentionMap(io.ComfyNode):
                 end_percent,
             )
         rows = heats(maps, outlines(label_map), table)
-        video, sheet = _image(heat_video(rows, pictures)), _image(heat_sheet(rows, pictures)[None])
+        video, sheet = image_of(heat_video(rows, pictures)), image_of(heat_sheet(rows, pictures)[None])
         return cls._shown(latent, video, sheet, table.text())
 
     @classmethod
@@ -219,7 +219,3 @@ def _check_count(phrases: list, place: object) -> None:
             "nothing to look at: the model and the positive conditioning have no regions in common. Connect both from "
             "one ST-Layout Attn Patch, or name `words` and connect clip and prompt, or choose a pixel."
         )
-
-
-def _image(pictures: np.ndarray) -> torch.Tensor:
-    return image_of(pictures)

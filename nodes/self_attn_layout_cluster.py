@@ -3,7 +3,6 @@
 import logging
 from functools import partial
 
-import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
@@ -225,18 +224,13 @@ class SelfAttnLayoutCluster(io.ComfyNode):
             pca = features_picture(features, layout.clusters, frames)
         return io.NodeOutput(
             [mask for _, mask in picked],
-            _image(preview),
+            image_of(preview),
             [name for name, _ in picked],
-            _image(labels),
-            _image(pca),
+            image_of(labels),
+            image_of(pca),
             layout,
-            ui=ui.PreviewImage(_image(shown), cls=cls),
+            ui=ui.PreviewImage(image_of(shown), cls=cls),
         )
-
-
-def _image(pictures: np.ndarray) -> torch.Tensor:
-    """uint8 [F, H, W, 3] as IMAGE."""
-    return image_of(pictures)
 
 
 def _check_frames(images, inversion):

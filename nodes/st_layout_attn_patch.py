@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from ..attention import Schedule
 from ..attention.options import RANGES, SAMPLED
-from ..editing.regions import edited_area, kept_area
+from ..editing.regions import areas
 from ..editing.settings import WITHOUT_SAMPLED, AttentionSettings
 from ..hosts.comfyui.edit import Edit
 from ..hosts.comfyui.errors import naming
@@ -203,7 +203,7 @@ class STLayoutAttnPatch(io.ComfyNode):
         if row_range == SAMPLED:
             log.warning("%s: row_range: %s.", NODE, WITHOUT_SAMPLED)
         regions = tuple(regions or ())
-        positive, labels, _, used = encode_regions(
+        positive, _, labels, used = encode_regions(
             clip,
             prompt,
             [region.phrase for region in regions],
@@ -237,12 +237,12 @@ class STLayoutAttnPatch(io.ComfyNode):
         frames, size = edit.extent()
         for doubt in edit.doubts(frames, NODE):
             log.warning("%s: %s", NODE, doubt)
-        edited, preserved = edited_area(regions, size, frames), kept_area(regions, size, frames)
+        within = areas(regions, size, frames)
         if not edit.modulates:
             log.warning(
                 "%s: both strengths are 0: the model goes out unpatched, the prompt plain. For space-time attention "
                 "alone leave `regions` unconnected.",
                 NODE,
             )
-            return io.NodeOutput(model.clone(), positive, edited, preserved)
-        return io.NodeOutput(patch_edit(model, edit, node=NODE), tag(positive, edit), edited, preserved)
+            return io.NodeOutput(model.clone(), positive, within.edited, within.kept)
+        return io.NodeOutput(patch_edit(model, edit, node=NODE), tag(positive, edit), within.edited, within.kept)

@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..attention.options import MODES
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
+    from ..editing.fields import fields_of, limits
+    from ..editing.settings import AttentionSettings, SamplingSettings, WindowSettings
+    from .edit_keys import MetricsKeys
+
     parser = argparse.ArgumentParser(
         prog="videograin", description="Edit regions of a video, each to its own prompt, in one denoising pass."
     )
@@ -39,7 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--frames", type=at_least(2), default=8, help="frames of the clip (default: %(default)s)")
     demo.add_argument("--size", type=at_least(64), default=128, help="side in pixels, 8 n (default: %(default)s)")
     demo.add_argument("--seed", type=at_least(0), default=1, help="seed of the clip (default: %(default)s)")
-    demo.add_argument("--steps", type=at_least(1), default=50, help="denoising steps (default: %(default)s)")
+    demo.add_argument(
+        "--steps", type=at_least(1), default=SamplingSettings().steps, help="denoising steps (default: %(default)s)"
+    )
     demo.add_argument(
         "--clips", type=at_least(1), default=1, help="edit this many clips, seeds on from --seed (default: 1)"
     )
@@ -48,17 +53,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--attention",
-        choices=MODES,
+        choices=limits(fields_of(AttentionSettings)["mode"]).names,
         default="per_frame",
         help="space-time attention; the embedded model, which learnt from single pictures, does best per frame (the "
         "default here; elsewhere the default is full)",
     )
+    windows = WindowSettings()
     demo.add_argument(
         "--windows",
         type=at_least(7),
         metavar="FRAMES",
-        help="denoise in windows of so many frames, overlap 4, anchors 2 (default: all frames at once); does something "
-        "only with --frames above it, and with --attention per_frame it saves memory alone",
+        help=f"denoise in windows of so many frames, overlap {windows.overlap}, anchors {windows.anchors} (default: "
+        "all frames at once); does something only with --frames above it, and with --attention per_frame it saves "
+        "memory alone",
     )
 
     edit = commands.add_parser("edit", parents=[common], help="carry out an edit file")
@@ -106,16 +113,15 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         help="a video, or the output folder of `videograin edit`; once for every edit",
     )
-    metrics.add_argument("--edit-file", metavar="EDIT.yaml", help="takes source, frames, prompt and regions from it")
+    about = fields_of(MetricsKeys)["edit_file"].description
+    metrics.add_argument("--edit-file", metavar="EDIT.yaml", help=about)
     metrics.add_argument("--source", metavar="VIDEO", help="the video that was edited")
     metrics.add_argument("--start", type=at_least(0), metavar="N", help="the source's frames: the first, from 0")
     metrics.add_argument("--count", type=at_least(1), metavar="N", help="how many (default: as many as the first edit)")
     metrics.add_argument("--stride", type=at_least(1), metavar="N", help="every N-th")
     metrics.add_argument("--prompt", metavar="TEXT", help="what the edits were to show")
-    metrics.add_argument("--clip", metavar="DIR", help="a CLIP of transformers: CLIP-T, CLIP-F, Q-edit, regions")
-    metrics.add_argument("--dino", metavar="DIR", help="a DINO of transformers: DINO consistency")
-    metrics.add_argument("--pickscore", metavar="DIR", help="PickScore's folder: PickScore")
-    metrics.add_argument("--raft", metavar="FILE", help="RAFT-Large weights (default: torch hub's, else OpenCV's DIS)")
+    for name, what in (("clip", "DIR"), ("dino", "DIR"), ("pickscore", "DIR"), ("raft", "FILE")):
+        metrics.add_argument(f"--{name}", metavar=what, help=fields_of(MetricsKeys)[name].description)
     metrics.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, ... (default: auto)")
     metrics.add_argument("--output", metavar="DIR", help="folder for metrics.json, .csv, .md, .png")
     return parser
@@ -127,7 +133,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     # that is shared, two spinning threads keep each other from the core that the waited-for one needs.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
-    args = build_parser().parse_args(argv)
+    try:
+        parser = build_parser()
+    except ImportError as error:
+        print(_message(error), file=sys.stderr)
+        return 2
+    args, unknown = parser.parse_known_args(argv)
+    # Without the laboratory nobody knows the options of bench, and `_bench` says why.
+    if unknown and not (args.command == "bench" and lab_command("bench") is None):
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     logging.basicConfig(level=logging.ERROR if args.quiet else logging.WARNING, format="note: %(message)s")
     try:
         return {

@@ -21,18 +21,17 @@ from ..editing.regions import Region
 from ..editing.settings import AttentionSettings, CompositeSettings, SamplingSettings
 from ..editing.whole_file import save_png, whole_file
 from ..editing.windows import Windows
-from ..measuring.metrics import pixels as figures
+from ..measuring.metrics import pixels
+from ..measuring.metrics.pixels import MARGIN
 from ..measuring.pictures import sheets
 from ..measuring.round_trip import RoundTrip, measure_round_trip
-from ..world.demo_task import FPS, Task, make_task
+from ..world.demo_task import FPS, DemoTask, make_task
 from ..world.score import Score, pooled, score
 from ..world.vocabulary import BACKGROUND_NAMES
 from .media.encode import write_video
 from .media.video import read_clip
 from .progress import Progress
 from .report import build_report, write_report
-
-MARGIN = 16
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Outcome:
     round trip outside the blend mask dilated by 16 pixels, before the composite; identical: whether the finished edit
     equals the source outside the composite, bit for bit."""
 
-    task: Task
+    task: DemoTask
     source: np.ndarray
     trip: RoundTrip
     baseline: EditResult
@@ -55,7 +54,7 @@ class Outcome:
 
 def run_clip(
     model: Any,
-    task: Task,
+    task: DemoTask,
     source: np.ndarray,
     steps: int,
     attention: AttentionSettings,
@@ -82,9 +81,9 @@ def run_clip(
         edited,
         score(baseline.frames, masks, task.objects),
         score(edited.frames, masks, task.objects),
-        figures.psnr_outside_blend(edited.decoded, trip.vae, edited.blend_mask, dilate=MARGIN),
-        figures.psnr_outside_blend(baseline.decoded, trip.vae, edited.blend_mask, dilate=MARGIN),
-        figures.equal_outside(edited.frames, source, support),
+        pixels.psnr_outside_blend(edited.decoded, trip.vae, edited.blend_mask),
+        pixels.psnr_outside_blend(baseline.decoded, trip.vae, edited.blend_mask),
+        pixels.equal_outside(edited.frames, source, support),
     )
 
 
@@ -114,7 +113,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def edit_file(task: Task, steps: int, attention: AttentionSettings, windows: Windows | None = None) -> str:
+def edit_file(task: DemoTask, steps: int, attention: AttentionSettings, windows: Windows | None = None) -> str:
     """The same edit as a file for `videograin edit`."""
     lines = [
         "# The demo's edit, for `videograin edit`. Boxes are [x0, y0, x1, y1] in pixels of the source, one per frame.",

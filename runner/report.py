@@ -22,9 +22,9 @@ from ..editing.settings import CompositeSettings
 from ..editing.trajectory import Trajectory
 from ..editing.whole_file import write_json
 from ..editing.windows import NOTE as WINDOWS
-from ..measuring.metrics import pixels as figures
+from ..measuring.metrics import pixels
+from ..measuring.metrics.pixels import MARGIN
 from ..measuring.round_trip import RoundTrip, Verdict, judge
-from .edit_file import EditFile
 from .media.video import Clip
 
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scikit-learn", "av")
@@ -116,9 +116,6 @@ def write_report(path: str | Path, report: dict[str, Any]) -> None:
     write_json(path, report)
 
 
-MARGIN = 16  # pixels: "outside" in the figures is farther than this from what may have changed
-
-
 def inversion_figures(trajectory: Trajectory, trip: RoundTrip | None) -> dict[str, Any]:
     """Round-trip PSNR (dB, against the VAE's own round trip) and std of z_T, measured now or when it was saved."""
     if trip is not None:
@@ -172,23 +169,23 @@ def edit_figures(
     """How the edit kept what it had to keep, and how much it changed what it had to change."""
     area = result.area.numpy()
     found: dict[str, Any] = {
-        "vae_psnr_db": figures.psnr(vae, source),
-        f"outside_{MARGIN}px_psnr_db": figures.psnr_outside(result.decoded, vae, area, dilate=MARGIN),
+        "vae_psnr_db": pixels.psnr(vae, source),
+        f"outside_{MARGIN}px_psnr_db": pixels.psnr_outside(result.decoded, vae, area),
         f"outside_blend_{MARGIN}px_psnr_db": (
             "not measured (blend.enabled is false)"
             if result.blend_mask is None
-            else figures.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=MARGIN)
+            else pixels.psnr_outside_blend(result.decoded, vae, result.blend_mask)
         ),
         "modulated_steps": result.modulated_steps,
-        "flicker_source": figures.flicker(source),
-        "flicker_edit": figures.flicker(result.frames),
+        "flicker_source": pixels.flicker(source),
+        "flicker_edit": pixels.flicker(result.frames),
         "change_in_regions": [
-            figures.mean_change(result.frames, source, (region.mask > 0.5).numpy()) for region in regions
+            pixels.mean_change(result.frames, source, (region.mask > 0.5).numpy()) for region in regions
         ],
     }
     if composite.enabled:
         support = composite_support(area, dilate=composite.dilate, feather=composite.feather, keep=result.keep)
-        found["outside_composite_identical"] = figures.equal_outside(result.frames, source, support)
+        found["outside_composite_identical"] = pixels.equal_outside(result.frames, source, support)
     return found
 
 
@@ -209,10 +206,3 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
 def model_facts(path: Path | None, model: Any) -> dict[str, Any]:
     """The model for the report. path: where it lies, None = the embedded one."""
     return {"path": str(path or "embedded"), "family": model.family, "fingerprint": model.fingerprint}
-
-
-def chosen_settings(edit_file: EditFile) -> dict[str, Any]:
-    """The edit file's contents for the report, without the line numbers."""
-    chosen = dataclasses.asdict(edit_file)
-    del chosen["lines"], chosen["notes"]
-    return chosen

@@ -15,7 +15,7 @@ FPS = Fraction(8)
 
 
 @dataclass(frozen=True)
-class Task:
+class DemoTask:
     """What a demo edits. objects: the wanted (colour, shape) of each; masks: [K, F, H, W], a box round each."""
 
     clip: WorldClip
@@ -31,7 +31,7 @@ class Task:
         return caption(self.phrases, int(self.clip.scenes.background[0]))
 
 
-def make_task(seed: int, frames: int, size: int, motion: str = "apart", span: float = 1.0) -> Task:
+def make_task(seed: int, frames: int, size: int, motion: str = "apart", span: float = 1.0) -> DemoTask:
     """A clip of two objects of one class and colour, and two other objects to turn them into.
 
     span: how long the clip lasts (pair_clip); more for one of many frames.
@@ -41,4 +41,4 @@ def make_task(seed: int, frames: int, size: int, motion: str = "apart", span: fl
     generator = torch.Generator().manual_seed(seed + 1)
     colours = [c for c in torch.randperm(len(COLOURS), generator=generator).tolist() if c != old[0]]
     shapes = [s for s in torch.randperm(len(SHAPES), generator=generator).tolist() if s != old[1]]
-    return Task(clip, tuple(zip(colours[:2], shapes[:2])), clip.box_masks())
+    return DemoTask(clip, tuple(zip(colours[:2], shapes[:2])), clip.box_masks())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,6 +43,20 @@ def forward_flow(scenes: Scenes, size: tuple[int, int]) -> Flow:
 def backward_flow(scenes: Scenes, size: tuple[int, int]) -> Flow:
     """From frames 1 .. F-1 to the one before: the point at p of frame f + 1 was at p + vectors[f, p] in frame f."""
     return _flow(scenes, size, scenes[1:], scenes[:-1])
+
+
+def exact_transforms(scenes: Scenes, size: tuple[int, int]) -> np.ndarray:
+    """How every object, and last the background, moves from frame 0: float64 [K + 1, F, 3, 3], transforms of places in
+    continuous pixels (the centre of pixel x is x + 0.5). Objects may grow and shrink; none turns."""
+    side = min(size)
+    centre, radius = scenes.centre.double().numpy() * side, scenes.radius.double().numpy()
+    scale = radius / radius[:1]
+    out = np.zeros((centre.shape[1] + 1, len(scenes), 3, 3))
+    out[:, :] = np.eye(3)
+    out[:-1, :, [0, 1], [0, 1]] = scale.T[..., None]
+    out[:-1, :, :2, 2] = (centre - scale[..., None] * centre[:1]).swapaxes(0, 1)
+    out[-1, :, :2, 2] = (scenes.pan[:1] - scenes.pan).double().numpy() * side
+    return out
 
 
 def _flow(scenes: Scenes, size: tuple[int, int], here: Scenes, there: Scenes) -> Flow:

@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 
 from ...attention import normalise_mask
 from ...editing.blend import Reference, activity, blend
-from ...editing.composite import latent_mask
+from ...editing.regions import Areas
 from ...editing.trajectory import Trajectory, space_time_notes
 from .errors import EDITING_ERRORS, naming
 from .inversion import HOST, weights_fingerprint
@@ -137,7 +137,7 @@ def blend_mask(trajectory: Trajectory, mask: Tensor, feather: float, preserved: 
         keep = normalise_mask(preserved, trajectory.frames, "the preserved regions").cpu()
         if keep.shape != union.shape:
             keep = interpolate(keep[:, None], union.shape[1:], mode="area")[:, 0]
-    weights = latent_mask(union, trajectory.size, float(feather), keep=keep)
+    weights = Areas(union, keep).at_latent(trajectory.size, float(feather))
     if not weights.any():
         logger.warning(f"{node}: the mask is empty, so the result will be the source; check the mask and `preserved`.")
     return weights

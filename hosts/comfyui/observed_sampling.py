@@ -64,7 +64,7 @@ def phrases_to_look_at(
 ) -> list[Phrase]:
     """The phrases of a run with their tokens: the regions' prompts, or what `words` names.
 
-    words: as in `inspection.phrases`. clip, prompt: needed for words that are no region's whole prompt.
+    words: as in `measuring.probed_phrases`. clip, prompt: needed for words that are no region's whole prompt.
 
     Raises:
         ValueError: words that need clip and prompt, do not stand in the prompt, or a prompt that is not the sampled

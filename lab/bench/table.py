@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...measuring.metrics.pixels import MARGIN
 from .bootstrap import LEVEL, Interval, mean_interval
-from .judge import BAND, MARGIN
+from .judge import BAND
 from .records import Cell, InversionCell
 from .systems import SYSTEMS
 
@@ -93,6 +94,11 @@ class Group:
     @property
     def clips(self) -> int:
         return len({cell.clip for cell in self.cells})
+
+    @property
+    def learnt(self) -> bool:
+        """Whether the model learnt all of these scenes."""
+        return all(cell.trained for cell in self.cells)
 
     def values(self, row: Row, measure: str) -> dict[str, float]:
         """Clip -> the mean over its seeds; clips without a value are left out."""

@@ -24,6 +24,7 @@ import yaml
 from ..bench.page import as_markdown, plot, plot_kinds
 from ..bench.table import facts as table_facts
 from ..bench.table import groups_of
+from ..pages import render
 from ..paths import BENCHMARKS
 from .clock import facts
 from .defaults_claims import fig_14, table_3, targets
@@ -58,13 +59,14 @@ def main_value(main: Runs, name: str) -> str | None:
         return None
 
 
-def write_systems(main: Runs, command: str, out: Path, settings: Sequence[str] = ()) -> list[Path]:
-    """The benchmark's own page and pictures of all systems, as `videograin bench` makes them. settings: more lines."""
+def write_systems(main: Runs, command: str, out: Path, settings: str) -> list[Path]:
+    """The benchmark's own page and pictures of all systems, as `videograin bench` makes them. settings: what follows
+    the page."""
     groups = groups_of([cell for cell in main.cells if not cell.vary])
     files = [out / name for name in ("systems.md", "systems.png", "systems_kinds.png")]
     page = as_markdown(groups, table_facts(groups, main.inversions), command)
     page = page.replace("bench.png", files[1].name).replace("kinds.png", files[2].name)
-    files[0].write_text("\n".join([page, *settings, ""]) if settings else page, encoding="utf-8")
+    files[0].write_text(f"{page}\n{settings}", encoding="utf-8")
     plot(groups, files[1])
     plot_kinds(groups, files[2])
     return files
@@ -107,7 +109,8 @@ def main(words: Sequence[str] | None = None) -> int:
     (args.out / "defaults.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     files = write_pages(found, stated, args.out)
     if args.main:
-        files += write_systems(read[0], found["command"], args.out, measured_with(found, stated))
+        settings = render("defaults/measured_with", **measured_with(found, stated))
+        files += write_systems(read[0], found["command"], args.out, settings)
     for file in files:
         print(file)
     wrong = wrong_decisions(found, stated)

@@ -29,9 +29,9 @@ from ...attention import RangeMemory, logit_range
 from ...editing.pipeline import EditResult, decode_clip, edit_clip, invert_clip
 from ...editing.settings import AttentionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
-from ...measuring.metrics import pixels as figures
-from ...runner.demo import GUIDANCE, MARGIN
-from ...world.demo_task import Task, make_task
+from ...measuring.metrics import pixels
+from ...runner.demo import GUIDANCE
+from ...world.demo_task import DemoTask, make_task
 from ..demo_edits import read, regions_of
 from ..json_lines import add_line, resume
 from ..pages import write_page
@@ -159,15 +159,15 @@ def run_clip(model: Any, seed: int, variants: list[Variant], work: Path, steps: 
     return lines
 
 
-def judge(task: Task, result: EditResult, vae: np.ndarray, exact: np.ndarray) -> dict[str, float | None]:
+def judge(task: DemoTask, result: EditResult, vae: np.ndarray, exact: np.ndarray) -> dict[str, float | None]:
     """The figures of one edit; `same`: PSNR to the edit with the exact range, within the regions, None = equal."""
     right = read(task, result.frames)
-    same = figures.psnr(result.decoded, exact, result.area.numpy() > 0.5)
+    same = pixels.psnr(result.decoded, exact, result.area.numpy() > 0.5)
     return {
         "colour": right.colour,
         "object": right.object,
         "leak": right.leak,
-        "background": figures.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=MARGIN),
+        "background": pixels.psnr_outside_blend(result.decoded, vae, result.blend_mask),
         "same": None if math.isinf(same) else same,
     }
 

@@ -88,7 +88,7 @@ def plot(found: Mapping[str, Any], path: Path) -> None:
     table = found["layouts"]
     kinds = list(next(iter(table.values())))
     names = (("iou", "mean IoU"), ("count", "clips with the right count"), ("kept", "clips with labels kept"))
-    with drawing(path, 1, 3, figsize=(11, 3.8), sharey=True, dpi=80) as (figure, axes):
+    with drawing(path, 1, 3, figsize=(11, 3.8), sharey=True, saved_at=80) as (figure, axes):
         for axis, (name, title) in zip(axes, names):
             for offset, (level, colour) in zip((0.2, -0.2), (("half", "#0072B2"), ("full", "#E69F00"))):
                 values = [table[level][kind][name] for kind in kinds]

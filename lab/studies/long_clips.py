@@ -26,7 +26,7 @@ from ...editing.windows import Window, Windows
 from ...hosts.diffusers import load_model
 from ...measuring.metrics.pixels import psnr_outside_blend
 from ...runner.demo import GUIDANCE
-from ...world.demo_task import Task, make_task
+from ...world.demo_task import DemoTask, make_task
 from ...world.reader import components, read_region
 from ..demo_edits import regions_of
 from ..json_lines import add_line, resume
@@ -47,7 +47,7 @@ SPEED = 32  # frames in which a path of the world ends (pair_clip's span 1)
 LENGTHS, AT_ONCE = (16, 64, 256), (16, 64)  # whose memory is measured
 
 
-def long_task(seed: int, frames: int) -> Task:
+def long_task(seed: int, frames: int) -> DemoTask:
     return make_task(seed, frames, 128, span=frames / SPEED)
 
 
@@ -59,7 +59,7 @@ def dominant(windows: tuple[Window, ...], frames: int) -> list[int]:
     return weights.argmax(0).tolist()
 
 
-def run(model, task: Task, setting: str, steps: int) -> tuple[dict, np.ndarray]:
+def run(model, task: DemoTask, setting: str, steps: int) -> tuple[dict, np.ndarray]:
     """Invert and edit one clip; its figures and the edited frames (before the pixel composite)."""
     mode, windows = SETTINGS[setting]
     attention, clock = AttentionSettings(mode=mode), Clock()
@@ -93,7 +93,7 @@ class Told(Clock):
         return self._clock.stage(name, total)
 
 
-def judged(frames: np.ndarray, task: Task) -> list[dict]:
+def judged(frames: np.ndarray, task: DemoTask) -> list[dict]:
     """What the reader sees of each region, and its mean colour, frame by frame.
 
     colour, object, leak: 0 or 1 a frame: right colour; right colour and shape; the other region's colour. exact: mean

@@ -218,7 +218,7 @@ def judged_jump(jump: dict, clips: int) -> str:
 def plot(result: dict, path: Path) -> None:
     settings = result["settings"]
     places, names = range(len(settings)), list(settings)
-    with drawing(path, 1, 3, figsize=(13, 4.2), dpi=80) as (_, (shares, ratios, sizes)):
+    with drawing(path, 1, 3, figsize=(13, 4.2), saved_at=80) as (_, (shares, ratios, sizes)):
         for offset, key, colour in ((-0.2, "colour", "#0072B2"), (0.2, "object", "#E69F00")):
             label = {"colour": "colour right", "object": "colour and shape right"}[key]
             heights = [row[key] for row in settings.values()]

@@ -19,7 +19,7 @@ from ...hosts.diffusers.model import DiffusersModel
 from ...hosts.diffusers.unet.load import Parts
 from ...hosts.diffusers.unet.prompts import Encoder
 from ...hosts.diffusers.vae import load_vae
-from ...world.demo_task import Task, make_task
+from ...world.demo_task import DemoTask, make_task
 from ..training.tokenizer import save_tokenizer, text_encoder_settings
 from ..training.train_unet import SCHEDULE, alphas_cumprod
 
@@ -70,13 +70,15 @@ def build(device: str, dtype: torch.dtype, channels: int = CHANNELS) -> Diffuser
 
 
 @torch.no_grad()
-def unet_call(model: DiffusersModel, task: Task, attention: AttentionSettings, kind: str) -> tuple[Any, Tensor, float]:
+def unet_call(
+    model: DiffusersModel, task: DemoTask, attention: AttentionSettings, kind: str
+) -> tuple[Any, Tensor, float]:
     """(denoiser, x, sigma) of one "inversion", "modulated" or "plain" step of an edit, on random latents.
 
     An inversion step is one half of a batch, the two others are both halves.
     """
     frames, height, width = task.clip.frames.shape[:3]
-    prompt, _, labels = model.encode_regions(task.prompt, task.phrases)
+    prompt, _, labels, _ = model.encode_regions(task.prompt, task.phrases)
     masks = [normalise_mask(mask, frames, "region") for mask in task.masks]
     modulation = build_modulation(masks, labels, attention, [1.0] * len(masks)) if kind == "modulated" else None
     guided = kind != "inversion"

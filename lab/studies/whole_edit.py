@@ -33,7 +33,7 @@ from ...editing.region_modulation import build_modulation
 from ...editing.settings import AttentionSettings, CompositeSettings, SamplingSettings
 from ...hosts.diffusers import load_model
 from ...hosts.diffusers.model import DiffusersModel
-from ...world.demo_task import Task, make_task
+from ...world.demo_task import DemoTask, make_task
 from ..demo_edits import regions_of
 from ..pages import MIB, drawing, read_figures, render, write_page
 from .clock import Clock, facts, in_a_process, peak_resident, restart_peak
@@ -132,9 +132,9 @@ class Spent(TorchFunctionMode):
 
 
 @torch.no_grad()
-def profile(model: DiffusersModel, task: Task, attention: AttentionSettings) -> dict[str, dict[str, float]]:
+def profile(model: DiffusersModel, task: DemoTask, attention: AttentionSettings) -> dict[str, dict[str, float]]:
     """What share of one guided UNet call space-time attention and the row range take, modulated and plain."""
-    prompt, _, labels = model.encode_regions(task.prompt, task.phrases)
+    prompt, _, labels, _ = model.encode_regions(task.prompt, task.phrases)
     frames = len(task.clip.frames)
     masks = [normalise_mask(mask, frames, "region") for mask in task.masks]
     regions = build_modulation(masks, labels, attention, [1.0] * len(masks))

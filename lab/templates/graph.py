@@ -15,6 +15,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..pages import render
 from .checker import Definitions, fits, sockets_first, to_api, widget_slots
 from .definitions import NOTES
 
@@ -127,10 +128,14 @@ class Graph:
         self.nodes.append(node)
         return node
 
-    def note(self, text: str, *, height: int, width: int = WIDTH, title: str = "Note") -> Node:
-        """A note on the canvas, in Markdown."""
+    def read_me(self, *, width: int, height: int) -> Node:
+        """The note of the workflow's own name."""
+        return self.note(self.name, width=width, height=height, title="Read me")
+
+    def note(self, name: str, *, height: int, width: int = WIDTH, title: str = "Note") -> Node:
+        """A note on the canvas, in Markdown: page_templates/notes/NAME.md.j2."""
         nothing: dict[str, Any] = {"inputs": [], "outputs": []}
-        text = "\n".join(line.strip() for line in text.strip().splitlines())
+        text = render(f"notes/{name}").strip()
         node = Node(len(self.nodes) + 1, "MarkdownNote", nothing, {"text": text}, {}, title, width, height)
         self.nodes.append(node)
         return node

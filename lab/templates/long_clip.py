@@ -7,33 +7,11 @@ from .graph import BLUE, BROWN, GREEN, PURPLE, Graph, Group
 from .parts import EMBEDDED, Model, edit, inversion, region, result
 
 FRAMES, STEPS = 24, 10
-ABOUT = """
-## A long clip, in windows
-
-24 frames, of which the model never sees more than 12 at once. Press **Run**: nothing is downloaded, a CPU is enough \
-(a few minutes).
-
-**Long Clip Windows** cuts the clip into windows that overlap. Its model goes to the inversion **and** to the patch: \
-both ways must be walked in the same windows. Everything else - masks, blend, composite - is of the whole clip, as ever.
-
-- `frames`: most frames at once. What memory holds; 16 is a good beginning for Stable Diffusion at 512 x 512.
-- `overlap`: frames that neighbours share. Their predictions are mixed, so that no joint shows.
-- `anchors`: frames of the whole clip that every window looks at, so that things keep their looks from the first \
-window to the last.
-
-Time grows evenly with the clip, memory hardly at all. Without the node `full` attention takes four times as long for \
-twice the frames.
-
-### Try
-- `frames` 24: the whole clip at once, as if the node were not there
-- `overlap` 0 and `anchors` 0: windows that know nothing of each other
-- Demo Clip: 48 frames
-"""
 
 
 def long_clip(definitions: Definitions) -> Graph:
     g = Graph("long_clip", definitions)
-    about = g.note(ABOUT, width=380, height=520, title="Read me")
+    about = g.read_me(width=380, height=520)
     loaded = g.add("VideoGrainEmbeddedModel", wide=380)
     windows = g.add(
         "VideoGrainLongClipWindows", model=loaded["model"], frames=FRAMES // 2, overlap=4, anchors=2, wide=380

@@ -7,35 +7,11 @@ from .graph import BLUE, BROWN, GREEN, PURPLE, RED, YELLOW, Graph, Group
 from .parts import EMBEDDED, PICTURE, Edit, Model, edit, inversion, region, result
 
 METRICS, METRICS_WIDE = 600, 760  # extra height and width for Edit Metrics with its bars
-ABOUT = """
-## Which edit is better?
-
-Two edits of one clip, from one inversion: with regions, and by the same prompt alone. **Edit Metrics** lays them side \
-by side, next to the source. Press **Run**: nothing is downloaded, a CPU is enough (about two minutes).
-
-**How to read it**
-- **Warp-Err**: how much the edit flickers, against the motion of the source. Hold it against the bar of *source*: \
-what moves is never 0.
-- **Motion error**: how far things move elsewhere than in the source, in pixels.
-- **PSNR** and **SSIM**: what the edit left alone outside the masks. Here it is what the soft border of \
-*Pixel Composite* covers.
-- These figures do not see whether the prompt came true, nor where: without regions the two objects often change \
-places. Look at the videos, or connect a CLIP.
-
-**With a CLIP** it also says whether the frames show the prompt (CLIP-T), and every region its own words (region \
-CLIP-T, instance accuracy, leakage): *Load CLIP Vision* with CLIP-ViT-bigG into `clip_vision`, the CLIP of an SDXL \
-checkpoint into `clip`. A DINOv2 goes into `dino`.
-
-### Try
-- other strengths, `spacetime` or cfg in one of the two edits
-- your own clip: put **Edit Metrics** behind any edit, with the frames that were edited as `source`
-- the table with all definitions as text: *The report*; as CSV or JSON: the other outputs
-"""
 
 
 def measure_edits(definitions: Definitions) -> Graph:
     g = Graph("measure_edits", definitions)
-    about = g.note(ABOUT, width=400, height=450, title="Read me")
+    about = g.read_me(width=400, height=450)
     loaded = g.add("VideoGrainEmbeddedModel", wide=400)
     model = Model(loaded, loaded["model"], loaded["clip"], loaded["vae"])
     clip = g.add("VideoGrainDemoClip", wide=400)

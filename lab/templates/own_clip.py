@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from . import canvas_notes as notes
 from .checker import Definitions
 from .graph import BLUE, BROWN, GREEN, PURPLE, RED, YELLOW, Graph, Group
 from .parts import (
@@ -33,7 +32,7 @@ MAN = f"a man is {WALK}"
 def instance_edit(definitions: Definitions) -> Graph:
     """Two men become two different things; a mask video for each."""
     g = Graph("instance_edit", definitions)
-    about = g.note(notes.INSTANCE, width=400, height=420, title="Read me")
+    about = g.read_me(width=400, height=420)
     model = checkpoint(g)
     clip = film(g, "two_men.mp4", "Your clip")
     first = mask_film(g, "mask_left.mp4", "Mask of the man on the left")
@@ -59,7 +58,7 @@ def instance_edit(definitions: Definitions) -> Graph:
 def instance_edit_sam(definitions: Definitions) -> Graph:
     """The same with masks that SAM 2 tracks from one click each."""
     g = Graph("instance_edit_sam", definitions)
-    about = g.note(notes.SAM, width=400, height=430, title="Read me")
+    about = g.read_me(width=400, height=430)
     model = checkpoint(g)
     clip = film(g, "two_men.mp4", "Your clip")
     sam = g.add(
@@ -108,7 +107,7 @@ def instance_edit_sam(definitions: Definitions) -> Graph:
 def part_level_edit(definitions: Definitions) -> Graph:
     """A part on a whole: sunglasses on top of a man who changes too."""
     g = Graph("part_level_edit", definitions)
-    about = g.note(notes.PARTS, width=400, height=450, title="Read me")
+    about = g.read_me(width=400, height=450)
     model = checkpoint(g)
     clip = film(g, "man.mp4", "Your clip")
     whole = mask_film(g, "mask_man.mp4", "Mask of the man")
@@ -134,7 +133,7 @@ def part_level_edit(definitions: Definitions) -> Graph:
 def edit_one_keep_rest(definitions: Definitions) -> Graph:
     """One animal changes, the other one is preserved, and the plain KSampler does the work."""
     g = Graph("edit_one_keep_rest", definitions)
-    about = g.note(notes.KEEP, width=400, height=480, title="Read me")
+    about = g.read_me(width=400, height=480)
     model = checkpoint(g)
     clip = film(g, "cat_and_dog.mp4", "Your clip")
     cat = mask_film(g, "mask_cat.mp4", "Mask of the cat")
@@ -181,7 +180,7 @@ def edit_one_keep_rest(definitions: Definitions) -> Graph:
 def no_masks(definitions: Definitions) -> Graph:
     """Masks from the model's own attention, taken by name: no file, no other pack."""
     g = Graph("no_masks", definitions)
-    about = g.note(notes.LAYOUT, width=420, height=560, title="Read me")
+    about = g.read_me(width=420, height=560)
     model = checkpoint(g)
     clip = film(g, "man.mp4", "Your clip")
     said = g.add("PrimitiveStringMultiline", title="What the clip shows now", value=MAN, tall=20)
@@ -214,7 +213,7 @@ def no_masks(definitions: Definitions) -> Graph:
 def controlnet_depth(definitions: Definitions) -> Graph:
     """Two instances, and a depth video that holds their shapes."""
     g = Graph("controlnet_depth", definitions)
-    about = g.note(notes.DEPTH, width=400, height=480, title="Read me")
+    about = g.read_me(width=400, height=480)
     model = checkpoint(g)
     clip = film(g, "two_men.mp4", "Your clip")
     first = mask_film(g, "mask_left.mp4", "Mask of the man on the left")
@@ -254,7 +253,7 @@ def controlnet_depth(definitions: Definitions) -> Graph:
 def one_inversion_three_edits(definitions: Definitions) -> Graph:
     """Invert once, save it, edit three times."""
     g = Graph("one_inversion_three_edits", definitions)
-    about = g.note(notes.THREE, width=400, height=450, title="Read me")
+    about = g.read_me(width=400, height=450)
     model = checkpoint(g)
     clip = film(g, "man.mp4", "Your clip")
     whole = mask_film(g, "mask_man.mp4", "Mask of the man")

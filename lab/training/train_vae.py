@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...measuring.round_trip import frame_psnr
 from ...world.render import render
 from ...world.scenes import random_scenes
 from ...world.vae import WorldVAE
@@ -42,8 +44,7 @@ def psnr(vae: WorldVAE, frames: Tensor) -> float:
     with torch.no_grad():
         device = next(vae.parameters()).device
         back = to_frames(vae.decode(vae.encode(to_unit(frames).to(device)))).cpu()
-    error = (back.float() - frames.float()).pow(2).flatten(1).mean(1)
-    return (10 * torch.log10(255.0**2 / error.clamp_min(1e-3))).mean().item()
+    return fmean(frame_psnr(back.numpy(), frames.numpy()))
 
 
 def train(

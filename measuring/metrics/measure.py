@@ -18,14 +18,11 @@ import numpy as np
 from ...editing.motion.optical_flow import ClipFlow, Estimator, backward_flow, clip_flow
 from ...editing.prompt_text import PromptError, clean_prompt
 from ...editing.regions import Region, edited_area
-from . import embeddings as consistency
-from . import embeddings as regions
-from . import embeddings as text
+from . import embeddings
 from .encoders import Encoder
-from .metric import Figure
-from .pixels import end_point_error, outside, psnr, ssim, warp_error
+from .metric import Metric
+from .pixels import MARGIN, end_point_error, outside, psnr, ssim, warp_error
 
-MARGIN = 16  # pixels: the wider distance from the masks at which "outside" is measured
 Nothing = Callable[[], object]
 
 
@@ -78,7 +75,7 @@ def prepare(
     return Ground(source, _bare(prompt), phrases, masks, area, flow, tools)
 
 
-def measure(ground: Ground, frames: np.ndarray, tick: Nothing = lambda: None) -> tuple[Figure, ...]:
+def measure(ground: Ground, frames: np.ndarray, tick: Nothing = lambda: None) -> tuple[Metric, ...]:
     """All figures of one clip, uint8 [F, H, W, 3] like the source: the same figures in the same order for every clip.
 
     tick: called once for each pair of frames. ValueError where the clip has another shape than the source.
@@ -98,32 +95,32 @@ def measure(ground: Ground, frames: np.ndarray, tick: Nothing = lambda: None) ->
     )
 
 
-def _figure(key: str, name: str, definition: str, value: float | str, better: str = "higher", **more) -> Figure:
-    """A Figure; a text for a value is why there is none, and nan means that nothing could be counted."""
+def _figure(key: str, name: str, definition: str, value: float | str, better: str = "higher", **more) -> Metric:
+    """A Metric; a text for a value is why there is none, and nan means that nothing could be counted."""
     if isinstance(value, float) and math.isnan(value):
         value = "there is nothing to count"
     if isinstance(value, str):
-        return Figure(key, name, None, definition, better, why=value, **more)
-    return Figure(key, name, float(value), definition, better, **more)
+        return Metric(key, name, None, definition, better, why=value, **more)
+    return Metric(key, name, float(value), definition, better, **more)
 
 
-def _whole_frames(ground: Ground, frames: np.ndarray) -> list[Figure]:
+def _whole_frames(ground: Ground, frames: np.ndarray) -> list[Metric]:
     clip, flow = ground.instruments.clip, ground.flow
     name, embedded, single = _name(clip), None, "a single frame has no neighbour"
     if isinstance(clip, str):
         fit = near = pairs = clip
     else:
         embedded = clip.pictures(frames)
-        near, pairs = consistency.adjacent(embedded), consistency.all_pairs(embedded)
+        near, pairs = embeddings.adjacent(embedded), embeddings.all_pairs(embedded)
         near, pairs = (single if math.isnan(value) else value for value in (near, pairs))
-        fit = _why_no_words(clip, ground.prompt) or text.text_alignment(embedded, clip.texts([ground.prompt])[0])
+        fit = _why_no_words(clip, ground.prompt) or embeddings.text_alignment(embedded, clip.texts([ground.prompt])[0])
     error = flow if isinstance(flow, str) else _mean(warp_error(frames, flow.backward, flow.valid))
     if isinstance(fit, str) or isinstance(error, str):
         quotient = next(value for value in (fit, error) if isinstance(value, str))
     elif math.isnan(error):
         quotient = "no pixel of the source is seen in two frames"
     else:
-        quotient = text.q_edit(fit, error) if error else "Warp-Err is 0"
+        quotient = embeddings.q_edit(fit, error) if error else "Warp-Err is 0"
     flow_name = "" if isinstance(flow, str) else flow.name
     both = ", ".join(filter(None, (name, flow_name)))
     return [
@@ -165,9 +162,9 @@ def _whole_frames(ground: Ground, frames: np.ndarray) -> list[Figure]:
     ]
 
 
-def _by_region(ground: Ground, frames: np.ndarray) -> list[Figure]:
+def _by_region(ground: Ground, frames: np.ndarray) -> list[Metric]:
     clip, count = ground.instruments.clip, len(ground.phrases)
-    kinds = regions.different_prompts(ground.phrases)
+    kinds = embeddings.different_prompts(ground.phrases)
     alone = "" if kinds > 1 else "it needs two regions with different prompts"
     if isinstance(clip, str):
         found = (clip,) * 3
@@ -212,19 +209,19 @@ def _by_region(ground: Ground, frames: np.ndarray) -> list[Figure]:
 
 
 def _region_values(ground: Ground, frames: np.ndarray, clip: Encoder, alone: str) -> tuple[float | str, ...]:
-    pictures, places = regions.cut_outs(frames, ground.masks, clip.fill)
+    pictures, places = embeddings.cut_outs(frames, ground.masks, clip.fill)
     if not pictures:
-        return (f"no region has {regions.LEAST} visible pixels in any frame",) * 3
+        return (f"no region has {embeddings.LEAST} visible pixels in any frame",) * 3
     owner = places[:, 1]
-    cosines = regions.similarities(clip.pictures(pictures), clip.texts(ground.phrases))
+    cosines = embeddings.similarities(clip.pictures(pictures), clip.texts(ground.phrases))
     return (
-        regions.region_alignment(cosines, owner),
-        alone or regions.instance_accuracy(cosines, owner, ground.phrases),
-        alone or regions.leakage(cosines, owner, ground.phrases, clip.scale),
+        embeddings.region_alignment(cosines, owner),
+        alone or embeddings.instance_accuracy(cosines, owner, ground.phrases),
+        alone or embeddings.leakage(cosines, owner, ground.phrases, clip.scale),
     )
 
 
-def _outside(ground: Ground, frames: np.ndarray) -> list[Figure]:
+def _outside(ground: Ground, frames: np.ndarray) -> list[Metric]:
     found = []
     near = f"more than {MARGIN} px from"
     for dilate, key, name, where in (
@@ -249,13 +246,13 @@ def _outside(ground: Ground, frames: np.ndarray) -> list[Figure]:
     return found
 
 
-def _dino(ground: Ground, frames: np.ndarray) -> list[Figure]:
+def _dino(ground: Ground, frames: np.ndarray) -> list[Metric]:
     dino, single = ground.instruments.dino, "a single frame has no neighbour"
     if isinstance(dino, str):
         values: tuple[float | str, ...] = (dino, dino)
     else:
         embedded = dino.pictures(frames)
-        values = consistency.adjacent(embedded), consistency.all_pairs(embedded)
+        values = embeddings.adjacent(embedded), embeddings.all_pairs(embedded)
         values = tuple(single if math.isnan(value) else value for value in values)
     told = (
         ("dino_adjacent", "DINO consistency, neighbours", "every frame and the next"),
@@ -274,19 +271,19 @@ def _dino(ground: Ground, frames: np.ndarray) -> list[Figure]:
     ]
 
 
-def _pick(ground: Ground, frames: np.ndarray) -> Figure:
+def _pick(ground: Ground, frames: np.ndarray) -> Metric:
     pick = ground.instruments.pick
     if isinstance(pick, str):
         value: float | str = pick
     else:
-        value = _why_no_words(pick, ground.prompt) or pick.scale * text.text_alignment(
+        value = _why_no_words(pick, ground.prompt) or pick.scale * embeddings.text_alignment(
             pick.pictures(frames), pick.texts([ground.prompt])[0]
         )
     told = "mean over frames of the model's logit scale times the cosine of frame and prompt"
     return _figure("pick_score", "PickScore", told, value, model=_name(pick))
 
 
-def _motion(ground: Ground, frames: np.ndarray, tick: Nothing) -> Figure:
+def _motion(ground: Ground, frames: np.ndarray, tick: Nothing) -> Metric:
     flow = ground.flow
     if isinstance(flow, str):
         value: float | str = flow

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Figure:
+class Metric:
     """One figure of a clip.
 
     key: its name in files (``clip_t``); name: for people (``CLIP-T``). value: as the definition gives it, inf allowed;

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .metric import Figure
+from .metric import Metric
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Table:
     of the clip that is no edit (the source): shown, but never called best. notes: remarks for every form."""
 
     names: tuple[str, ...]
-    columns: tuple[tuple[Figure, ...], ...]
+    columns: tuple[tuple[Metric, ...], ...]
     reference: str = ""
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, clips: Mapping[str, Sequence[Figure]], *, reference: str = "", notes: Sequence[str] = ()) -> Table:
+    def of(cls, clips: Mapping[str, Sequence[Metric]], *, reference: str = "", notes: Sequence[str] = ()) -> Table:
         """From clip name -> figures. ValueError where the clips have different figures."""
         keys = {tuple(figure.key for figure in figures) for figures in clips.values()}
         if len(keys) != 1:
@@ -35,11 +35,11 @@ class Table:
         return cls(tuple(clips), tuple(tuple(figures) for figures in clips.values()), reference, tuple(notes))
 
     @property
-    def rows(self) -> list[tuple[Figure, ...]]:
+    def rows(self) -> list[tuple[Metric, ...]]:
         """One tuple for each figure, with its value for every clip."""
         return list(zip(*self.columns))
 
-    def best(self, row: Sequence[Figure]) -> set[int]:
+    def best(self, row: Sequence[Metric]) -> set[int]:
         """Which of the edits show the best text of a row: indices; empty where there are not two edits to compare, or
         all show the same."""
         edits = [
@@ -62,7 +62,7 @@ class Table:
                 found.append((row[0].name if len(lacking) == len(row) else f"{row[0].name} of {of}", why))
         return found
 
-    def measured(self) -> list[tuple[Figure, ...]]:
+    def measured(self) -> list[tuple[Metric, ...]]:
         """The rows of which at least one clip has a value."""
         return [row for row in self.rows if any(figure.value is not None for figure in row)]
 
@@ -75,7 +75,7 @@ class Table:
         return found
 
     def facts(self) -> dict[str, Any]:
-        """For JSON (`runner.files.write_json`, which writes inf as text): clips -> key -> value and definition."""
+        """For JSON (`editing.whole_file.write_json` writes inf as text): clips -> key -> value and definition."""
         figures = {
             name: {figure.key: figure.facts() for figure in column} for name, column in zip(self.names, self.columns)
         }
@@ -135,7 +135,7 @@ class Table:
         return "\n".join([*lines, *self.notes])
 
 
-def _arrow(figure: Figure) -> str:
+def _arrow(figure: Metric) -> str:
     return "(higher is better)" if figure.better == "higher" else "(lower is better)"
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..metrics.metric import Figure
+from ..metrics.metric import Metric
 from ..metrics.table import Table
 from .painting import GAP, INK, PAPER, font, legend_strip, region_colour, wrap
 
@@ -46,7 +46,7 @@ def bar_sheet(table: Table, title: str = "") -> np.ndarray:
     return np.concatenate([part for part in parts if len(part)])
 
 
-def _bars(draw, row: tuple[Figure, ...], best: set[int], place: tuple[int, int, int], text) -> None:
+def _bars(draw, row: tuple[Metric, ...], best: set[int], place: tuple[int, int, int], text) -> None:
     """One chart. place: x, y, width."""
     x, y, room = place
     numbers = [_number(figure) + (" *" if index in best else "") for index, figure in enumerate(row)]
@@ -66,7 +66,7 @@ def _bars(draw, row: tuple[Figure, ...], best: set[int], place: tuple[int, int, 
         y += BAR + GAP
 
 
-def _number(figure: Figure) -> str:
+def _number(figure: Metric) -> str:
     return figure.text if figure.value is not None else "none"
 
 

@@ -31,7 +31,7 @@ def split(x):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_self_marks_make_the_literal_formula_equal_to_self_attention(mode):
+def test_self_bias_makes_the_literal_formula_equal_to_self_attention(mode):
     edit, spacetime = modulation(region_strength=(0.5, 1.0)), SpaceTime(mode, F).at(finest=True)
     q, k, v = qkv()
     labels, strength = edit.self_bias(("cond",), grid=GRID, t=T, spacetime=spacetime)
@@ -46,7 +46,7 @@ def test_self_marks_make_the_literal_formula_equal_to_self_attention(mode):
 
 @pytest.mark.parametrize("background", ["neutral", "paper", "free"])
 @pytest.mark.parametrize("times", [1, 2])
-def test_cross_marks_make_the_literal_formula_equal_to_cross_attention(background, times):
+def test_cross_bias_makes_the_literal_formula_equal_to_cross_attention(background, times):
     edit, words = modulation(background=background), WORDS.repeat(times) if times > 1 else None
     q, k, v = qkv(times * len(WORDS))
     labels, strength = edit.cross_bias(("cond",), grid=GRID, t=T, text_labels=words)

@@ -10,7 +10,7 @@ from videograin.editing.composite import composite_support
 from videograin.editing.fingerprint import frames_digest
 from videograin.editing.pipeline import PipelineError, edit_clip, encode_clip, invert_clip, starting_noise
 from videograin.editing.provenance import check_model
-from videograin.editing.regions import Region, edited_area, kept_area
+from videograin.editing.regions import Areas, Region, edited_area, kept_area
 from videograin.editing.settings import (
     AttentionSettings,
     BlendSettings,
@@ -19,7 +19,7 @@ from videograin.editing.settings import (
     SamplingSettings,
 )
 from videograin.editing.trajectory import TrajectoryError
-from videograin.measuring.metrics import pixels as figures
+from videograin.measuring.metrics import pixels
 from videograin.measuring.round_trip import measure_round_trip, with_round_trip
 
 SOURCE = "a red square and a blue square on sand"
@@ -226,7 +226,7 @@ def test_a_preserved_band_of_whole_cells_keeps_its_latents(random_model, frames,
     assert torch.equal(result.latents[:, :, 3:5], trajectory.clean[:, :, 3:5])
     assert not torch.equal(result.latents[:, :, :3], trajectory.clean[:, :, :3])
     area, sigma = edited_area(stack, (64, 96), 2), float(trajectory.sigmas[0])
-    noise = starting_noise(trajectory, sigma, area, sampling, keep=result.keep)
+    noise = starting_noise(trajectory, sigma, Areas(area, result.keep), sampling)
     assert torch.equal(noise[:, :, 3:5], trajectory.noise[:, :, 3:5])
 
 
@@ -235,8 +235,8 @@ def test_outside_the_blend_the_decoded_edit_is_near_the_vae(random_model, frames
     corner[:8, :8] = 1
     result = edit_clip(random_model, frames, trajectory, PROMPT, [Region("a green circle", corner)], sampling=FEW)
     vae = random_model.decode_latents(trajectory.clean)
-    near = figures.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=0)
-    far = figures.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=16)
+    near = pixels.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=0)
+    far = pixels.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=16)
     assert far >= near > 10
 
 
@@ -281,10 +281,10 @@ def test_progress_is_told_about_every_step(random_model, frames, trajectory, reg
 
 def test_variation_is_seeded_keeps_the_variance_and_stays_inside(trajectory, regions):
     sigma = float(trajectory.sigmas[0])
-    area = edited_area(regions, (64, 96), 2)
+    within = Areas(edited_area(regions, (64, 96), 2))
 
-    def noise(seed, variation, area=area):
-        return starting_noise(trajectory, sigma, area, SamplingSettings(seed=seed, variation=variation))
+    def noise(seed, variation, within=within):
+        return starting_noise(trajectory, sigma, within, SamplingSettings(seed=seed, variation=variation))
 
     assert torch.equal(noise(1, 0.0), trajectory.noise)
     assert torch.equal(noise(1, 0.5), noise(1, 0.5))

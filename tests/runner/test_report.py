@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from videograin.editing.settings import SamplingSettings
 from videograin.editing.whole_file import plain, whole_file, write_json
-from videograin.measuring.metrics import pixels as figures
+from videograin.measuring.metrics import pixels
 from videograin.runner.report import build_report, peak_memory, versions, write_report
 
 clips = arrays(np.uint8, (2, 4, 5, 3))
@@ -22,18 +22,18 @@ clips = arrays(np.uint8, (2, 4, 5, 3))
 def test_psnr_is_the_textbook_formula(a, b):
     error = ((a.astype(float) - b) ** 2).mean()
     expected = math.inf if error == 0 else 10 * math.log10(255**2 / error)
-    assert figures.psnr(a, b) == pytest.approx(expected)
-    assert figures.psnr(a, b) == pytest.approx(figures.psnr(b, a))
+    assert pixels.psnr(a, b) == pytest.approx(expected)
+    assert pixels.psnr(a, b) == pytest.approx(pixels.psnr(b, a))
 
 
 @given(clips, clips, arrays(bool, (2, 4, 5)))
 def test_psnr_in_a_mask_sees_only_the_mask(a, b, mask):
     b = np.where(mask[..., None], b, 255 - a)
     if not mask.any():
-        assert math.isnan(figures.psnr(a, b, mask))
+        assert math.isnan(pixels.psnr(a, b, mask))
     else:
         error = ((a[mask].astype(float) - b[mask]) ** 2).mean()
-        assert figures.squared_error(a, b, mask) == pytest.approx(error)
+        assert pixels.squared_error(a, b, mask) == pytest.approx(error)
 
 
 def test_a_still_mask_serves_every_frame():
@@ -41,23 +41,23 @@ def test_a_still_mask_serves_every_frame():
     b[:, 0, 0] = 255
     mask = np.zeros((4, 4), bool)
     mask[0, :2] = True
-    assert figures.psnr(a, b, mask) == pytest.approx(10 * math.log10(2))
-    assert figures.psnr(a, b, ~mask) == math.inf
+    assert pixels.psnr(a, b, mask) == pytest.approx(10 * math.log10(2))
+    assert pixels.psnr(a, b, ~mask) == math.inf
 
 
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"uint8 \[1, 2, 2, 3\] and uint8 \[2, 2, 2, 3\]; expected two uint8"):
-        figures.psnr(np.zeros((1, 2, 2, 3), np.uint8), np.zeros((2, 2, 2, 3), np.uint8))
+        pixels.psnr(np.zeros((1, 2, 2, 3), np.uint8), np.zeros((2, 2, 2, 3), np.uint8))
 
 
-@pytest.mark.parametrize("pixels", [0, 1, 5])
-def test_dilation_is_a_disc(pixels):
+@pytest.mark.parametrize("radius", [0, 1, 5])
+def test_dilation_is_a_disc(radius):
     mask = np.zeros((1, 21, 21), bool)
     mask[0, 10, 10] = True
-    grown = figures.dilated(mask, pixels)[0]
-    assert grown[10].sum() == grown[:, 10].sum() == 2 * pixels + 1
+    grown = pixels.dilated(mask, radius)[0]
+    assert grown[10].sum() == grown[:, 10].sum() == 2 * radius + 1
     rows, columns = np.nonzero(grown)
-    assert np.hypot(rows - 10, columns - 10).max() <= pixels + 0.5
+    assert np.hypot(rows - 10, columns - 10).max() <= radius + 0.5
 
 
 def test_outside_forgives_the_margin_and_nothing_more():
@@ -66,20 +66,20 @@ def test_outside_forgives_the_margin_and_nothing_more():
     area[:, 28:36, 28:36] = 0.2  # any share counts as inside
     near, far = a.copy(), a.copy()
     near[:, 32, 51], far[:, 32, 52] = 255, 255  # 16 and 17 pixels away
-    assert figures.psnr_outside(a, near, area, dilate=16) == math.inf
-    assert figures.psnr_outside(a, far, area, dilate=16) < 60
-    support = figures.dilated(area > 0, 16)
-    assert figures.equal_outside(a, near, support)
-    assert not figures.equal_outside(a, far, support)
+    assert pixels.psnr_outside(a, near, area, dilate=16) == math.inf
+    assert pixels.psnr_outside(a, far, area, dilate=16) < 60
+    support = pixels.dilated(area > 0, 16)
+    assert pixels.equal_outside(a, near, support)
+    assert not pixels.equal_outside(a, far, support)
 
 
 def test_flicker_is_zero_for_a_still_clip_and_counts_change():
     still = np.full((3, 4, 4, 3), 9, np.uint8)
     blink = np.stack([np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)])
-    assert figures.flicker(still) == 0
-    assert figures.flicker(still[:1]) == 0
-    assert figures.flicker(blink) == pytest.approx(1)
-    assert figures.mean_change(blink[:1], blink[1:]) == pytest.approx(1)
+    assert pixels.flicker(still) == 0
+    assert pixels.flicker(still[:1]) == 0
+    assert pixels.flicker(blink) == pytest.approx(1)
+    assert pixels.mean_change(blink[:1], blink[1:]) == pytest.approx(1)
 
 
 def test_report_holds_what_it_must(tmp_path):

@@ -8,18 +8,18 @@ import math
 import numpy as np
 import pytest
 
-from videograin.measuring.metrics.metric import Figure
+from videograin.measuring.metrics.metric import Metric
 from videograin.measuring.metrics.table import Table
 from videograin.measuring.pictures.bars import bar_sheet
 
 
-def figures(fit, error, psnr, dino=None) -> tuple[Figure, ...]:
+def figures(fit, error, psnr, dino=None) -> tuple[Metric, ...]:
     why = {"why": "no DINO was given"} if dino is None else {}
     return (
-        Figure("clip_t", "CLIP-T", fit, "mean cosine", "higher", 100, model="tiny"),
-        Figure("warp_error", "Warp-Err", error, "squared difference", "lower", 100, model="DIS"),
-        Figure("psnr", "PSNR outside", psnr, "of what was to stay", "higher", unit="dB"),
-        Figure("dino", "DINO", dino, "class tokens", "higher", 100, **why),
+        Metric("clip_t", "CLIP-T", fit, "mean cosine", "higher", 100, model="tiny"),
+        Metric("warp_error", "Warp-Err", error, "squared difference", "lower", 100, model="DIS"),
+        Metric("psnr", "PSNR outside", psnr, "of what was to stay", "higher", unit="dB"),
+        Metric("dino", "DINO", dino, "class tokens", "higher", 100, **why),
     )
 
 
@@ -81,7 +81,7 @@ def test_text(table):
 
 
 def test_small_numbers_do_not_look_like_nothing():
-    shown = [Figure("warp_error", "Warp-Err", value, "", "lower", 100).text for value in (0.0, 4.2e-8, 4.2e-5, 0.0142)]
+    shown = [Metric("warp_error", "Warp-Err", value, "", "lower", 100).text for value in (0.0, 4.2e-8, 4.2e-5, 0.0142)]
     assert shown == ["0", "4.2e-06", "0.0042", "1.42"]
 
 

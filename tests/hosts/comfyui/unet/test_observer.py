@@ -114,7 +114,7 @@ def test_where_the_host_repeats_the_prompt_its_labels_are_repeated():
         {"self_halves": "uncond", "cross_halves": "uncond"},
     ],
 )
-def test_what_is_not_modulated_has_no_marks(kind, options):
+def test_what_is_not_modulated_has_no_bias(kind, options):
     edit = edit_of(**options)
     (seen,), _, _ = look(kind, edit, options_of(run_of(edit)))
     assert (seen.matched, seen.strength, seen.t) == (None, None, T)

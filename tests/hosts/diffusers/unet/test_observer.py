@@ -35,7 +35,7 @@ def modulation(labels, strength=0.6, **options):
 
 
 def run(model, x, observer, *, edit=False, halves="both", **options):
-    prompt, _, labels = model.encode_regions(PROMPT, PHRASES)
+    prompt, _, labels, _ = model.encode_regions(PROMPT, PHRASES)
     if edit:
         options["modulation"] = modulation(labels, self_halves=halves, cross_halves=halves)
     with model.denoiser(prompt, frames=FRAMES, observer=observer, **options) as denoise:
@@ -85,10 +85,10 @@ def test_every_layer_is_shown_as_it_is(model, x, mode):
     assert watcher.asked == [(seen.attention_type, seen.grid, seen.size, seen.t) for seen in watcher.seen]
 
 
-def test_the_marks_are_the_modulations(sd1, x):
+def test_the_bias_is_the_modulations(sd1, x):
     watcher = Watcher()
     run(sd1, x, watcher, edit=True)
-    _, _, labels = sd1.encode_regions(PROMPT, PHRASES)
+    _, _, labels, _ = sd1.encode_regions(PROMPT, PHRASES)
     edit = modulation(labels)
     for seen in watcher.seen:
         if seen.attention_type == "self":
@@ -101,7 +101,7 @@ def test_the_marks_are_the_modulations(sd1, x):
         assert seen.strength.shape == (FRAMES, seen.q.shape[1])
 
 
-def test_where_only_the_other_half_is_modulated_there_are_no_marks(sd1, x):
+def test_where_only_the_other_half_is_modulated_there_is_no_bias(sd1, x):
     watcher = Watcher()
     run(sd1, x, watcher, edit=True, halves="uncond", negative=sd1.encode_prompt("a square"), guidance=3.0)
     assert watcher.seen
