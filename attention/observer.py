@@ -20,7 +20,7 @@ ATTENTION_TYPES = ("self", "cross")
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class LayerCall:
     """One attention layer of one network call: its conditional chunk alone, of F frames and T = h * w tokens.
 
     Attributes:
@@ -67,6 +67,6 @@ class Observer(Protocol):
         """Whether `add` shall be called for this layer. Asked in every layer of every call: make it cheap."""
         ...
 
-    def add(self, seen: Seen) -> None: ...
+    def add(self, seen: LayerCall) -> None: ...
 
     def __deepcopy__(self, memo) -> Observer: ...

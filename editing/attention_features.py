@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..attention import Seen
+from ..attention import LayerCall
 from ..attention.active_range import ActiveRange
 from ..attention.label_map import Grid
 from ..attention.observer import ATTENTION_TYPES
@@ -139,7 +139,7 @@ class FeatureCollector:
         return inside
 
     @torch.no_grad()
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: LayerCall) -> None:
         """Add one layer of one call (`Observer`), in float32, a tile at a time.
 
         Raises:

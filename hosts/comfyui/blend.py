@@ -23,7 +23,7 @@ from ...editing.trajectory import Trajectory, space_time_notes
 from .errors import EDITING_ERRORS, naming
 from .inversion import HOST, weights_fingerprint
 from .model_info import check_model, noise_levels
-from .unet.slots import SelfOccupant
+from .unet.slots import SelfSlot
 from .windows import compare_windows
 
 logger = logging.getLogger(__name__)
@@ -207,7 +207,7 @@ def compare_attention(trajectory: Trajectory, options: dict, node: str) -> None:
     """
     made = {key: trajectory.extra[key] for key in ("attention", "anchors") if key in trajectory.extra}
     slots = options.get("patches_replace", {}).get("attn1", {}).values()
-    edits = [slot.edits[-1] for slot in slots if isinstance(slot, SelfOccupant)]
+    edits = [slot.edits[-1] for slot in slots if isinstance(slot, SelfSlot)]
     if not made or (slots and not edits):
         return
     now = space_time_notes(edits[0].mode, edits[0].key_frames) if edits else space_time_notes("per_frame", 0)

@@ -43,7 +43,7 @@ def frames_of(latent: dict[str, Any]) -> Tensor:
 
 
 def edit_in(model: Any, positive: list) -> tuple[Edit | None, Tensor | None, int]:
-    """Of the prompt that observers see (`Run.shown`): (its edit, region 1..R or -1 of each token, their number L).
+    """Of the prompt that observers see (`SamplingRun.shown`): (its edit, region 1..R or -1 of each token, how many, L).
 
     That is the first prompt of the last edit that has one in this conditioning, else the first of all; edit and labels
     are None where the conditioning comes from no patch of this model with regions.

@@ -13,7 +13,7 @@ from ...measuring.round_trip import frame_psnr
 from ...world.render import render
 from ...world.scenes import random_scenes
 from ...world.vae import WorldVAE
-from .budgeted_run import Run
+from .budgeted_run import TrainingRun
 
 POOL = 3000  # pictures held at a time; one in eight is replaced every so often
 CROP = 64
@@ -54,7 +54,7 @@ def train(
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     vae = WorldVAE().to(device)
-    run = Run(folder, {"vae": vae}, minutes, lr, ema=0.999, betas=(0.9, 0.99))
+    run = TrainingRun(folder, {"vae": vae}, minutes, lr, ema=0.999, betas=(0.9, 0.99))
     generator.manual_seed(seed + run.step)
     pool = _pictures(pool_size, generator)
     held_out = _pictures(64, torch.Generator().manual_seed(10_000))

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....attention import Modulation, Observer, RangeMemory, Seen, SpaceTime
+from ....attention import LayerCall, Modulation, Observer, RangeMemory, SpaceTime
 from ....editing.windows import Windows, windowed
-from .attention import Call, check_attention, installed
+from .attention import UNetCall, check_attention, installed
 from .control import Control
 from .prompts import Prompt
 
@@ -39,7 +39,7 @@ class _Once:
     def wants(self, attention_type: str, grid: tuple[int, int], size: tuple[int, int], t: float) -> bool:
         return self._observer.wants(attention_type, grid, size, t)
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: LayerCall) -> None:
         if self._shown >= self._skip:
             self._observer.add(seen)
         self._shown += 1
@@ -233,7 +233,7 @@ class UNetDenoiser:
         if self._control is not None:
             self._control.check(self.frames, tuple(side * model.scale_factor for side in z.shape[-2:]))
             residuals = self._control.residuals(batch, time, context, added, t)
-        call = Call(
+        call = UNetCall(
             t,
             roles,
             self.spacetime,

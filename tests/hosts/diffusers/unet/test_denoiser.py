@@ -304,10 +304,10 @@ def test_wrong_latents_and_sigmas_are_refused(sd1, x):
 
 
 def test_attention_masks_are_refused(sd1, x):
-    from videograin.hosts.diffusers.unet.attention import Call, RegionProcessor
+    from videograin.hosts.diffusers.unet.attention import RegionProcessor, UNetCall
 
     attn = sd1.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1
-    processor = RegionProcessor(Call(0.5, ("cond",), SpaceTime("full", 1), None))
+    processor = RegionProcessor(UNetCall(0.5, ("cond",), SpaceTime("full", 1), None))
     with pytest.raises(ValueError, match=r"attention mask of shape \(1, 5\)"):
         processor(attn, torch.zeros(1, 5, 32), attention_mask=torch.zeros(1, 5))
 
