@@ -6,7 +6,7 @@ import logging
 from functools import partial
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..attention import Schedule
 from ..attention.options import RANGES, SAMPLED
@@ -200,8 +200,6 @@ class STLayoutAttnPatch(io.ComfyNode):
         kernel="auto",
     ) -> io.NodeOutput:
         check_model(model, NODE)
-        if row_range == SAMPLED:
-            log.warning("%s: row_range: %s.", NODE, WITHOUT_SAMPLED)
         regions = tuple(regions or ())
         positive, _, labels, used = encode_regions(
             clip,
@@ -235,8 +233,11 @@ class STLayoutAttnPatch(io.ComfyNode):
                 kernel=kernel,
             )
         frames, size = edit.extent()
-        for doubt in edit.doubts(frames, NODE):
+        old = [f"row_range: {WITHOUT_SAMPLED}."] if row_range == SAMPLED else []
+        doubted = [*old, *edit.doubts(NODE)]
+        for doubt in doubted:
             log.warning("%s: %s", NODE, doubt)
+        shown = ui.PreviewText("\n".join(map(str, doubted))) if doubted else None
         within = areas(regions, size, frames)
         if not edit.modulates:
             log.warning(
@@ -244,5 +245,6 @@ class STLayoutAttnPatch(io.ComfyNode):
                 "alone leave `regions` unconnected.",
                 NODE,
             )
-            return io.NodeOutput(model.clone(), positive, within.edited, within.kept)
-        return io.NodeOutput(patch_edit(model, edit, node=NODE), tag(positive, edit), within.edited, within.kept)
+            return io.NodeOutput(model.clone(), positive, within.edited, within.kept, ui=shown)
+        patched = patch_edit(model, edit, node=NODE)
+        return io.NodeOutput(patched, tag(positive, edit), within.edited, within.kept, ui=shown)
