@@ -161,7 +161,7 @@ class Layer:
             q, k = q[rows], k[rows]
         where = {"grid": self.tokens.grid, "t": self.t}
         if self.modulation is not None and spacetime is not None:
-            marks = self.modulation.self_marks(("cond",), **where, spacetime=spacetime)
+            bias = self.modulation.self_bias(("cond",), **where, spacetime=spacetime)
         elif self.modulation is not None:
             bias = self.modulation.cross_bias(("cond",), **where, text_labels=self.text_labels)
         labels, strength = bias or (None, None)

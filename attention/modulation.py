@@ -190,8 +190,8 @@ class Modulation:
             assert strength is not None
             q, k, v = (_split_heads(x, heads) for x in (spacetime.queries(q), spacetime.keys(k), spacetime.keys(v)))
             known = None  # measured in the call
-            kept = self.range_steps > 1 and ranges is not None and place is not None
-            if kept and labels.count and self.method == "fused" and not in_one_pass(q, self.kernel):
+            save = labels.count and self.range_steps > 1 and self.method == "fused"
+            if save and ranges is not None and place is not None and not in_one_pass(q, self.kernel):
                 known = ranges.find(self.range_steps, place, t, q, k)
             out = attend_matched(
                 q,

@@ -49,10 +49,12 @@ class RangeMemory:
             float32 [B, heads, N] (float64 for float64 inputs), on q's device. Not to be changed.
         """
         level, of = self._number(t), (*q.shape[:3], k.shape[2], q.device)
-        measured, _, known, found = self._known.get(place, (0, 0, None, None))
-        if known != of or level - measured >= steps:
-            found = logit_range(q, k)
-            self._known[place] = (level, steps, of, found)
+        if place in self._known:
+            measured, _, known, found = self._known[place]
+            if known == of and level - measured < steps:
+                return found
+        found = logit_range(q, k)
+        self._known[place] = (level, steps, of, found)
         return found
 
     def _number(self, t: float) -> int:

@@ -95,8 +95,6 @@ def _tiled(q: Tensor, k: Tensor, chunk: int | None) -> Tensor:
             low = tile_low if low is None else torch.minimum(low, tile_low)
         assert top is not None  # there is a key: `row_range` asks
         assert low is not None
-        spread[:, row : row + chunk] = top - low
-    return spread.reshape(batch, heads, rows)
         found[:, row : row + chunk] = top - low
     return found.reshape(batch, heads, rows)
 
