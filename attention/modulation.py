@@ -39,7 +39,7 @@ def space_time_attention(
     Returns:
         [chunk * F, T, heads * d].
     """
-    out = (plain or _plain)(spacetime.queries(q), spacetime.keys(k), spacetime.keys(v), heads)
+    out = (plain or plain_of_torch)(spacetime.queries(q), spacetime.keys(k), spacetime.keys(v), heads)
     return spacetime.restore(out)
 
 
@@ -244,7 +244,7 @@ class Modulation:
         labels, strength = self.cross_marks(roles, grid=grid, t=t, text_labels=text_labels) or (None, None)
 
         def unmodulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return (plain or _plain)(q, k, v, heads)
+            return (plain or plain_of_torch)(q, k, v, heads)
 
         def modulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             out = attend_matched(
@@ -358,7 +358,8 @@ def _merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def _plain(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+def plain_of_torch(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """torch's attention in the form of a host's (`Plain`)."""
     return _merge_heads(plain_attention(*(_split_heads(x, heads) for x in (q, k, v))))
 
 

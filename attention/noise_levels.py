@@ -49,7 +49,7 @@ class NoiseLevels:
         Args:
             sigma: >= 0; a number, or a tensor whose elements are all equal (one noise level per call).
         """
-        sigma = _one_level(sigma)
+        sigma = one_level(sigma)
         if sigma <= float(self._sigmas[0]):
             return 0.0
         log_sigma = torch.tensor(math.log(sigma), dtype=torch.float64)
@@ -88,16 +88,21 @@ class NoiseLevels:
         return torch.cat([self.sigmas[timesteps], torch.zeros(1)])
 
 
-def _one_level(sigma) -> float:
+def one_level(sigma: Tensor | float) -> float:
+    """The one noise level of a call: sigma is a number, or a tensor (any shape and dtype) of equal values.
+
+    Raises:
+        ValueError: several levels, none, or one that is negative or not finite.
+    """
     if isinstance(sigma, Tensor):
         levels = sigma.detach().flatten().double().cpu()
         if len(levels) == 0 or bool((levels != levels[0]).any()):
             raise ValueError(
-                f"NoiseLevels: expected one noise level for the whole batch; got {levels.tolist()[:8]}. "
-                f"Call once per level."
+                f"expected one noise level for the whole batch; got {levels.tolist()[:8]}. Call once per level, or use "
+                "a sampler that denoises the frames together."
             )
         sigma = levels[0]
     sigma = float(sigma)
     if not (sigma >= 0 and math.isfinite(sigma)):
-        raise ValueError(f"NoiseLevels: sigma must be finite and >= 0; got {sigma}.")
+        raise ValueError(f"sigma must be finite and >= 0; got {sigma}.")
     return sigma

@@ -20,11 +20,11 @@ KINDS = ("self", "cross")
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class LayerCall:
     """One attention layer of one network call: its conditional chunk alone, of F frames and T = h * w tokens.
 
     Attributes:
-        kind: "self" or "cross".
+        attention_type: "self" or "cross".
         q: [F, T, heads * d], as to_q makes it; any float dtype and device.
         k: [F, M, heads * d], as to_k makes it, not yet arranged in space and time: M = T in self-attention; in
             cross-attention the text tokens of the call, L or, where the host repeated the prompt, a multiple of L.
@@ -42,7 +42,7 @@ class Seen:
         strength: c_i in [0, 1), float32 [F, T] in any mode, CPU; None exactly where `matched` is.
     """
 
-    kind: str
+    attention_type: str
     q: Tensor
     k: Tensor
     heads: int
@@ -63,10 +63,10 @@ class Observer(Protocol):
     deep copy, because hosts deep-copy what their models carry.
     """
 
-    def wants(self, kind: str, grid: Grid, size: Grid, t: float) -> bool:
+    def wants(self, attention_type: str, grid: Grid, size: Grid, t: float) -> bool:
         """Whether `add` shall be called for this layer. Asked in every layer of every call: make it cheap."""
         ...
 
-    def add(self, seen: Seen) -> None: ...
+    def add(self, seen: LayerCall) -> None: ...
 
     def __deepcopy__(self, memo) -> Observer: ...

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..attention import Seen
+from ..attention import LayerCall
 from ..attention.active_range import ActiveRange
 from ..attention.label_map import Grid
 from ..attention.options import LEVELS
@@ -140,7 +140,7 @@ class FeatureCollector:
         return inside
 
     @torch.no_grad()
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: LayerCall) -> None:
         """Add one layer of one call (`Observer`), in float32, a tile at a time.
 
         Raises:
@@ -149,7 +149,7 @@ class FeatureCollector:
         """
         index = list(range(self.frames)) if seen.frames is None else [int(f) for f in seen.frames]
         q, k, heads, tokens = seen.q, seen.k, seen.heads, seen.grid[0] * seen.grid[1]
-        keys = tokens if seen.kind == "self" else k.shape[1]
+        keys = tokens if seen.attention_type == "self" else k.shape[1]
         if (
             q.dim() != 3
             or q.shape[:2] != (len(index), tokens)
@@ -163,9 +163,9 @@ class FeatureCollector:
             )
         if any(not 0 <= f < self.frames for f in index):
             raise FeaturesError(f"FeatureCollector: expected frames from 0 to {self.frames - 1}, got {index}.")
-        if seen.kind == "cross" and self._without_names(keys):
+        if seen.attention_type == "cross" and self._without_names(keys):
             return
-        total = self._sum(seen.kind, seen.grid, keys)
+        total = self._sum(seen.attention_type, seen.grid, keys)
         tile = _TILE_CPU if q.device.type == "cpu" else _TILE_ACCELERATOR
         rows = max(1, tile // (heads * keys))
         for place, frame in enumerate(index):
@@ -174,7 +174,7 @@ class FeatureCollector:
             for row in range(0, tokens, rows):
                 seen_by = torch.softmax(queries[:, row : row + rows] @ others, -1).mean(0)
                 total[frame, row : row + rows] += seen_by.cpu()
-            self._calls[seen.kind][frame] += 1
+            self._calls[seen.attention_type][frame] += 1
 
     def _without_names(self, keys: int) -> bool:
         """Whether cross is dropped, as it is with the first layer of another number of text keys."""

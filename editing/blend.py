@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..attention.active_range import ActiveRange
+from ..attention.noise_levels import one_level
 from .trajectory import Trajectory
 
 
@@ -125,7 +126,10 @@ class _Blended:
         self._model, self._reference, self._frames = model, reference, frames
 
     def __call__(self, x: Tensor, sigma: Tensor, **kwargs) -> Tensor:
-        level = _one(sigma)
+        try:
+            level = one_level(sigma)
+        except ValueError as error:
+            raise BlendError(f"blend: {error}") from None
         x = self._reference.state(x, level, self._frames)
         denoised = self._model(x, sigma, **kwargs)
         return self._reference.prediction(denoised, level, self._frames)
@@ -134,16 +138,6 @@ class _Blended:
         if name == "_model":  # not set yet (copy, pickle): do not look it up through itself
             raise AttributeError(name)
         return getattr(self._model, name)
-
-
-def _one(sigma: Tensor) -> float:
-    sigma = torch.as_tensor(sigma).flatten()
-    if not (sigma == sigma[0]).all():
-        raise BlendError(
-            f"blend: expected one noise level for all frames, got {sigma.tolist()}; "
-            "use a sampler that denoises the frames together."
-        )
-    return float(sigma[0])
 
 
 def _check_mask(mask: Tensor, trajectory: Trajectory) -> Tensor:

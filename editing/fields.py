@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin
 
 from pydantic import (
     AllowInfNan,
@@ -20,7 +20,6 @@ from pydantic import (
     Field,
     PlainValidator,
     Strict,
-    StringConstraints,
     ValidationError,
 )
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -47,7 +46,7 @@ class Told:
 class OneOf:
     """One of a few names, for ``Annotated[str, OneOf(NAMES)]``."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Iterable[str]) -> None:
         self.names = tuple(names)
 
     def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> CoreSchema:
@@ -55,7 +54,11 @@ class OneOf:
 
 
 def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise PydanticCustomError("int_type", "a whole number")
+    return value
 
 
 def _phrases(value: Any) -> tuple[str, ...]:
@@ -65,11 +68,11 @@ def _phrases(value: Any) -> tuple[str, ...]:
     return tuple(item.strip() for item in items)
 
 
-Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
+Whole = Annotated[int, BeforeValidator(_whole)]
 """A whole number; 4.0 counts, true and "4" do not."""
 Number = Annotated[float, Strict(), AllowInfNan(False)]
 Flag = Annotated[bool, Strict()]
-Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
+Text = Annotated[str, Strict(), Field(pattern=r"\S")]
 """Text that is not empty."""
 Phrases = Annotated[tuple[str, ...], PlainValidator(_phrases), Told("a list of phrases")]
 """One or more phrases; one text counts as a list of it."""
@@ -78,14 +81,14 @@ Phrases = Annotated[tuple[str, ...], PlainValidator(_phrases), Told("a list of p
 def wrong(text: str, *keys: str | int) -> PydanticCustomError:
     """A mistake inside of what a check looks at. text: what came; what was expected; the remedy. keys: of a group, the
     fields that it lies in, of which the first that was given is pointed at; of a list, the index."""
-    return PydanticCustomError("setting", text, {"keys": keys})  # type: ignore[arg-type]
+    return PydanticCustomError("setting", cast(Any, text), {"keys": keys})
 
 
 @dataclass_transform(field_specifiers=(Field,), frozen_default=True)
 def settings(cls: type[T]) -> type[T]:
     """Class decorator: a frozen dataclass whose fields pydantic checks, and which takes no others. What is not allowed
     is a SettingError."""
-    made = checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))(cls)
+    made: Any = checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))(cls)
     check, names = made.__init__, list(fields_of(made))
 
     @wraps(check)
@@ -96,7 +99,7 @@ def settings(cls: type[T]) -> type[T]:
             found = mistakes(error, made, made.__name__)
             raise SettingError("\n".join(text for _, text in found)) from None
 
-    made.__init__ = __init__  # type: ignore[method-assign]
+    made.__init__ = __init__
     return made
 
 
@@ -209,7 +212,7 @@ def mistakes(error: ValidationError, kind: Any, prefix: str = "") -> list[tuple[
     the names in the texts.
     """
     found = []
-    for item in error.errors(include_url=False):
+    for item in cast(Any, error.errors(include_url=False)):
         where, point = tuple(item["loc"]), ()
         if item["type"] == "setting":
             given = getattr(item["input"], "kwargs", item["input"])
@@ -234,7 +237,7 @@ def missing(kind: Any, data: Mapping[str, Any], names: Sequence[str], entries: s
         (where, _text("missing", (*where, name), kind, None, "", ""))
         for where, part in parts
         for name in names
-        if isinstance(part, Mapping) and part.get(name) is None
+        if isinstance(part, Mapping) and name not in part
     ]
 
 
@@ -247,7 +250,7 @@ def _text(error: str, where: Place, kind: Any, came: Any, said: str, prefix: str
             field = fields_of(kind).get(step)
     near = difflib.get_close_matches(str(where[-1] if where else ""), known := [*fields_of(kind)], n=1, cutoff=0.55)
     allowed = None if field is None else limits(field)
-    simple = allowed is not None and allowed.simple
+    span, remedy = (allowed.span, allowed.remedy) if allowed is not None and allowed.simple else (said, "correct it")
     text = TEXTS.get(error, TEXTS[""]).format(
         name=name_of(where, prefix),
         came="a list" if error == "dataclass_type" and isinstance(came, (list, tuple)) else show(came),
@@ -256,7 +259,7 @@ def _text(error: str, where: Place, kind: Any, came: Any, said: str, prefix: str
         near=f"did you mean {near[0]}?" if near else "remove it",
         example=allowed and f"{where[-1]}: {allowed.example}",
         said=said,
-        span=allowed.span if simple else said,
-        remedy=allowed.remedy if simple else "correct it",
+        span=span,
+        remedy=remedy,
     )
     return " ".join(text.split())

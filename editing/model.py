@@ -1,10 +1,37 @@
-"""What the edit asks of a host and of whoever watches it: protocols, so that nothing here knows which host it is."""
+"""What the edit asks of a host and of whoever watches it, so that nothing here knows which host it is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class EncodedRegions(NamedTuple):
+    """A global prompt with the places of its regions' phrases: what a host's ``encode_regions`` returns.
+
+    prompt: the host's own encoding (diffusers: `Prompt`, ComfyUI: a conditioning). spans: the token positions of each
+    phrase, in region order. labels: int64 [L], region k -> k, start tokens 0, others -1. text: what was encoded.
+    """
+
+    prompt: Any
+    spans: list[tuple[int, ...]]
+    labels: Tensor
+    text: str
+
+
+class Denoiser(Protocol):
+    """What ``model.denoiser(...)`` returns: the network for one clip, to be used in a ``with`` block."""
+
+    def __enter__(self) -> Denoiser: ...
+
+    def __exit__(self, *exception: Any) -> None: ...
+
+    def __call__(self, x: Tensor, sigma: Tensor | float, **extra: Any) -> Tensor:
+        """Noisy latents [F, C, h, w] at the noise level ``sigma`` (a number or F equal values) -> x0, the same shape.
+        ``extra`` is what samplers may pass on; a host may ignore it."""
 
 
 class Progress(Protocol):

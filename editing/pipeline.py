@@ -22,13 +22,12 @@ from ..attention import normalise_mask
 from .attention_features import FeatureCollector
 from .blend import blend as blended
 from .composite import composite as composited
-from .composite import latent_mask
 from .fingerprint import frames_digest
 from .inversion import invert
 from .model import Progress, stage
 from .provenance import check_model, dtype_name, space_time_notes
 from .region_modulation import build_modulation, modulated_steps, region_notes
-from .regions import Region, edited_area, kept_area
+from .regions import Areas, Region, areas
 from .samplers import SAMPLERS
 from .settings import AttentionSettings, BlendSettings, CompositeSettings, InversionSettings, SamplingSettings
 from .trajectory import Trajectory
@@ -181,21 +180,19 @@ def invert_clip(
     return trajectory if collector is None else replace(trajectory, features=collector.result())
 
 
-def starting_noise(
-    trajectory: Trajectory, sigma: float, area: Tensor | None, sampling: SamplingSettings, *, keep: Tensor | None = None
-) -> Tensor:
-    """The latent the edit starts from: the inverted one at ``sigma``, and inside ``area`` (None = everywhere) without
-    ``keep`` the part ``variation`` of it drawn afresh from the seed. Variance is kept: z = sqrt(1 - v^2) z_inverted +
-    v z_fresh (in cells that are kept in part it is a little lower)."""
+def starting_noise(trajectory: Trajectory, sigma: float, within: Areas | None, sampling: SamplingSettings) -> Tensor:
+    """The latent the edit starts from: the inverted one at ``sigma``, and in the edited area (None = everywhere) the
+    part ``variation`` of it drawn afresh from the seed. Variance is kept: z = sqrt(1 - v^2) z_inverted + v z_fresh (in
+    cells that are kept in part it is a little lower)."""
     x = trajectory.at(sigma)
     if sampling.variation == 0:
         return x
     generator = torch.Generator().manual_seed(sampling.seed)
     fresh = torch.randn(1, *x.shape[1:], generator=generator) * (1 + sigma**2) ** 0.5
     mixed = (1 - sampling.variation**2) ** 0.5 * x + sampling.variation * fresh
-    if area is None:
+    if within is None:
         return mixed
-    mask = latent_mask(area, tuple(x.shape[-2:]), 0, keep=keep)[:, None]
+    mask = within.at_latent(tuple(x.shape[-2:]), 0)[:, None]
     return x + mask * (mixed - x)
 
 
@@ -237,10 +234,10 @@ def edit_clip(
     check_model(model, trajectory)
     check_schedule(model, sampling.steps, trajectory.sigmas)
     masks = [normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)]
-    area, keep = (edited_area(regions, size, count), kept_area(regions, size, count)) if regions else (None, None)
+    within = areas(regions, size, count) if regions else None
 
     if regions:
-        encoded, spans, labels = model.encode_regions(prompt, [r.phrase for r in regions], splice=attention.splice)
+        encoded, spans, labels, _ = model.encode_regions(prompt, [r.phrase for r in regions], splice=attention.splice)
     else:
         encoded, spans, labels = model.encode_prompt(prompt), (), None
     modulation = None
@@ -248,14 +245,14 @@ def edit_clip(
         modulation = build_modulation(masks, labels, attention, [region.strength for region in regions])
 
     sampler, mask = SAMPLERS[sampling.sampler], None
-    if blend.enabled and area is not None:
-        mask = latent_mask(area, grid, blend.feather, keep=keep)
+    if blend.enabled and within is not None:
+        mask = within.at_latent(grid, blend.feather)
         sampler = blended(sampler, trajectory, mask, start=blend.start, end=blend.end, t_of=model.levels.t)
 
     sigmas = model.sigmas(sampling.steps)
     active = modulated_steps(model, modulation, sigmas, sampling.guidance)
     notes = region_notes(regions, masks, attention, sampling.guidance, active, len(sigmas) - 1)
-    noise = starting_noise(trajectory, float(sigmas[0]), area, sampling, keep=keep)
+    noise = starting_noise(trajectory, float(sigmas[0]), within, sampling)
     denoiser = model.denoiser(
         encoded,
         frames=count,
@@ -273,6 +270,7 @@ def edit_clip(
 
     decoded = decode_clip(model, latents, progress=progress)
     finished = decoded
+    area, keep = (None, None) if within is None else (within.edited, within.kept)
     if composite.enabled and area is not None:
         finished = composited(frames, decoded, area, dilate=composite.dilate, feather=composite.feather, keep=keep)
     places = tuple(tuple(span) for span in spans)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..attention import normalise_mask
+from .composite import latent_mask
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,27 @@ class Region:
     mask: Tensor
     preserve: bool = False
     strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class Areas:
+    """Where an edit may change the picture.
+
+    edited: where it is allowed, float32 [F, H, W] in [0, 1] (``edited_area``). kept: what stays the source's inside
+    that and in the borders that blend and composite grow around it, [F, H, W] of 0 and 1 (``kept_area``), or None.
+    """
+
+    edited: Tensor
+    kept: Tensor | None = None
+
+    def at_latent(self, size: tuple[int, int], feather: float) -> Tensor:
+        """The latent blend's mask, float32 [F, h, w] (method.md 10). size: (h, w) of the latent; feather: in cells."""
+        return latent_mask(self.edited, size, feather, keep=self.kept)
+
+
+def areas(regions: Sequence[Region], size: tuple[int, int], frames: int) -> Areas:
+    """The areas of these regions at ``size`` (H, W) for ``frames`` frames. Errors as in ``normalise_mask``."""
+    return Areas(edited_area(regions, size, frames), kept_area(regions, size, frames))
 
 
 def edited_area(regions: Sequence[Region], size: tuple[int, int], frames: int) -> Tensor:

@@ -61,14 +61,14 @@ class SamplingSettings:
     is above 0.
     """
 
-    steps: Whole = Field(50, ge=1, le=1000, description="denoising steps")
-    guidance: Number = Field(7.5, ge=1, le=100, description="classifier-free guidance; 1 = the prompt alone")
-    seed: Whole = Field(0, ge=0, le=2**63 - 1, description="seed of the noise that `variation` draws")
+    steps: Whole = Field(default=50, ge=1, le=1000, description="denoising steps")
+    guidance: Number = Field(default=7.5, ge=1, le=100, description="classifier-free guidance; 1 = the prompt alone")
+    seed: Whole = Field(default=0, ge=0, le=2**63 - 1, description="seed of the noise that `variation` draws")
     sampler: Annotated[str, OneOf(SAMPLER_NAMES)] = Field(
-        "euler", description="the sampler; `ddim` and `euler` name the same one"
+        default="euler", description="the sampler; `ddim` and `euler` name the same one"
     )
     variation: Number = Field(
-        0.0,
+        default=0.0,
         ge=0,
         le=1,
         description="how much of the starting noise inside the edited regions is drawn afresh, the same in every "
@@ -81,37 +81,42 @@ class AttentionSettings(Span):
     """Space-time attention and its modulation (method.md 3, 5)."""
 
     mode: Annotated[str, OneOf(MODES)] = Field(
-        "full",
+        default="full",
         description="which frames a query sees; `full_coarse` is `full` but for the finest level, where it is "
         "`key_frames`",
     )
-    anchors: Whole = Field(2, ge=1, le=64, description="number of key frames of `key_frames` and `full_coarse`")
-    self_strength: Number = Field(0.3, ge=0, le=1, description="xi of self-attention at t = 1")
-    cross_strength: Number = Field(1.0, ge=0, le=1, description="xi of cross-attention at t = 1")
-    power: Number = Field(5.0, ge=0, le=20, description="strengths fall with t to this power; 0 = constant")
-    start: Number = Field(0.0, ge=0, le=1, description="where in the run the modulation begins; 0 = at pure noise")
-    end: Number = Field(0.3, ge=0, le=1, description="where in the run it ends; 1 = at the end")
-    self_halves: Annotated[str, OneOf(HALVES)] = Field(
-        "both", description="which half of a guided batch is modulated in self-attention"
+    anchors: Whole = Field(default=2, ge=1, le=64, description="number of key frames of `key_frames` and `full_coarse`")
+    self_strength: Number = Field(default=0.3, ge=0, le=1, description="xi of self-attention at t = 1")
+    cross_strength: Number = Field(default=1.0, ge=0, le=1, description="xi of cross-attention at t = 1")
+    power: Number = Field(default=5.0, ge=0, le=20, description="strengths fall with t to this power; 0 = constant")
+    start: Number = Field(
+        default=0.0, ge=0, le=1, description="where in the run the modulation begins; 0 = at pure noise"
     )
-    cross_halves: Annotated[str, OneOf(HALVES)] = Field("cond", description="the same in cross-attention")
+    end: Number = Field(default=0.3, ge=0, le=1, description="where in the run it ends; 1 = at the end")
+    self_halves: Annotated[str, OneOf(HALVES)] = Field(
+        default="both", description="which half of a guided batch is modulated in self-attention"
+    )
+    cross_halves: Annotated[str, OneOf(HALVES)] = Field(default="cond", description="the same in cross-attention")
     background: Annotated[str, OneOf(BACKGROUNDS)] = Field(
-        "neutral",
+        default="neutral",
         description="what queries of no region match in cross-attention: the start token, which says nothing "
         "(`neutral`), no token (`paper`), or they are left alone (`free`)",
     )
     splice: Flag = Field(
-        True, description="write phrases that were encoded on their own into the prompt's embedding (method.md 7)"
+        default=True,
+        description="write phrases that were encoded on their own into the prompt's embedding (method.md 7)",
     )
     range: Annotated[str, OneOf(RANGES)] = Field(
-        "exact",
+        default="exact",
         description="how the spread of a query's logits is come by in self-attention: in every call (`exact`), once "
         "for `range_steps` noise levels (`reuse`), or from every `range_every`-th key (`sampled`)",
     )
-    range_steps: Whole = Field(3, ge=1, le=1000, description="noise levels in a row that `reuse` measures once for")
-    range_every: Whole = Field(8, ge=1, le=1024, description="which keys `sampled` looks at")
+    range_steps: Whole = Field(
+        default=3, ge=1, le=1000, description="noise levels in a row that `reuse` measures once for"
+    )
+    range_every: Whole = Field(default=8, ge=1, le=1024, description="which keys `sampled` looks at")
     kernel: Annotated[str, OneOf(KERNELS)] = Field(
-        "auto", description="what computes modulated attention; `auto` = torch's own"
+        default="auto", description="what computes modulated attention; `auto` = torch's own"
     )
 
 
@@ -119,10 +124,12 @@ class AttentionSettings(Span):
 class BlendSettings(Span):
     """The latent blend with the inversion trajectory (method.md 10)."""
 
-    enabled: Flag = Field(True, description="hold the latents outside the regions to those of the inversion")
-    start: Number = Field(0.0, ge=0, le=1, description="where in the run the blend begins")
-    end: Number = Field(1.0, ge=0, le=1, description="where in the run it ends")
-    feather: Number = Field(1.0, ge=0, le=64, description="width of the soft border outside the regions, latent pixels")
+    enabled: Flag = Field(default=True, description="hold the latents outside the regions to those of the inversion")
+    start: Number = Field(default=0.0, ge=0, le=1, description="where in the run the blend begins")
+    end: Number = Field(default=1.0, ge=0, le=1, description="where in the run it ends")
+    feather: Number = Field(
+        default=1.0, ge=0, le=64, description="width of the soft border outside the regions, latent pixels"
+    )
 
 
 @settings
@@ -130,9 +137,9 @@ class CompositeSettings:
     """The pixel composite after decoding: outside the regions grown by ``dilate`` and softened over another
     ``feather`` pixels, the source's pixels are put back bit for bit."""
 
-    enabled: Flag = Field(True, description="put the source's pixels back outside the regions")
-    dilate: Whole = Field(8, ge=0, le=512, description="pixels around the regions that are the edit's in full")
-    feather: Whole = Field(8, ge=0, le=512, description="width of the soft border beyond that, pixels")
+    enabled: Flag = Field(default=True, description="put the source's pixels back outside the regions")
+    dilate: Whole = Field(default=8, ge=0, le=512, description="pixels around the regions that are the edit's in full")
+    feather: Whole = Field(default=8, ge=0, le=512, description="width of the soft border beyond that, pixels")
 
 
 @settings
@@ -140,14 +147,18 @@ class InversionSettings:
     """How the clip is inverted (method.md 8)."""
 
     method: Annotated[str, OneOf(INVERSION_METHODS)] = Field(
-        "warm", description="how a clip is inverted; `ddim` is the paper's"
+        default="warm", description="how a clip is inverted; `ddim` is the paper's"
     )
-    calls: Whole = Field(3, ge=1, le=20, description="extra network calls per step of `fixed_point`")
+    calls: Whole = Field(default=3, ge=1, le=20, description="extra network calls per step of `fixed_point`")
     steps: Whole | None = Field(
-        None, ge=1, le=1000, examples=[50], description="steps of the inversion; left out: as many as the edit has"
+        default=None,
+        ge=1,
+        le=1000,
+        examples=[50],
+        description="steps of the inversion; left out: as many as the edit has",
     )
     check: Flag = Field(
-        True,
+        default=True,
         description="measure the round trip afterwards (as many network calls again as there are steps), so that the "
         "report can say how good the inversion is",
     )
@@ -157,9 +168,9 @@ class InversionSettings:
 class WindowSettings:
     """How a clip is cut that is longer than the memory holds at once (windows.py)."""
 
-    frames: Whole = Field(16, ge=2, description="most frames of one call, the anchors among them")
-    overlap: Whole = Field(4, ge=0, description="frames that neighbouring windows share at least")
-    anchors: Whole = Field(2, ge=0, description="frames, evenly spread over the clip, that all windows see")
+    frames: Whole = Field(default=16, ge=2, description="most frames of one call, the anchors among them")
+    overlap: Whole = Field(default=4, ge=0, description="frames that neighbouring windows share at least")
+    anchors: Whole = Field(default=2, ge=0, description="frames, evenly spread over the clip, that all windows see")
 
     def __post_init__(self) -> None:
         if self.overlap + self.anchors >= self.frames:
@@ -183,40 +194,46 @@ class LayoutSettings(Span):
     """How regions are found without masks, from the attention seen during the inversion (method.md 9)."""
 
     level: Annotated[str, OneOf(LEVELS)] = Field(
-        "half",
+        default="half",
         description="of the latent's side that attention is taken from; `full` is finer: for small frames, with "
         "`start: 0.5`",
     )
-    start: Number = Field(0.0, ge=0, le=1, description="the part of the noise range that is averaged begins here")
-    end: Number = Field(1.0, ge=0, le=1, description="and ends here; 0 = pure noise, 1 = clean")
+    start: Number = Field(
+        default=0.0, ge=0, le=1, description="the part of the noise range that is averaged begins here"
+    )
+    end: Number = Field(default=1.0, ge=0, le=1, description="and ends here; 0 = pure noise, 1 = clean")
     clusters: Annotated[Whole, AfterValidator(_clusters)] = Field(
-        0,
+        default=0,
         ge=0,
         le=64,
         examples=[3],
         description="k of K-means, 2 or more; 0 = the largest up to `max_clusters` with 0.7 of the best silhouette",
     )
-    max_clusters: Whole = Field(8, ge=2, le=64, description="the most clusters that are tried where `clusters` is 0")
-    scope: Annotated[str, OneOf(SCOPES)] = Field(
-        "joint", description="what K-means sorts at a time: all frames, or each by itself as in the paper"
+    max_clusters: Whole = Field(
+        default=8, ge=2, le=64, description="the most clusters that are tried where `clusters` is 0"
     )
-    seed: Whole = Field(0, ge=0, le=2**32 - 1, description="seed of K-means")
+    scope: Annotated[str, OneOf(SCOPES)] = Field(
+        default="joint", description="what K-means sorts at a time: all frames, or each by itself as in the paper"
+    )
+    seed: Whole = Field(default=0, ge=0, le=2**32 - 1, description="seed of K-means")
     # As in the node: label pictures have 16 colours.
-    max_things: Whole = Field(8, ge=1, le=15, description="at most so many things are found, the largest ones")
-    min_area: Number = Field(0.01, ge=0, le=1, description="share of the picture below which a piece is a speck")
-    gap: Whole = Field(2, ge=0, le=1000, description="frames that a thing may be hidden for")
-    smooth: Flag = Field(True, description="soft borders that follow the frames")
+    max_things: Whole = Field(default=8, ge=1, le=15, description="at most so many things are found, the largest ones")
+    min_area: Number = Field(
+        default=0.01, ge=0, le=1, description="share of the picture below which a piece is a speck"
+    )
+    gap: Whole = Field(default=2, ge=0, le=1000, description="frames that a thing may be hidden for")
+    smooth: Flag = Field(default=True, description="soft borders that follow the frames")
     names: Phrases | None = Field(
-        None, description="phrases of the source prompt that things are named by; left out: its nouns"
+        default=None, description="phrases of the source prompt that things are named by; left out: its nouns"
     )
     grow: Whole = Field(
-        0,
+        default=0,
         ge=-512,
         le=512,
         examples=[8],
         description="pixels that masks reach further, to make room for another shape; negative: less far",
     )
-    videos: Flag = Field(False, description="also one mp4 a mask")
+    videos: Flag = Field(default=False, description="also one mp4 a mask")
 
 
 @settings
@@ -232,17 +249,17 @@ class Pixel:
 class MapSettings(Span):
     """Which attention of an edit is shown, as pictures and as shares."""
 
-    words: Phrases | None = Field(None, description="phrases of the prompt; left out: the regions' own")
+    words: Phrases | None = Field(default=None, description="phrases of the prompt; left out: the regions' own")
     pixel: Pixel | None = Field(
-        None,
+        default=None,
         examples=["{frame: 0, x: 120, y: 80}"],
         description="whose self-attention over all frames is shown too; left out: no pixel's",
     )
     level: Annotated[str, OneOf(MAP_LEVELS)] = Field(
-        "half", description="which layers are averaged: of half the latent's side, of its full side, or all"
+        default="half", description="which layers are averaged: of half the latent's side, of its full side, or all"
     )
-    start: Number = Field(0.0, ge=0, le=1, description="the part of the edit that is averaged begins here")
-    end: Number = Field(0.3, ge=0, le=1, description="and ends here; 0 = pure noise, 1 = clean")
+    start: Number = Field(default=0.0, ge=0, le=1, description="the part of the edit that is averaged begins here")
+    end: Number = Field(default=0.3, ge=0, le=1, description="and ends here; 0 = pure noise, 1 = clean")
 
 
 @settings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..attention import Seen
+from ..attention import LayerCall
 from ..attention.observer import Observer
 from ..editing.regions import Region
 from ..world.demo_task import DemoTask
@@ -32,9 +32,9 @@ class Several:
     def wants(self, *layer) -> bool:
         return any(observer.wants(*layer) for observer in self.observers)
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: LayerCall) -> None:
         for observer in self.observers:
-            if observer.wants(seen.kind, seen.grid, seen.size, seen.t):
+            if observer.wants(seen.attention_type, seen.grid, seen.size, seen.t):
                 observer.add(seen)
 
     def __deepcopy__(self, memo) -> Several:

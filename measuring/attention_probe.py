@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..attention.active_range import ActiveRange
-from ..attention.observer import Seen
+from ..attention.observer import LayerCall
 from ..attention.options import MAP_LEVELS
 from .attention_weights import cross_tiles, self_row
 
@@ -166,7 +166,7 @@ class AttentionProbe:
         return self.range.holds(t)
 
     @torch.no_grad()
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: LayerCall) -> None:
         """Add one layer of one call.
 
         Raises:
@@ -179,12 +179,12 @@ class AttentionProbe:
                 f"expected queries of {len(index)} of the {self.frames} frames with {seen.grid[0]} * {seen.grid[1]} "
                 f"tokens each; got {list(seen.q.shape)} for frames {index}."
             )
-        if seen.kind == "cross":
+        if seen.attention_type == "cross":
             self._add_words(seen, index)
         elif self.place.frame in index:
             self._add_look(seen, index, tokens)
 
-    def _add_words(self, seen: Seen, index: list[int]) -> None:
+    def _add_words(self, seen: LayerCall, index: list[int]) -> None:
         keys = seen.k.shape[1]
         if keys % self.length:
             self._odd_keys = keys  # another pack has put its own words there: nobody knows which is which
@@ -202,7 +202,7 @@ class AttentionProbe:
             sums.calls[frame] += 1
         self._modulated += seen.matched is not None
 
-    def _add_look(self, seen: Seen, index: list[int], tokens: int) -> None:
+    def _add_look(self, seen: LayerCall, index: list[int], tokens: int) -> None:
         sums = self._sums(self._looks, seen.grid, 1)
         rows = self_row(seen, index.index(self.place.frame), self.place.token(seen.grid))
         even = 1 / (self.frames * tokens)

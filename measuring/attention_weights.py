@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..attention.observer import Seen
+from ..attention.observer import LayerCall
 
 # Probabilities held at once, all heads: 16 MB in float32 on a CPU, 64 MB on an accelerator.
 _TILE_CPU = 2**22
@@ -29,7 +29,7 @@ class Tile:
     """Some query rows of one frame, with all their keys.
 
     Attributes:
-        place: the frame's place in the call (not in the clip, see Seen.frames).
+        place: the frame's place in the call (not in the clip, see LayerCall.frames).
         rows: which tokens of the frame.
         before, after: float32 [heads, n, M], rows sum to 1; one tensor twice where the layer is not modulated.
     """
@@ -40,7 +40,7 @@ class Tile:
     after: Tensor
 
 
-def cross_tiles(seen: Seen) -> Iterator[Tile]:
+def cross_tiles(seen: LayerCall) -> Iterator[Tile]:
     """All of a cross-attention layer, tile by tile, frame by frame."""
     _, tokens, width = seen.q.shape
     words = seen.k.shape[1]
@@ -58,7 +58,7 @@ def cross_tiles(seen: Seen) -> Iterator[Tile]:
             yield Tile(place, rows, before, after)
 
 
-def self_row(seen: Seen, place: int, token: int) -> tuple[Tensor, Tensor]:
+def self_row(seen: LayerCall, place: int, token: int) -> tuple[Tensor, Tensor]:
     """Where one token looks in a self-attention layer: (before, after), float32 CPU [F, T], the mean over the heads.
 
     place: the token's frame in the call. The F frames are the call's; those it does not look at are 0, the sum is 1.

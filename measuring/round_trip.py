@@ -92,8 +92,7 @@ def frame_psnr(one: np.ndarray, other: np.ndarray) -> list[float]:
     """
     if one.shape != other.shape:
         raise ValueError(f"frame_psnr: expected clips of one shape; got {list(one.shape)} and {list(other.shape)}.")
-    errors = [float(np.square(a.astype(np.float64) - b.astype(np.float64)).mean()) for a, b in zip(one, other)]
-    return [10 * math.log10(255**2 / error) if error else math.inf for error in errors]
+    return [psnr(a[None], b[None]) for a, b in zip(one, other)]
 
 
 def decibels(value: float) -> str:

@@ -13,7 +13,7 @@ NAME = "Edit Metrics"
 
 
 class EditMetrics(io.ComfyNode):
-    """`evaluation.measure` on what is connected; what is not connected is reported as not measured."""
+    """`measuring.metrics.measure.measure` on what is connected; what is not connected is reported as not measured."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

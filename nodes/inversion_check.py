@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class InversionCheck(io.ComfyNode):
-    """Back down unguided, decoded beside the VAE's own; the verdict is `inspection.round_trip.judge`'s."""
+    """Back down unguided, decoded beside the VAE's own; the verdict is `measuring.round_trip.judge`'s."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

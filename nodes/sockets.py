@@ -1,8 +1,8 @@
 """The pack's own link types. Any pack may produce or read the values: they are plain, immutable and documented.
 
-VIDEOGRAIN_REGIONS: tuple of `editing.Region`, in layering order (later = on top).
-VIDEOGRAIN_INVERSION: `editing.Trajectory`, one inverted clip.
-VIDEOGRAIN_LAYOUT: `layout.value.ClipLayout`, the things of a clip with their numbers, names and masks.
+VIDEOGRAIN_REGIONS: tuple of `editing.regions.Region`, in layering order (later = on top).
+VIDEOGRAIN_INVERSION: `editing.trajectory.Trajectory`, one inverted clip.
+VIDEOGRAIN_LAYOUT: `editing.layout.clip_layout.ClipLayout`, the things of a clip with their numbers, names and masks.
 """
 
 from __future__ import annotations

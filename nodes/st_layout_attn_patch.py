@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io
 
 from ..attention import RangeRule, Schedule
-from ..editing.regions import edited_area, kept_area
+from ..editing.regions import areas
 from ..editing.settings import AttentionSettings
 from ..hosts.comfyui.edit import Edit
 from ..hosts.comfyui.errors import naming
@@ -200,7 +200,7 @@ class STLayoutAttnPatch(io.ComfyNode):
     ) -> io.NodeOutput:
         check_model(model, NODE)
         regions = tuple(regions or ())
-        positive, labels, _, used = encode_regions(
+        positive, _, labels, used = encode_regions(
             clip,
             prompt,
             [region.phrase for region in regions],
@@ -234,12 +234,12 @@ class STLayoutAttnPatch(io.ComfyNode):
         frames, size = edit.extent()
         for doubt in edit.doubts(frames, NODE):
             log.warning("%s: %s", NODE, doubt)
-        edited, preserved = edited_area(regions, size, frames), kept_area(regions, size, frames)
+        within = areas(regions, size, frames)
         if not edit.modulates:
             log.warning(
                 "%s: both strengths are 0: the model goes out unpatched, the prompt plain. For space-time attention "
                 "alone leave `regions` unconnected.",
                 NODE,
             )
-            return io.NodeOutput(model.clone(), positive, edited, preserved)
-        return io.NodeOutput(patch_edit(model, edit, node=NODE), tag(positive, edit), edited, preserved)
+            return io.NodeOutput(model.clone(), positive, within.edited, within.kept)
+        return io.NodeOutput(patch_edit(model, edit, node=NODE), tag(positive, edit), within.edited, within.kept)

@@ -64,7 +64,7 @@ def open_probe(
     EditFileError for what would show nothing."""
     check_level(model, maps.level, "attention_maps", lines)
     with lines.at_line("attention_maps.words", "attention_maps"):
-        _, spans, labels = model.encode_regions(prompt, phrases, splice=splice)
+        _, spans, labels, _ = model.encode_regions(prompt, phrases, splice=splice)
         regional = [Phrase(name, tuple(span), n) for n, (name, span) in enumerate(zip(phrases, spans), 1)]
         shown = chosen_phrases(
             maps.words or (), regional, lambda others: model.word_positions(prompt, others)[0], prompt

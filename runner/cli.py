@@ -134,10 +134,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     try:
-        args = build_parser().parse_args(argv)
+        parser = build_parser()
     except ImportError as error:
         print(_message(error), file=sys.stderr)
         return 2
+    args, unknown = parser.parse_known_args(argv)
+    # Without the laboratory nobody knows the options of bench, and `_bench` says why.
+    if unknown and not (args.command == "bench" and lab_command("bench") is None):
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     logging.basicConfig(level=logging.ERROR if args.quiet else logging.WARNING, format="note: %(message)s")
     try:
         return {

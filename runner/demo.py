@@ -22,6 +22,7 @@ from ..editing.settings import AttentionSettings, CompositeSettings, SamplingSet
 from ..editing.whole_file import save_png, whole_file
 from ..editing.windows import Windows
 from ..measuring.metrics import pixels
+from ..measuring.metrics.pixels import MARGIN
 from ..measuring.pictures import sheets
 from ..measuring.round_trip import RoundTrip, measure_round_trip
 from ..world.demo_task import FPS, DemoTask, make_task
@@ -31,8 +32,6 @@ from .media.encode import write_video
 from .media.video import read_clip
 from .progress import Progress
 from .report import build_report, write_report
-
-MARGIN = 16
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,8 @@ def run_clip(
         edited,
         score(baseline.frames, masks, task.objects),
         score(edited.frames, masks, task.objects),
-        pixels.psnr_outside_blend(edited.decoded, trip.vae, edited.blend_mask, dilate=MARGIN),
-        pixels.psnr_outside_blend(baseline.decoded, trip.vae, edited.blend_mask, dilate=MARGIN),
+        pixels.psnr_outside_blend(edited.decoded, trip.vae, edited.blend_mask),
+        pixels.psnr_outside_blend(baseline.decoded, trip.vae, edited.blend_mask),
         pixels.equal_outside(edited.frames, source, support),
     )
 

@@ -2,272 +2,241 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..editing.prompt_text import append_phrases, unplaced
+from ..editing.settings import Pixel
 from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS
 from .edit_file import EditFile, read_keys
+from .edit_keys import ControlKeys
 from .media.geometry import Geometry, GeometryError
-from .media.mask_files import Boxes, FoundMask, LabelVideo, MaskError, MaskFolder, MaskFrames, MaskVideo
+from .media.mask_files import Boxes, FoundMask, LabelVideo, MaskError, MaskFolder, MaskFrames, MaskSource, MaskVideo
 from .media.video import VideoError, VideoInfo, available, probe, too_few
 from .yaml_lines import Problems
 
-if TYPE_CHECKING:
-    from .edit_file import EditFile, RegionEntry
+Note = Callable[..., None]  # Problems.add
 
 
-def check_edit(spec: EditFile, problems: Problems, *, purpose: str = "edit", regions: bool = True) -> None:
-    """Note everything about ``spec`` that would fail later. purpose: as in ``load_edit``; regions: also prompt, phrases
+def check_edit(edit_file: EditFile, problems: Problems, *, purpose: str = "edit", regions: bool = True) -> None:
+    """Note everything about an edit that would fail later. purpose: as in ``load_edit``; regions: also prompt, phrases
     and masks."""
-    info = _video(spec, problems)
-    _model(spec, problems)
-    _inversion(spec, problems, purpose)
+    file, maps, entries, note = edit_file, edit_file.attention_maps, edit_file.regions, problems.add
+    info = _video(file, note)
+    _model("model", file.model, note)
+    _model("model_config", file.model_config, note)
+    if file.save is not None and file.save.suffix != ".safetensors":
+        text = f"inversion.save: {file.save.name} has another ending; expected a .safetensors file; rename it"
+        note(text, "inversion.save")
     if purpose != "invert":
-        _output(spec, problems)
-        _overwrites(spec, problems, purpose)
-    if spec.layout is not None and spec.load is None:  # a loaded inversion has its own prompt
-        _words(spec, problems, "layout.names", spec.layout.names, "source_prompt", spec.source_prompt)
-    if spec.attention_maps is not None:
-        _words(spec, problems, "attention_maps.words", spec.attention_maps.words, "prompt", _whole_prompt(spec))
+        if file.load is not None:
+            _loaded(file.load, file.save, file.path, purpose, note)
+        if file.output is not None:
+            found = any(isinstance(entry.masks, FoundMask) for entry in entries)
+            remade = file.output / "layout" if found else None
+            results = [*RESULTS.values(), *(ATTENTION.values() if maps is not None else ())]
+            results = list(LAYOUT.values()) if purpose == "layout" else results
+            _output(file.output, results, remade, _inputs(file), note)
+        if file.save is not None and file.model is not None and _same(file.save, file.model):
+            text = f"{file.save} is the model; expected a file that replaces no input; choose another name"
+            note(f"inversion.save: {text}", "inversion.save")
+    prompt, phrases = file.prompt, [entry.phrase for entry in entries]
+    if file.append_phrases:
+        prompt = append_phrases(prompt, phrases)[0]
+    if file.layout is not None and file.load is None:  # a loaded inversion has its own prompt
+        _words("layout.names", file.layout.names, "source_prompt", file.source_prompt, note)
+    if maps is not None:
+        _words("attention_maps.words", maps.words, "prompt", prompt, note)
     if regions:
-        if spec.prompt:
-            _phrases(spec, problems)
-        if spec.regions and all(region.preserve for region in spec.regions):
-            problems.add(
-                spec.lines.line_of("regions"),
-                "every region is preserved, so nothing would change; expected at least one that is edited; "
-                "remove one `preserve: true`",
-            )
-    frames = None if info is None else _frames(spec, info)
-    if frames is not None:
-        for number, region in enumerate(spec.regions, 1):
-            if region.masks is not None and not isinstance(region.masks, FoundMask):  # None: noted already
-                _masks(region, number, spec.lines.line_of(f"regions[{number}].masks"), frames, info, problems)
-        if spec.attention_maps is not None and spec.attention_maps.pixel is not None:
-            _pixel(spec, frames, info, problems)
-    if spec.controlnet is not None:
-        _control(spec, frames, problems)
+        if file.prompt:
+            _phrases(phrases, prompt, file.prompt, "" if file.append_phrases else ", or set append_phrases: true", note)
+        if entries and all(entry.preserve for entry in entries):
+            text = "every region is preserved, so nothing would change; expected at least one that is edited; "
+            note(f"{text}remove one `preserve: true`", "regions")
+    frames = None
+    if info is not None:
+        count = file.count or available(info.frames, file.start, file.stride)
+        frames = MaskFrames(file.start, count, file.stride, info.frames)
+        for number, entry in enumerate(entries, 1):
+            if entry.masks is not None and not isinstance(entry.masks, FoundMask):  # None: noted already
+                _masks(entry.masks, number, frames, info, note)
+        if maps is not None and maps.pixel is not None:
+            with suppress(GeometryError):  # noted already
+                box = Geometry.plan((info.width, info.height), file.size, file.fit).box
+                _pixel(maps.pixel, count, box, info, note)
+    if file.controlnet is not None:
+        _control(file.controlnet, frames, note)
 
 
-def _video(spec: EditFile, problems: Problems) -> VideoInfo | None:
+def _video(file: EditFile, note: Note) -> VideoInfo | None:
     """The video's facts, or None where it cannot be used."""
-    if spec.video == Path():  # missing key: noted already
+    if file.video == Path():  # missing key: noted already
         return None
-    line = spec.lines.line_of("video")
     try:
-        info = probe(spec.video)
+        info = probe(file.video)
     except VideoError as error:
-        problems.add(line, f"video: {error}")
+        note(f"video: {error}", "video")
         return None
-    have = available(info.frames, spec.start, spec.stride)
-    if have < (spec.count or 1):
-        problems.add(
-            spec.lines.line_of("frames", "video"),
-            too_few(spec.video, spec.count or 1, spec.start, spec.stride, info.frames),
-        )
+    count = file.count or 1
+    if available(info.frames, file.start, file.stride) < count:
+        note(too_few(file.video, count, file.start, file.stride, info.frames), "frames", "video")
         return None
     try:
-        Geometry.plan((info.width, info.height), spec.size, spec.fit)
+        Geometry.plan((info.width, info.height), file.size, file.fit)
     except GeometryError as error:
-        problems.add(spec.lines.line_of("size", "video"), error)
+        note(error, "size", "video")
     return info
 
 
-def _frames(spec: EditFile, info: VideoInfo) -> MaskFrames:
-    count = spec.count or available(info.frames, spec.start, spec.stride)
-    return MaskFrames(spec.start, count, spec.stride, info.frames)
+def _model(key: str, path: Path | None, note: Note) -> None:
+    """Note a folder or file of weights that is none. key: ``model`` or ``model_config``."""
+    if path is None:
+        return
+    if not path.exists():
+        wrong = "does not exist"
+    elif path.is_dir() and not (path / "model_index.json").is_file():
+        wrong = "has no model_index.json"
+    elif path.is_file() and (key == "model_config" or path.suffix != ".safetensors"):
+        wrong = "is a file of another kind"
+    else:
+        return
+    expected = "a diffusers folder" + (" or a .safetensors file" if key == "model" else "")
+    remedy = "correct the path" + (", or leave model out for the embedded one" if key == "model" else "")
+    note(f"{key}: {path} {wrong}; expected {expected}; {remedy}", key)
 
 
-def _model(spec: EditFile, problems: Problems) -> None:
-    for key, path in (("model", spec.model), ("model_config", spec.model_config)):
-        if path is None:
-            continue
-        if not path.exists():
-            wrong = "does not exist"
-        elif path.is_dir() and not (path / "model_index.json").is_file():
-            wrong = "has no model_index.json"
-        elif path.is_file() and (key == "model_config" or path.suffix != ".safetensors"):
-            wrong = "is a file of another kind"
-        else:
-            continue
-        expected = "a diffusers folder" + (" or a .safetensors file" if key == "model" else "")
-        remedy = "correct the path" + (", or leave model out for the embedded one" if key == "model" else "")
-        problems.add(spec.lines.line_of(key), f"{key}: {path} {wrong}; expected {expected}; {remedy}")
-
-
-def _inversion(spec: EditFile, problems: Problems, purpose: str) -> None:
-    if purpose != "invert" and spec.load is not None and not spec.load.is_file():
+def _loaded(load: Path, save: Path | None, edit_file: Path, purpose: str, note: Note) -> None:
+    """Note an inversion that is not there, or is to be loaded and saved."""
+    if not load.is_file():
         keep = " (with a `layout:` section in the file, so that it keeps the features)" if purpose == "layout" else ""
-        problems.add(
-            spec.lines.line_of("inversion.load"),
-            f"inversion.load: {spec.load} does not exist; expected a saved inversion; make it with "
-            f"`videograin invert {spec.path}`{keep}, or remove the key",
+        note(
+            f"inversion.load: {load} does not exist; expected a saved inversion; make it with "
+            f"`videograin invert {edit_file}`{keep}, or remove the key",
+            "inversion.load",
         )
-    if purpose != "invert" and spec.load is not None and spec.save is not None:
-        problems.add(
-            spec.lines.line_of("inversion.save"),
+    if save is not None:
+        note(
             "inversion.save is given beside inversion.load; expected one of them, since a loaded inversion is saved "
             "already; remove one",
-        )
-    if spec.save is not None and spec.save.suffix != ".safetensors":
-        problems.add(
-            spec.lines.line_of("inversion.save"),
-            f"inversion.save: {spec.save.name} has another ending; expected a .safetensors file; rename it",
+            "inversion.save",
         )
 
 
-def _output(spec: EditFile, problems: Problems) -> None:
-    if spec.output is not None and spec.output.exists() and not spec.output.is_dir():
-        problems.add(
-            spec.lines.line_of("output"),
-            f"output: {spec.output} is a file; expected a folder for the results; choose another name",
-        )
-
-
-def _inputs(spec: EditFile) -> list[tuple[str, Path]]:
+def _inputs(file: EditFile) -> list[tuple[str, Path]]:
     """(key, path) of every file or folder that the edit reads, but for the models' folders."""
-    inputs = [("the edit file", spec.path), ("video", spec.video)]
-    for number, region in enumerate(spec.regions, 1):
+    inputs = [("the edit file", file.path), ("video", file.video)]
+    for number, region in enumerate(file.regions, 1):
         if isinstance(region.masks, MaskFolder):
             inputs.append((f"regions[{number}].masks.folder", region.masks.folder))
         elif isinstance(region.masks, (MaskVideo, LabelVideo)):
             inputs.append((f"regions[{number}].masks", region.masks.file))
-    if spec.controlnet is not None:
-        inputs.append(("controlnet.video", spec.controlnet.video))
-    return inputs if spec.load is None else [*inputs, ("inversion.load", spec.load)]
+    if file.controlnet is not None:
+        inputs.append(("controlnet.video", file.controlnet.video))
+    return inputs if file.load is None else [*inputs, ("inversion.load", file.load)]
 
 
-def _results(spec: EditFile, purpose: str) -> list[str]:
-    """The files that will be written to the output folder; those of the layout of an edit lie in a folder of theirs."""
-    if purpose == "layout":
-        return list(LAYOUT.values())
-    return [*RESULTS.values(), *(ATTENTION.values() if spec.attention_maps is not None else ())]
-
-
-def _overwrites(spec: EditFile, problems: Problems, purpose: str) -> None:
-    """Note every result that would replace an input, or would lie among a folder's masks and count as one."""
-    results, remade = _results(spec, purpose), None
-    if spec.output is not None and any(isinstance(region.masks, FoundMask) for region in spec.regions):
-        remade = spec.output / "layout"
+def _output(output: Path, results: list[str], remade: Path | None, inputs: list[tuple[str, Path]], note: Note) -> None:
+    """Note an output that is no folder, and every result that would replace an input, or would lie among a folder's
+    masks and count as one. results: the files that will be written there; remade: a folder that is written anew."""
+    if output.exists() and not output.is_dir():
+        note(f"output: {output} is a file; expected a folder for the results; choose another name", "output")
     picture = next(name for name in results if name.endswith(".png"))
-    for name, path in _inputs(spec):
+    for name, path in inputs:
         if path == Path():  # missing key: noted already
             continue
         text = ""
-        if spec.output is not None:
-            replaced = [file for file in results if _same(spec.output / file, path)]
-            if replaced:
-                text = f"{spec.output / replaced[0]} would replace {name}; expected results that replace no input"
-            elif path.is_dir() and _same(spec.output, path):
-                text = f"{spec.output} is {name}: {picture} would count as a mask; expected another"
-            elif remade is not None and remade.resolve() in path.resolve().parents:
-                text = f"{name} lies in {remade}, and {remade} is written anew by this edit; expected another place"
+        replaced = [file for file in results if _same(output / file, path)]
+        if replaced:
+            text = f"{output / replaced[0]} would replace {name}; expected results that replace no input"
+        elif path.is_dir() and _same(output, path):
+            text = f"{output} is {name}: {picture} would count as a mask; expected another"
+        elif remade is not None and remade.resolve() in path.resolve().parents:
+            text = f"{name} lies in {remade}, and {remade} is written anew by this edit; expected another place"
         if text:
-            problems.add(spec.lines.line_of("output"), f"output: {text}; choose another folder")
-    if spec.save is not None and spec.model is not None and _same(spec.save, spec.model):
-        problems.add(
-            spec.lines.line_of("inversion.save"),
-            f"inversion.save: {spec.save} is the model; expected a file that replaces no input; choose another name",
-        )
+            note(f"output: {text}; choose another folder", "output")
 
 
 def _same(a: Path, b: Path) -> bool:
     return a.exists() and b.exists() and a.samefile(b)
 
 
-def _masks(
-    region: RegionEntry, number: int, line: int, frames: MaskFrames, info: VideoInfo, problems: Problems
-) -> None:
+def _masks(masks: MaskSource, number: int, frames: MaskFrames, info: VideoInfo, note: Note) -> None:
+    """Note masks of another number than the frames, and boxes outside the picture."""
+    key = f"regions[{number}].masks"
     try:
-        frames.indices(region.masks.count(), f"the mask source of region {number}")
+        frames.indices(masks.count(), f"the mask source of region {number}")
     except (MaskError, VideoError) as error:
-        problems.add(line, f"regions[{number}].masks: {error}")
+        note(f"{key}: {error}", key)
         return
-    if isinstance(region.masks, Boxes):
-        for index, box in enumerate(region.masks.boxes, 1):
-            if box is not None and not (box[0] < info.width and box[1] < info.height and box[2] > 0 and box[3] > 0):
-                problems.add(
-                    line,
-                    f"regions[{number}].masks.boxes[{index}] {list(box)} lies outside the picture; expected pixels of "
-                    f"the source, {info.width} x {info.height}; correct it, or write null for no object",
-                )
+    for index, box in enumerate(masks.boxes if isinstance(masks, Boxes) else (), 1):
+        if box is not None and not (box[0] < info.width and box[1] < info.height and box[2] > 0 and box[3] > 0):
+            note(
+                f"{key}.boxes[{index}] {list(box)} lies outside the picture; expected pixels of the source, "
+                f"{info.width} x {info.height}; correct it, or write null for no object",
+                key,
+            )
 
 
-def _pixel(spec: EditFile, frames: MaskFrames, info: VideoInfo, problems: Problems) -> None:
-    """Note a pixel that the edit does not see."""
-    pixel, line = spec.attention_maps.pixel, spec.lines.line_of("attention_maps.pixel")
-    if pixel.frame >= frames.count:
-        problems.add(
-            line,
+def _pixel(pixel: Pixel, count: int, box: tuple[int, int, int, int], info: VideoInfo, note: Note) -> None:
+    """Note a pixel that the edit does not see. count: of the edit's frames; box: what it takes of the source."""
+    if pixel.frame >= count:
+        note(
             f"attention_maps.pixel.frame: {pixel.frame} does not exist; expected a frame of the edit, 0 to "
-            f"{frames.count - 1}; correct it",
+            f"{count - 1}; correct it",
+            "attention_maps.pixel",
         )
-    try:
-        x0, y0, x1, y1 = Geometry.plan((info.width, info.height), spec.size, spec.fit).box
-    except GeometryError:  # noted already
-        return
+    x0, y0, x1, y1 = box
     if not (x0 <= pixel.x < x1 and y0 <= pixel.y < y1):
-        cut = "" if (x0, y0, x1, y1) == (0, 0, info.width, info.height) else " (the rest is cut off to fit size)"
-        problems.add(
-            line,
+        cut = "" if box == (0, 0, info.width, info.height) else " (the rest is cut off to fit size)"
+        note(
             f"attention_maps.pixel: x {pixel.x}, y {pixel.y} lies outside; expected a pixel of the source with x "
             f"from {x0} to {x1 - 1} and y from {y0} to {y1 - 1}{cut}; correct it",
+            "attention_maps.pixel",
         )
 
 
-def _words(
-    spec: EditFile, problems: Problems, key: str, words: tuple[str, ...] | None, prompt_key: str, prompt: str
-) -> None:
+def _words(key: str, words: tuple[str, ...] | None, prompt_key: str, prompt: str, note: Note) -> None:
     """Note every one of ``words`` (under ``key``) that does not occur in the prompt."""
     if not prompt:  # missing: noted already
         return
     for phrase in words or ():
         if unplaced(prompt, [phrase]):
-            problems.add(
-                spec.lines.line_of(key),
+            note(
                 f"{key}: {phrase!r} does not occur in the {prompt_key} {prompt!r}; expected words that stand in it "
                 f"(case and spaces do not matter); correct it, or write it into the {prompt_key}",
+                key,
             )
 
 
-def _control(spec: EditFile, frames: MaskFrames | None, problems: Problems) -> None:
-    control = spec.controlnet
+def _control(control: ControlKeys, frames: MaskFrames | None, note: Note) -> None:
     if not (control.model / "config.json").is_file():
-        problems.add(
-            spec.lines.line_of("controlnet.model"),
+        note(
             f"controlnet.model: {control.model} has no config.json; expected a local diffusers ControlNet folder; "
             "correct the path",
+            "controlnet.model",
         )
     try:
         count = probe(control.video).frames
         if frames is not None:
             frames.indices(count, f"the control video {control.video}")
     except (MaskError, VideoError) as error:
-        problems.add(spec.lines.line_of("controlnet.video"), f"controlnet.video: {error}")
+        note(f"controlnet.video: {error}", "controlnet.video")
 
 
-def _whole_prompt(spec: EditFile) -> str:
-    """The prompt, with the phrases that the edit will append to it."""
-    if not spec.append_phrases:
-        return spec.prompt
-    return append_phrases(spec.prompt, [region.phrase for region in spec.regions])[0]
-
-
-def _phrases(spec: EditFile, problems: Problems) -> None:
-    phrases = [region.phrase for region in spec.regions]
-    prompt = _whole_prompt(spec)
-    option = "" if spec.append_phrases else ", or set append_phrases: true"
-    for index, elsewhere in unplaced(prompt, phrases).items():
-        region = spec.regions[index]
-        if not region.phrase:  # noted already
+def _phrases(phrases: list[str], whole: str, prompt: str, option: str, note: Note) -> None:
+    """Note every phrase that has no place of its own in the ``whole`` prompt, which may hold more than ``prompt``, what
+    the file says. option: another remedy."""
+    for index, elsewhere in unplaced(whole, phrases).items():
+        if not phrases[index]:  # noted already
             continue
-        why = "occurs only where another region's phrase stands" if elsewhere else "does not occur"
-        problems.add(
-            spec.lines.line_of(f"regions[{index + 1}].phrase"),
-            f"regions[{index + 1}].phrase: {region.phrase!r} {why} in the prompt {spec.prompt!r}; expected its words "
-            "there once for every region that uses them (case and spaces do not matter); write them into the "
-            f"prompt{option}",
+        key, why = f"regions[{index + 1}].phrase", "does not occur"
+        if elsewhere:
+            why = "occurs only where another region's phrase stands"
+        note(
+            f"{key}: {phrases[index]!r} {why} in the prompt {prompt!r}; expected its words there once for every region "
+            f"that uses them (case and spaces do not matter); write them into the prompt{option}",
+            key,
         )
 
 
@@ -279,8 +248,7 @@ def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | N
 
     Raises EditFileError listing every mistake, among them missing files, mask counts and phrases not in the prompt.
     """
-    problems = Problems(Path(path))
-    spec = read_keys(problems, purpose, None if output is None else Path(output))
+    spec, problems = read_keys(Path(path), purpose, None if output is None else Path(output))
     regions = purpose == "edit" or (purpose == "invert" and "regions" in spec.lines)
     check_edit(spec, problems, purpose=purpose, regions=regions)
     problems.stop()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..editing.fields import fields_of, missing
+from ..editing.fields import fields_of, missing, name_of
 from ..editing.settings import (
     AttentionSettings,
     BlendSettings,
@@ -23,21 +23,11 @@ from ..editing.settings import (
     SamplingSettings,
     WindowSettings,
 )
-from .edit_keys import ControlKeys, EditKeys, RegionKeys
-from .media.mask_files import FoundMask, MaskSource
+from .edit_keys import ControlKeys, EditKeys, RegionEntry
+from .media.mask_files import FoundMask
 from .yaml_lines import EditFileError, Lines, Problems, checked, read_yaml
 
-__all__ = ["EditFile", "EditFileError", "RegionEntry", "read_edit", "read_keys", "region_entries"]
-
-
-@dataclass(frozen=True)
-class RegionEntry:
-    """One entry of ``regions``. masks: None only where a mistake was noted."""
-
-    phrase: str
-    masks: MaskSource
-    preserve: bool = False
-    strength: float = 1.0
+__all__ = ["EditFile", "EditFileError", "RegionEntry", "read_edit", "read_keys"]
 
 
 @dataclass(frozen=True)
@@ -83,35 +73,32 @@ class EditFile:
 def read_edit(path: str | Path) -> EditFile:
     """Read an edit file for what it says alone: no other file is looked at, so that it serves long after the edit, on a
     machine without its model. Raises EditFileError for mistakes in the text."""
-    problems = Problems(Path(path))
-    spec = read_keys(problems, "edit", Path())
+    spec, problems = read_keys(Path(path), "edit", Path())
     problems.stop()
     return spec
 
 
-def read_keys(problems: Problems, purpose: str, output: Path | None) -> EditFile:
-    """The contents of the edit file ``problems`` is about; mistakes go there and are replaced by defaults. purpose,
-    output: as of `load_edit`."""
-    data, lines = read_yaml(problems.path, problems)
+def read_keys(path: Path, purpose: str, output: Path | None) -> tuple[EditFile, Problems]:
+    """An edit file's contents, and the mistakes in its text, in place of which defaults stand. purpose, output: as of
+    `load_edit`."""
+    data, problems = read_yaml(path)
     if purpose == "layout":
         data.pop("regions", None)
+    if data.get("output") is None:  # also a key without a value
+        data.pop("output", None)
     for where, text in _left_out(data, purpose, output):
-        problems.add(lines.line_at(where), text)
-    keys = checked(EditKeys, data, lines, problems)
-    regions = region_entries(keys.regions or ())
-    found = purpose == "layout" or any(isinstance(region.masks, FoundMask) for region in regions)
+        problems.add(text, name_of(where))
+    keys = checked(EditKeys, data, problems)
+    found = purpose == "layout" or any(isinstance(region.masks, FoundMask) for region in keys.regions)
     inversion = {name: getattr(keys.inversion, name) for name in fields_of(InversionSettings)}
     same = {field: getattr(keys, field) for field in EditFile.__dataclass_fields__ if hasattr(keys, field)}
-    return EditFile(
+    spec = EditFile(
         **same
         | vars(keys.frames)
         | {
-            "path": problems.path,
-            "lines": lines,
+            "path": path,
+            "lines": problems.lines,
             "video": keys.video or Path(),
-            "source_prompt": keys.source_prompt or "",
-            "prompt": keys.prompt or "",
-            "regions": regions,
             "sampling": SamplingSettings(**{name: getattr(keys, name) for name in fields_of(SamplingSettings)}),
             "inversion": InversionSettings(**inversion),
             "load": keys.inversion.load,
@@ -120,6 +107,7 @@ def read_keys(problems: Problems, purpose: str, output: Path | None) -> EditFile
             "layout": keys.layout or (LayoutSettings() if found else None),
         }
     )
+    return spec, problems
 
 
 def _left_out(data: Mapping[str, Any], purpose: str, output: Path | None) -> list[tuple[tuple, str]]:
@@ -137,11 +125,3 @@ def _left_out(data: Mapping[str, Any], purpose: str, output: Path | None) -> lis
         text = "regions is empty; expected at least one; to edit everything, give one a box of the whole picture"
         found.append((("regions",), text))
     return found + missing(EditKeys, data, ["phrase", "masks"], "regions")
-
-
-def region_entries(regions: tuple[RegionKeys, ...]) -> tuple[RegionEntry, ...]:
-    """The same for the program."""
-    return tuple(
-        RegionEntry(keys.phrase or "", keys.masks and keys.masks.source(), keys.preserve, keys.strength)
-        for keys in regions
-    )

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainValidator, Strict, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo
 
 from ..editing.fields import Flag, Number, OneOf, SettingError, Text, Told, Whole, settings, show, wrong
 from ..editing.settings import (
@@ -95,16 +95,18 @@ DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
 File = Annotated[Path | None, PlainValidator(path_of), Told("a path")]
 Size = Annotated[tuple[int, int], PlainValidator(size_of), Told(f"a side or [width, height], multiples of {UNIT}")]
 Device = Annotated[str, PlainValidator(device_of), Told(DEVICES)]
-AnyText = Annotated[str, Strict(), BeforeValidator(lambda value: "" if value is None else value)]
+AnyText = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
 
 
 @settings
 class FrameKeys:
     """Which frames of the video."""
 
-    start: Whole = Field(0, ge=0, description="the first frame, counted from 0")
-    count: Whole | None = Field(None, ge=1, examples=[16], description="how many; left out: to the end of the video")
-    stride: Whole = Field(1, ge=1, description="every so many-th frame")
+    start: Whole = Field(default=0, ge=0, description="the first frame, counted from 0")
+    count: Whole | None = Field(
+        default=None, ge=1, examples=[16], description="how many; left out: to the end of the video"
+    )
+    stride: Whole = Field(default=1, ge=1, description="every so many-th frame")
 
 
 SOURCES = "{folder: DIR}, {video: FILE}, {labels: FILE, id: N}, {boxes: [[x0, y0, x1, y1]]}, {layout: NAME}"
@@ -114,18 +116,18 @@ SOURCES = "{folder: DIR}, {video: FILE}, {labels: FILE, id: N}, {boxes: [[x0, y0
 class MaskKeys:
     """Where a region is: one of folder, video, labels, boxes and layout."""
 
-    folder: File = Field(None, description="images, one per frame (or a single one), bright inside")
-    video: File = Field(None, description="a video, white inside and black outside")
-    labels: File = Field(None, description="a picture, folder or video with a flat colour or value per object")
-    id: Whole | None = Field(None, ge=0, le=65535, examples=[1], description="the object's value in `labels`")
+    folder: File = Field(default=None, description="images, one per frame (or a single one), bright inside")
+    video: File = Field(default=None, description="a video, white inside and black outside")
+    labels: File = Field(default=None, description="a picture, folder or video with a flat colour or value per object")
+    id: Whole | None = Field(default=None, ge=0, le=65535, examples=[1], description="the object's value in `labels`")
     colour: Annotated[tuple[int, int, int] | None, PlainValidator(_colour), Told('"#rrggbb"')] = Field(
-        None, description="the object's colour in `labels`"
+        default=None, description="the object's colour in `labels`"
     )
     boxes: Annotated[tuple | None, PlainValidator(_boxes), Told("a list of [x0, y0, x1, y1] or null")] = Field(
-        None, description="pixels of the source, one box per frame (or a single one)"
+        default=None, description="pixels of the source, one box per frame (or a single one)"
     )
     layout: Annotated[str | None, PlainValidator(_thing), Told("a name or number")] = Field(
-        None, description="a thing that the edit finds itself"
+        default=None, description="a thing that the edit finds itself"
     )
 
     def __post_init__(self) -> None:
@@ -138,25 +140,33 @@ class MaskKeys:
         if self.labels is not None and (self.id is None) == (self.colour is None):
             raise wrong('needs to know which label; expected id: N or colour: "#rrggbb", one of them; add it', "labels")
 
-    def source(self) -> MaskSource:
-        """The same for the program."""
-        if self.labels is not None:
-            return LabelVideo(self.labels, self.id, self.colour)
-        if self.folder is not None:
-            return MaskFolder(self.folder)
-        if self.layout is not None:
-            return FoundMask(self.layout)
-        return MaskVideo(self.video) if self.video is not None else Boxes(self.boxes)
+
+def _source(keys: Any) -> MaskSource:
+    """The same for the program."""
+    if not isinstance(keys, MaskKeys):  # older versions of pydantic ask twice
+        return keys
+    if keys.labels is not None:
+        return LabelVideo(keys.labels, keys.id, keys.colour)
+    if keys.folder is not None:
+        return MaskFolder(keys.folder)
+    if keys.layout is not None:
+        return FoundMask(keys.layout)
+    return MaskVideo(keys.video) if keys.video is not None else Boxes(keys.boxes or ())
 
 
 @settings
-class RegionKeys:
-    """A list; later entries lie on top."""
+class RegionEntry:
+    """A list; later entries lie on top.
 
-    phrase: Text | None = Field(None, description="words of the prompt")
-    masks: MaskKeys | None = Field(None, examples=["{folder: masks/left}"], description=f"one of {SOURCES}")
-    preserve: Flag = Field(False, description="keep the source's pixels, bit for bit, also on an edited region")
-    strength: Number = Field(1.0, ge=0, le=1, description="how strongly the region is modulated, as a share")
+    masks: read as a MaskSource; None only where a mistake was noted.
+    """
+
+    phrase: Text = Field(default="", description="words of the prompt")
+    masks: Annotated[MaskKeys, AfterValidator(_source)] = Field(
+        default=None, examples=["{folder: masks/left}"], description=f"one of {SOURCES}"
+    )
+    preserve: Flag = Field(default=False, description="keep the source's pixels, bit for bit, also on an edited region")
+    strength: Number = Field(default=1.0, ge=0, le=1, description="how strongly the region is modulated, as a share")
 
 
 @settings
@@ -165,52 +175,54 @@ class ControlKeys(Span):
 
     model: File = Field(description="a diffusers ControlNet folder")
     video: File = Field(description="the control video, matched to the frames as mask videos are")
-    scale: Number = Field(1.0, ge=0, le=10, description="how strongly it steers")
-    start: Number = Field(0.0, ge=0, le=1, description="where in the run it begins")
-    end: Number = Field(1.0, ge=0, le=1, description="where in the run it ends")
+    scale: Number = Field(default=1.0, ge=0, le=10, description="how strongly it steers")
+    start: Number = Field(default=0.0, ge=0, le=1, description="where in the run it begins")
+    end: Number = Field(default=1.0, ge=0, le=1, description="where in the run it ends")
 
 
 @settings
 class InversionKeys(InversionSettings):
     """How the clip is inverted, and where the inversion is kept."""
 
-    load: File | None = Field(None, description="a saved inversion to start from")
-    save: File | None = Field(None, description="a .safetensors file to keep the inversion in")
+    load: File | None = Field(default=None, description="a saved inversion to start from")
+    save: File | None = Field(default=None, description="a .safetensors file to keep the inversion in")
 
 
 @settings
 class SourceKeys:
     """The source of an edit and what is to be seen in it: of edit files and of metrics files."""
 
-    video: File | None = Field(None, description="the path of a video")
+    video: File = Field(default=None, description="the path of a video")
     frames: FrameKeys = Field(
         default_factory=FrameKeys, examples=["{start: 0, count: 16}"], description="which frames of the video"
     )
-    size: Size | None = Field(None, description="frames are scaled to it; left out: the video's own")
+    size: Size | None = Field(default=None, description="frames are scaled to it; left out: the video's own")
     fit: Annotated[str, OneOf(("crop", "stretch"))] = Field(
-        "crop", description="what happens to another shape: cut off, or distorted"
+        default="crop", description="what happens to another shape: cut off, or distorted"
     )
-    prompt: Text | None = Field(None, description="a description of the edited video")
-    regions: tuple[RegionKeys, ...] | None = Field(None, description="a list of regions with phrase and masks")
-    device: Device = Field("auto", description="where the networks run")
-    output: File | None = Field(None, description="a folder for results")
+    prompt: Text = Field(default="", description="a description of the edited video")
+    regions: tuple[RegionEntry, ...] = Field(default=(), description="a list of regions with phrase and masks")
+    device: Device = Field(default="auto", description="where the networks run")
+    output: File = Field(default=None, description="a folder for results")
 
 
 @settings
 class EditKeys(SourceKeys, SamplingSettings):
     """The top level of an edit file."""
 
-    source_prompt: Text | None = Field(None, description="a description of the source video")
-    negative_prompt: AnyText = Field("", description="what the guidance leads away from")
+    source_prompt: Text = Field(default="", description="a description of the source video")
+    negative_prompt: AnyText = Field(default="", description="what the guidance leads away from")
     append_phrases: Flag = Field(
-        False, description="add a phrase that the prompt has no place for to its end, instead of refusing it"
+        default=False, description="add a phrase that the prompt has no place for to its end, instead of refusing it"
     )
     model: File | None = Field(
-        None, description="a diffusers folder or a .safetensors file; left out: the embedded model"
+        default=None, description="a diffusers folder or a .safetensors file; left out: the embedded model"
     )
-    model_config: File | None = Field(None, description="for a single file: a diffusers folder with its configs")
+    model_config: File | None = Field(
+        default=None, description="for a single file: a diffusers folder with its configs"
+    )
     dtype: Annotated[str, OneOf(("float32", "float16", "bfloat16"))] = Field(
-        "float32", description="what the networks compute in; float16 on a GPU"
+        default="float32", description="what the networks compute in; float16 on a GPU"
     )
     inversion: InversionKeys = Field(
         default_factory=InversionKeys, examples=["{method: warm}"], description="how the clip is inverted"
@@ -225,16 +237,16 @@ class EditKeys(SourceKeys, SamplingSettings):
         default_factory=CompositeSettings, examples=["{enabled: true}"], description="pixels outside the regions"
     )
     windows: WindowSettings | None = Field(
-        None, examples=["{frames: 16}"], description="how a long clip is cut; left out: all frames at once"
+        default=None, examples=["{frames: 16}"], description="how a long clip is cut; left out: all frames at once"
     )
     layout: LayoutSettings | None = Field(
-        None, examples=["{level: half}"], description="how things are found without masks"
+        default=None, examples=["{level: half}"], description="how things are found without masks"
     )
     attention_maps: MapSettings | None = Field(
-        None, examples=["{level: half}"], description="which attention is shown; left out: none"
+        default=None, examples=["{level: half}"], description="which attention is shown; left out: none"
     )
     controlnet: ControlKeys | None = Field(
-        None, examples=["{model: FOLDER, video: FILE}"], description="a ControlNet; left out: none"
+        default=None, examples=["{model: FOLDER, video: FILE}"], description="a ControlNet; left out: none"
     )
 
 
@@ -246,8 +258,10 @@ def _edit(value: Any) -> Any:
 class MeasuredKeys:
     """A list of paths, or of"""
 
-    path: File | None = Field(None, description="a video or an edit's output folder")
-    name: Text | None = Field(None, description="the heading of its column; left out: the file's or folder's name")
+    path: File = Field(default=None, description="a video or an edit's output folder")
+    name: Text | None = Field(
+        default=None, description="the heading of its column; left out: the file's or folder's name"
+    )
 
 
 @settings
@@ -255,10 +269,10 @@ class MetricsKeys(SourceKeys):
     """The top level of a metrics file."""
 
     edits: tuple[Annotated[MeasuredKeys, BeforeValidator(_edit)], ...] = Field(
-        (), examples=["{name: NAME, path: PATH}"], description="edits: paths, or {name: NAME, path: PATH}"
+        default=(), examples=["{name: NAME, path: PATH}"], description="edits: paths, or {name: NAME, path: PATH}"
     )
-    edit_file: File | None = Field(None, description="takes source, frames, prompt and regions from it")
-    clip: File | None = Field(None, description="a CLIP of transformers: CLIP-T, CLIP-F, Q-edit, regions")
-    dino: File | None = Field(None, description="a DINO of transformers: DINO consistency")
-    pickscore: File | None = Field(None, description="PickScore's folder: PickScore")
-    raft: File | None = Field(None, description="RAFT-Large weights (default: torch hub's, else OpenCV's DIS)")
+    edit_file: File | None = Field(default=None, description="takes source, frames, prompt and regions from it")
+    clip: File | None = Field(default=None, description="a CLIP of transformers: CLIP-T, CLIP-F, Q-edit, regions")
+    dino: File | None = Field(default=None, description="a DINO of transformers: DINO consistency")
+    pickscore: File | None = Field(default=None, description="PickScore's folder: PickScore")
+    raft: File | None = Field(default=None, description="RAFT-Large weights (default: torch hub's, else OpenCV's DIS)")

@@ -203,7 +203,7 @@ def _masked(
     regions: Sequence[Region | PickedRegion], found: Finished | None, settings: LayoutSettings | None, lines: Lines
 ) -> list[Region]:
     """The regions, all with masks; EditFileError for things that the layout does not have."""
-    masked, problems = [], Problems(lines.path)
+    masked, problems = [], Problems(lines)
     for number, region in enumerate(regions, 1):
         if not isinstance(region, PickedRegion):
             masked.append(region)
@@ -213,7 +213,7 @@ def _masked(
             masked.append(Region(region.phrase, mask, region.preserve, region.strength))
         except LayoutError as error:
             text = f"{str(error).removeprefix('pick: ')} They are shown in {found.files['preview_sheet']}."
-            problems.add(lines.line_of(f"regions[{number}].masks"), f"regions[{number}].masks.layout: {text}")
+            problems.add(f"regions[{number}].masks.layout: {text}", f"regions[{number}].masks")
     problems.stop()
     return masked
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..editing.fields import missing
+from ..editing.fields import missing, name_of
 from ..editing.whole_file import RESULTS
-from .edit_file import EditFile, RegionEntry, read_edit, region_entries
-from .edit_keys import MetricsKeys
-from .yaml_lines import Lines, Problems, checked, read_yaml
+from .edit_file import EditFile, read_edit
+from .edit_keys import MetricsKeys, RegionEntry
+from .yaml_lines import Lines, checked, read_yaml
 
 MODELS = ("clip", "dino", "pickscore", "raft")
 SOURCE = "source"  # the name of the source's column
@@ -102,23 +102,29 @@ class MetricsSpec:
 def load_metrics(path: str | Path) -> MetricsSpec:
     """Read a metrics file; EditFileError with every mistake of its text."""
     path = Path(path)
-    problems = Problems(path)
-    data, lines = read_yaml(path, problems)
+    data, problems = read_yaml(path)
+    data = _said(data)
     absent = missing(MetricsKeys, data, ["path"], "edits") + missing(MetricsKeys, data, ["phrase", "masks"], "regions")
     for where, text in absent:
-        problems.add(lines.line_at(where), text)
-    keys = checked(MetricsKeys, data, lines, problems)
+        problems.add(text, name_of(where))
+    keys = checked(MetricsKeys, data, problems)
     problems.stop()
-    said = {name: getattr(keys, name) for name in data if data[name] is not None}
-    said.pop("frames", None)
-    said |= {name: getattr(keys.frames, name) for name in data.get("frames") or ()}
+    said = {name: getattr(keys, name) for name in data if name != "frames"}
+    said |= {name: getattr(keys.frames, name) for name in data.get("frames", ())}
     said["edits"] = tuple(
-        MeasuredEdit(edit.name or _usual_name(edit.path), edit.path, lines.line_of(f"edits[{number}]"))
+        MeasuredEdit(edit.name or _usual_name(edit.path), edit.path, problems.lines.line_of(f"edits[{number}]"))
         for number, edit in enumerate(keys.edits, 1)
     )
-    if "regions" in said:
-        said["regions"] = region_entries(keys.regions)
-    return MetricsSpec(**{"path": path, "lines": lines, "output": path.parent / "metrics"} | said)
+    return MetricsSpec(**{"path": path, "lines": problems.lines, "output": path.parent / "metrics"} | said)
+
+
+def _said(data: dict[str, Any]) -> dict[str, Any]:
+    """Without the keys that have no value."""
+    return {
+        key: _said(value) if key == "frames" and isinstance(value, dict) else value
+        for key, value in data.items()
+        if value is not None
+    }
 
 
 def with_flags(spec: MetricsSpec, edits: Sequence[str] | None, **given: Any) -> MetricsSpec:

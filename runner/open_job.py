@@ -8,6 +8,7 @@ they may have to say which line is wrong.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,13 +30,14 @@ from ..editing.windows import NOTE as WINDOWS
 from ..editing.windows import Windows
 from ..measuring.attention_probe import AttentionProbe
 from .attention_files import open_probe
-from .edit_file import EditFile, RegionEntry
+from .edit_file import EditFile
+from .edit_keys import RegionEntry
 from .layout_files import check_masks
 from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_pictures, repeated
 from .media.video import Clip, read_clip
 from .preflight import check_level, check_start, check_target
 from .progress import Progress
-from .report import chosen_settings, clip_facts, model_facts
+from .report import clip_facts, model_facts
 from .yaml_lines import Lines, Problems
 
 log = logging.getLogger(__name__)
@@ -100,7 +102,7 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
         check_masks(file.output / "layout", lines)
     clip = _read_clip(file, progress)
     frames = MaskFrames(file.start, len(clip.frames), file.stride, clip.source_frames)
-    problems, pictures, loaded, notes = Problems(lines.path), None, None, ()
+    problems, pictures, loaded, notes = Problems(lines), None, None, ()
     regions = _read_regions(file.regions, clip, frames, lines, problems, progress)
     with problems.gathered(), lines.at_line("controlnet.video"):
         if file.controlnet is not None:
@@ -188,6 +190,8 @@ def _on_model(
     if model is None:
         with progress.stage("load model"):
             model = _load_model(file.model, file.model_config, file.device, file.dtype)
+    chosen = dataclasses.asdict(file)
+    del chosen["lines"]
     parts = {name: getattr(file, name) for name in ("sampling", "attention", "blend", "composite", "inversion")}
     return InversionJob(
         clip=clip,
@@ -201,7 +205,7 @@ def _on_model(
         output=file.output,
         lines=file.lines,
         facts={
-            "settings": chosen_settings(file),
+            "settings": chosen,
             "clip": clip_facts(clip),
             "model": model_facts(file.model, model),
         },

@@ -23,8 +23,8 @@ from ..editing.trajectory import Trajectory
 from ..editing.whole_file import write_json
 from ..editing.windows import NOTE as WINDOWS
 from ..measuring.metrics import pixels
+from ..measuring.metrics.pixels import MARGIN
 from ..measuring.round_trip import RoundTrip, Verdict, judge
-from .edit_file import EditFile
 from .media.video import Clip
 
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scikit-learn", "av")
@@ -116,9 +116,6 @@ def write_report(path: str | Path, report: dict[str, Any]) -> None:
     write_json(path, report)
 
 
-MARGIN = 16  # pixels: "outside" in the figures is farther than this from what may have changed
-
-
 def inversion_figures(trajectory: Trajectory, trip: RoundTrip | None) -> dict[str, Any]:
     """Round-trip PSNR (dB, against the VAE's own round trip) and std of z_T, measured now or when it was saved."""
     if trip is not None:
@@ -173,11 +170,11 @@ def edit_figures(
     area = result.area.numpy()
     found: dict[str, Any] = {
         "vae_psnr_db": pixels.psnr(vae, source),
-        f"outside_{MARGIN}px_psnr_db": pixels.psnr_outside(result.decoded, vae, area, dilate=MARGIN),
+        f"outside_{MARGIN}px_psnr_db": pixels.psnr_outside(result.decoded, vae, area),
         f"outside_blend_{MARGIN}px_psnr_db": (
             "not measured (blend.enabled is false)"
             if result.blend_mask is None
-            else pixels.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=MARGIN)
+            else pixels.psnr_outside_blend(result.decoded, vae, result.blend_mask)
         ),
         "modulated_steps": result.modulated_steps,
         "flicker_source": pixels.flicker(source),
@@ -209,10 +206,3 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
 def model_facts(path: Path | None, model: Any) -> dict[str, Any]:
     """The model for the report. path: where it lies, None = the embedded one."""
     return {"path": str(path or "embedded"), "family": model.family, "fingerprint": model.fingerprint}
-
-
-def chosen_settings(edit_file: EditFile) -> dict[str, Any]:
-    """The edit file's contents for the report, without the line numbers."""
-    chosen = dataclasses.asdict(edit_file)
-    del chosen["lines"]
-    return chosen

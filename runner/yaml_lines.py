@@ -40,8 +40,10 @@ class Lines:
         return key in self.numbers
 
     def line_of(self, *keys: str) -> int:
-        """The line of the first of ``keys`` that the file has, else 1."""
-        return next((self.numbers[key] for key in keys if key in self.numbers), 1)
+        """The line of the first of ``keys`` that the file has, else of the innermost group round the last, else 1."""
+        found = next((self.numbers[key] for key in keys if key in self.numbers), None)
+        above = keys[-1].rpartition(".")[0]
+        return found or (self.line_of(above) if above else 1)
 
     def error(self, *problems: tuple[str, str]) -> EditFileError:
         """The error with a text for each (key, text), at the line of the key."""
@@ -61,20 +63,16 @@ class Lines:
             text = " ".join(str(error).split())
             raise EditFileError(self.path, [(self.line_of(key, *others), f"{key}: {text}")]) from error
 
-    def line_at(self, where: Place) -> int:
-        """The line of a place, or of the innermost group round it that the file has."""
-        return self.line_of(*(name_of(where[:length]) for length in range(len(where), 0, -1)))
-
 
 class Problems:
-    """The mistakes found so far in one file."""
+    """The mistakes found so far in one file. Texts say what is wrong; what was expected; the remedy."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.found = path, []
+    def __init__(self, lines: Lines) -> None:
+        self.lines, self.found = lines, []
 
-    def add(self, line: int, text: object) -> None:
-        """Note a mistake; ``text`` says what is wrong; what was expected; the remedy."""
-        self.found.append((line, " ".join(str(text).split())))
+    def add(self, text: object, key: str, *others: str) -> None:
+        """Note a mistake, at the line of the first of the keys that is there."""
+        self.found.append((self.lines.line_of(key, *others), " ".join(str(text).split())))
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
@@ -87,11 +85,11 @@ class Problems:
     def stop(self) -> None:
         """Raise EditFileError if anything was noted."""
         if self.found:
-            raise EditFileError(self.path, self.found)
+            raise EditFileError(self.lines.path, self.found)
 
 
-def read_yaml(path: Path, problems: Problems) -> tuple[dict[str, Any], Lines]:
-    """A file's keys as plain data (text, number, bool, None, list, dict), and their lines. Keys given twice are noted;
+def read_yaml(path: Path) -> tuple[dict[str, Any], Problems]:
+    """A file's keys as plain data (text, number, bool, None, list, dict), and its mistakes so far: keys given twice.
     EditFileError where it is no YAML or no group of keys."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -113,7 +111,8 @@ def read_yaml(path: Path, problems: Problems) -> tuple[dict[str, Any], Lines]:
     if not isinstance(node, yaml.MappingNode):
         raise EditFileError(path, [(1, "holds no keys; expected lines such as `video: clip.mp4`; see the README")])
     numbers: dict[str, int] = {}
-    return _plain(node, "", numbers, problems, {}), Lines(path, numbers)
+    problems = Problems(Lines(path, numbers))
+    return _plain(node, "", numbers, problems, {}), problems
 
 
 def _plain(node: yaml.Node, name: str, numbers: dict[str, int], problems: Problems, seen: dict[int, Any]) -> Any:
@@ -133,11 +132,9 @@ def _plain(node: yaml.Node, name: str, numbers: dict[str, int], problems: Proble
     for key_node, value in node.value:
         key = str(_scalar(key_node))
         path = f"{name}.{key}" if name else key
+        first, numbers[path] = numbers.get(path), _line(key_node)
         if key in group:
-            problems.add(
-                _line(key_node), f"{path} is given twice (first in line {numbers[path]}); expected once; remove one"
-            )
-        numbers[path] = _line(key_node)
+            problems.add(f"{path} is given twice (first in line {first}); expected once; remove one", path)
         group[key] = _plain(value, path, numbers, problems, seen)
     return group
 
@@ -153,7 +150,7 @@ def _scalar(node: yaml.Node) -> Any:
         return node.value if isinstance(node, yaml.ScalarNode) else str(node.tag)
 
 
-def checked(kind: type[T], data: dict[str, Any], lines: Lines, problems: Problems) -> T:
+def checked(kind: type[T], data: dict[str, Any], problems: Problems) -> T:
     """A class of settings from a file's data. Mistakes are noted, and what they lie in is left out of ``data``; paths
     are relative to the file's folder."""
     for name, field in fields_of(kind).items():
@@ -163,10 +160,10 @@ def checked(kind: type[T], data: dict[str, Any], lines: Lines, problems: Problem
     adapter, first = TypeAdapter(kind), True
     while True:
         try:
-            return adapter.validate_python(data, context={"base": lines.path.parent})
+            return adapter.validate_python(data, context={"base": problems.lines.path.parent})
         except ValidationError as error:
             for where, text in mistakes(error, kind) if first else ():  # what is left out may bring others about
-                problems.add(lines.line_at(where), text)
+                problems.add(text, name_of(where))
             for item in error.errors(include_url=False):
                 _leave_out(data, item["loc"][: -1 if item["type"] == "missing" else None])
             first = False

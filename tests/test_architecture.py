@@ -1,5 +1,6 @@
 """The diagram of the rooms is what the code does, and every citation of a document leads somewhere."""
 
+import ast
 import re
 from itertools import product
 
@@ -46,8 +47,17 @@ def test_every_citation_has_its_section():
     assert sum(1 for _ in cited()) > 40
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_says_what_lives_there(room):
-    text = (ROOT / room / "__init__.py").read_text(encoding="utf-8")
-    assert text.startswith('"""')
-    assert len(text.split('"""')[1]) > 60
+FOLDERS = sorted(str(path.parent.relative_to(ROOT)) for room in ROOMS for path in (ROOT / room).rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_says_what_lives_there(folder):
+    told = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text(encoding="utf-8")))
+    assert told is not None
+    assert len(told) > (60 if folder in ROOMS else 30)
+
+
+def test_no_folder_of_modules_lacks_its_docstring():
+    """A folder without __init__.py would pass the test above, and still import as a namespace."""
+    without = {path.parent for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    assert sorted(str(path.relative_to(ROOT)) for path in without) == FOLDERS

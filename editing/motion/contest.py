@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from .registration import FULL, SHORT, SURE, Fit, Registration, View, moments, shift
+from .registration import FULL, LEAST, SHORT, SURE, Fit, Registration, View, moments, shift
 from .value import CUT, RegionMotion
 
 SIDE = 128  # frames are shrunk until their shorter side has about so many pixels
@@ -18,6 +18,8 @@ WIDER, AROUND = (
 )  # pixels that other regions are widened by before they are left out; all regions, from the background
 HOLE = 5  # pixels: narrower holes in other regions' masks are left out with them
 NESTED = 0.5  # of a region lies inside another: it is a part on it
+DOUBT = 0.15  # a loss from which on other ways are tried; and a frame without a mask does not show the region
+BACK, BETTER = 3, 0.8  # frames further back that are tried; their fit must be so much better
 NEAR = 1.0  # pixels from what its neighbours say: a step is not tried again
 EMPTY = 12  # pixels (of the shrunk frame): a smaller mask says nothing
 TRUST = (0.10, 0.25)  # 1 - IoU of registered outlines, median over a clip: trusted up to the first, not from the second
@@ -100,11 +102,13 @@ def region_motion(scene: Scene, region: int, behind: RegionMotion | None = None)
         apart = [1 - fit.overlap for _, fit in fits.values() if fit.loss < 1]
         doubt = float(np.median(apart)) if apart else 0.0
         outline = float(np.clip((TRUST[1] - doubt) / (TRUST[1] - TRUST[0]), 0, 1))
-    return chained(_again(views, outline, behind, fits), views)
+    fits = _again(views, outline, behind, fits)
+    return chained(fits, views, _unmasked(views, behind, fits))
 
 
-def chained(fits: Fits, views: Sequence[View]) -> RegionMotion:
-    """Fits as a motion, cut where the loss is above CUT."""
+def chained(fits: Fits, views: Sequence[View], unmasked: Fits | None = None) -> RegionMotion:
+    """Fits as a motion, cut where the loss is above CUT. unmasked: those of frames without a mask, to any other frame;
+    the region is seen there where they fit."""
     count = len(views)
     before, steps = np.full(count, -1), np.repeat(np.eye(3)[None], count, 0)
     losses, present = np.full(count, np.nan), np.array([view.known for view in views])
@@ -112,6 +116,22 @@ def chained(fits: Fits, views: Sequence[View]) -> RegionMotion:
         losses[f] = fit.loss
         if fit.loss <= CUT:
             before[f], steps[f] = earlier, fit.matrix
+    for f, (other, fit) in sorted((unmasked or {}).items()):
+        if fit.loss > DOUBT:
+            continue
+        present[f], losses[f] = True, fit.loss
+        if other < f:
+            before[f], steps[f] = other, fit.matrix
+            continue
+        # Frames before the first mask: they make a row that ends in it.
+        row = [g for g in range(f) if present[g]]
+        if row:
+            here = RegionMotion(before, steps, losses, present).matrix(row[-1], row[0]) if len(row) > 1 else np.eye(3)
+            start = unmasked[row[0]][1].matrix
+            before[f], steps[f] = row[-1], fit.matrix @ np.linalg.inv(start) @ here
+        else:
+            losses[f] = np.nan
+        before[other], steps[other], losses[other] = f, np.linalg.inv(fit.matrix), fit.loss
     return RegionMotion(before, steps, losses, present)
 
 
@@ -133,16 +153,57 @@ def _chain(views: Sequence[View], outline: float, behind: RegionMotion | None) -
 
 
 def _again(views: Sequence[View], outline: float, behind: RegionMotion | None, fits: Fits) -> Fits:
-    """A second round: what the steps before and after a step say of it is known now, and how good the outlines are."""
+    """A second round: what the steps before and after a step say of it is known now, and how good the outlines are. A
+    frame that its step does not fit well hangs on one further back, where that fits better: of a region that passes
+    behind another, two neighbours may show no common part."""
     out = dict(fits)
+    seen = [float((view.mask * view.free).sum()) for view in views]
     for f, (last, fit) in fits.items():
-        speeds = [_power(one.matrix, 1 / (g - start)) for g, (start, one) in fits.items() if g == last or start == f]
-        guess = _power(np.mean(speeds, 0), f - last) if speeds else np.eye(3)
-        one = Registration(views[last], views[f], outline, _behind(behind, last, f), guess, SURE if speeds else SHORT)
-        if (outline == 1 or behind is None) and one.apart(fit.matrix, guess) < NEAR:
+        near = [(g, start, one) for g, (start, one) in fits.items() if g == last or start == f]
+        sure = [one for one in near if one[2].loss <= DOUBT] or near
+        speeds = [_power(one.matrix, 1 / (g - start)) for g, start, one in sure]
+        speed = np.mean(speeds, 0) if speeds else np.eye(3)
+
+        def against(start: int, f=f, speed=speed, known=bool(speeds)) -> Registration:
+            # The less of a region is seen, the more what the steps beside this one say counts.
+            share = max(min(seen[start], seen[f]) / max(max(seen), 1.0), LEAST)
+            guess = _power(speed, f - start)
+            return Registration(
+                views[start], views[f], outline, _behind(behind, start, f), guess, SURE / share if known else SHORT
+            )
+
+        one = against(last)
+        if (outline == 1 or behind is None) and fit.loss <= DOUBT and one.apart(fit.matrix, one.expected) < NEAR:
             continue
-        starts = [fit.matrix, *_starts(one, guess)]
-        out[f] = last, one.best(starts if outline == 1 else [*starts, *one.search(guess)])
+        starts = [fit.matrix, *_starts(one, one.expected)]
+        best = one.best(starts if outline == 1 else [*starts, *one.search(one.expected)])
+        out[f] = last, best
+        if best.loss <= DOUBT or behind is None:
+            continue
+        for start in [g for g in range(last) if views[g].known][-BACK:]:
+            one = against(start)
+            other = one.best([one.expected, *one.search(one.expected)])
+            if other.rank < BETTER * out[f][1].rank:
+                out[f] = start, other
+    return out
+
+
+def _unmasked(views: Sequence[View], behind: RegionMotion | None, fits: Fits) -> Fits:
+    """Fits from the nearest frame with a mask to every frame without one, by colours alone: the mask may be missing
+    there, or the region hidden. What a fit of the frames before and after such a gap says of the way is the guess."""
+    masked = [f for f, view in enumerate(views) if view.known]
+    out: Fits = {}
+    for f in [f for f, view in enumerate(views) if masked and not view.known]:
+        earlier, later = [g for g in masked if g < f], [g for g in masked if g > f]
+        a, b = earlier[-1] if earlier else later[0], later[0] if later else None
+        if earlier and later and fits[b][1].loss <= CUT:
+            guess = _power(fits[b][1].matrix, (f - a) / (b - a))
+        else:  # on at the speed of the nearest step
+            near = a if earlier else next((g for g in later[1:] if g in fits), None)
+            known = near in fits and fits[near][1].loss <= CUT
+            guess = _power(fits[near][1].matrix, (f - a) / (near - fits[near][0])) if known else np.eye(3)
+        one = Registration(views[a], views[f], 0.0, _behind(behind, a, f), guess, SURE)
+        out[f] = a, one.best([guess, *one.search(guess)])
     return out
 
 

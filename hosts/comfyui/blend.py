@@ -18,12 +18,12 @@ from torch.nn.functional import interpolate
 
 from ...attention import normalise_mask
 from ...editing.blend import Reference, activity, blend
-from ...editing.composite import latent_mask
+from ...editing.regions import Areas
 from ...editing.trajectory import Trajectory, space_time_notes
 from .errors import EDITING_ERRORS, naming
 from .inversion import HOST, weights_fingerprint
 from .model_info import check_model, noise_levels
-from .unet.slots import SelfOccupant
+from .unet.slots import SelfSlot
 from .windows import compare_windows
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def blend_mask(trajectory: Trajectory, mask: Tensor, feather: float, preserved: 
         keep = normalise_mask(preserved, trajectory.frames, "the preserved regions").cpu()
         if keep.shape != union.shape:
             keep = interpolate(keep[:, None], union.shape[1:], mode="area")[:, 0]
-    weights = latent_mask(union, trajectory.size, float(feather), keep=keep)
+    weights = Areas(union, keep).at_latent(trajectory.size, float(feather))
     if not weights.any():
         logger.warning(f"{node}: the mask is empty, so the result will be the source; check the mask and `preserved`.")
     return weights
@@ -207,7 +207,7 @@ def compare_attention(trajectory: Trajectory, options: dict, node: str) -> None:
     """
     made = {key: trajectory.extra[key] for key in ("attention", "anchors") if key in trajectory.extra}
     slots = options.get("patches_replace", {}).get("attn1", {}).values()
-    edits = [slot.edits[-1] for slot in slots if isinstance(slot, SelfOccupant)]
+    edits = [slot.edits[-1] for slot in slots if isinstance(slot, SelfSlot)]
     if not made or (slots and not edits):
         return
     now = space_time_notes(edits[0].mode, edits[0].anchors) if edits else space_time_notes("per_frame", 0)

@@ -4,8 +4,8 @@ Nothing here imports comfy. Three values, all immutable, all their own deep copi
 
 - `Edit`: what one ST-Layout Attn Patch node does. The patched model holds it.
 - `Tag`: says, on a conditioning, which edit it belongs to and which of its tokens belong to which region.
-- `Run`: what the attention slots must know of the sampling run they are called in (`Run.begin`); lives in
-  transformer_options[KEY] for the time of the run.
+- `SamplingRun`: what the attention slots must know of the sampling run they are called in (`SamplingRun.begin`);
+  lives in transformer_options[KEY] for the time of the run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ...editing.regions import Region
 from .errors import naming
 
 KEY = "videograin"
-"""Our name in a conditioning's dict (a `Tag`) and in transformer_options (a `Run`)."""
+"""Our name in a conditioning's dict (a `Tag`) and in transformer_options (a `SamplingRun`)."""
 
 log = logging.getLogger(__name__)
 

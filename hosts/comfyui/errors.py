@@ -12,7 +12,7 @@ from ...editing.checks import DenoiserError, LatentError, SigmaError
 from ...editing.trajectory import TrajectoryError
 
 EDITING_ERRORS = (BlendError, DenoiserError, FeaturesError, LatentError, RangeError, SigmaError, TrajectoryError)
-"""What editing/ and layout/ raise while a sampler runs: other nodes' errors in the same run are theirs to name."""
+"""What editing/ raises while a sampler runs: other nodes' errors in the same run are theirs to name."""
 
 
 @contextmanager

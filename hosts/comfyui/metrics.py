@@ -1,10 +1,10 @@
-"""ComfyUI's CLIP and CLIP VISION as encoders of evaluation/, and edits measured with them.
+"""ComfyUI's CLIP and CLIP VISION as encoders of measuring/metrics/, and edits measured with them.
 
 What the host gives (read in v0.3.64): CLIP_VISION's `encode_image` returns `image_embeds`, projected where the file has
 a projection (CLIP-L, -H, -bigG), the class token of a DINOv2, all tokens of a SigLIP. CLIP's
 `encode_from_tokens(return_pooled=True)` returns the first chunk's pooled output: projected for SDXL (its second
 encoder, OpenCLIP bigG) and SD 2.x (OpenCLIP H), not projected for SD 1.x. Whether a CLIP and a CLIP_VISION are of one
-CLIP nothing says, so `evaluation.pair` asks them.
+CLIP nothing says, so `encoder_pair` asks them.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def frames_of(latent: dict[str, Any]) -> Tensor:
 
 
 def edit_in(model: Any, positive: list) -> tuple[Edit | None, Tensor | None, int]:
-    """Of the prompt that observers see (`Run.shown`): (its edit, region 1..R or -1 of each token, their number L).
+    """Of the prompt that observers see (`SamplingRun.shown`): (its edit, region 1..R or -1 of each token, how many, L).
 
     That is the first prompt of the last edit that has one in this conditioning, else the first of all; edit and labels
     are None where the conditioning comes from no patch of this model with regions.
@@ -64,7 +64,7 @@ def phrases_to_look_at(
 ) -> list[Phrase]:
     """The phrases of a run with their tokens: the regions' prompts, or what `words` names.
 
-    words: as in `inspection.phrases`. clip, prompt: needed for words that are no region's whole prompt.
+    words: as in `measuring.probed_phrases`. clip, prompt: needed for words that are no region's whole prompt.
 
     Raises:
         ValueError: words that need clip and prompt, do not stand in the prompt, or a prompt that is not the sampled

@@ -146,7 +146,7 @@ def _hint(arrangement: str, masks: Sequence[Tensor]) -> str:
 
 
 def preview(images: Tensor, regions: Sequence[Region], *, node: str) -> Tensor:
-    """`editing.painting.region_preview` on an IMAGE [F, H, W, 3 or 4]: float32 [F, H', W', 3]."""
+    """`measuring.pictures.painting.region_preview` on an IMAGE [F, H, W, 3 or 4]: float32 [F, H', W', 3]."""
     with naming(node):
         painted = region_preview(rgb_bytes(images, "images", node), regions)
     return image_of(painted)

@@ -14,7 +14,7 @@ from .edit import KEY, Edit, Tag, log
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class SamplingRun:
     """One sampling run, as the attention slots must know it. Made anew for every run, dropped at its end.
 
     Attributes:
@@ -40,11 +40,13 @@ class Run:
     # The edits of windows, with the noise level at which they were used last.
     _windows: dict[tuple, tuple[float | None, Modulation]] = field(init=False, default_factory=dict, repr=False)
 
-    def __deepcopy__(self, memo) -> Run:
+    def __deepcopy__(self, memo) -> SamplingRun:
         return self
 
     @classmethod
-    def begin(cls, conds: Mapping[str, Iterable[Mapping]], latent_shape: Sequence[int], levels: NoiseLevels) -> Run:
+    def begin(
+        cls, conds: Mapping[str, Iterable[Mapping]], latent_shape: Sequence[int], levels: NoiseLevels
+    ) -> SamplingRun:
         """Args:
         conds: the guider's conditionings, name -> entries with "uuid", "cross_attn" and perhaps our tag.
         latent_shape: of the run's latent, [F, C, h, w].
@@ -62,7 +64,7 @@ class Run:
         size = (int(latent_shape[-2]), int(latent_shape[-1]))
         return cls(int(latent_shape[0]), size, levels, roles, tags)
 
-    def with_edit(self, edit: Edit, node: str) -> Run:
+    def with_edit(self, edit: Edit, node: str) -> SamplingRun:
         """The same run, with one more edit laid out for its frames.
 
         Raises:

@@ -11,17 +11,19 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...attention import Modulation, NoiseLevels, Observer, SpaceTime
+from ...attention import NoiseLevels
 from ...editing.fingerprint import LENGTH, add_weights
+from ...editing.model import Denoiser, EncodedRegions
 from ...editing.prompt_text import PromptError, clean_prompt, parse_weights
 from ...editing.windows import Windows
 from .unet.control import Control, load_control
-from .unet.denoiser import Denoiser, WindowedDenoiser
+from .unet.denoiser import UNetDenoiser, WindowedDenoiser
 from .unet.load import ModelError, Parts
 from .unet.prompts import Prompt, TextEncoders
 
@@ -99,10 +101,8 @@ class DiffusersModel:
         """Encode a prompt of any length; "(word:1.2)" weights as in ComfyUI. Raises PromptError."""
         return self.text.encode(text)
 
-    def encode_regions(
-        self, global_prompt: str, phrases: Sequence[str], splice: bool = True
-    ) -> tuple[Prompt, list[tuple[int, ...]], Tensor]:
-        """Encode the global prompt with its regions' phrases: (prompt, token spans, text labels int64 [L]).
+    def encode_regions(self, global_prompt: str, phrases: Sequence[str], splice: bool = True) -> EncodedRegions:
+        """Encode the global prompt with its regions' phrases.
 
         splice: write each phrase's own encoding over its place (method.md 7). Raises PromptError for a phrase that
         does not occur.
@@ -137,38 +137,14 @@ class DiffusersModel:
         prompt: Prompt,
         *,
         frames: int,
-        negative: Prompt | None = None,
-        guidance: float = 1.0,
-        spacetime: str | SpaceTime = "full",
-        anchors: int = 2,
-        modulation: Modulation | None = None,
-        controlnet: Control | None = None,
-        batched: bool = True,
-        observer: Observer | None = None,
-        indices: tuple[int, ...] | None = None,
         windows: Windows | None = None,
-    ) -> Denoiser | WindowedDenoiser:
+        **options: Any,
+    ) -> Denoiser:
         """The model as `denoise(x, sigma) -> x0` for `frames` frames; use it in a `with` block.
 
-        guidance: 1 runs the prompt alone; otherwise `negative` is needed and the UNet sees [uncond, cond] in one batch
-        (`batched=False`: one after the other, half the memory). spacetime, anchors: as SpaceTime. modulation: regions
-        (None = plain attention). controlnet: from `load_control`. observer: is shown every self- and cross-attention
-        layer of the conditional half. indices: which frames of a clip these are (a window), None = all. windows: how a
-        clip that is longer than they are is cut, to be denoised a window at a time (None = all frames at once). Raises
-        ValueError for what does not fit together.
+        windows: how a clip that is longer than they are is cut, to be denoised a window at a time (None = all frames at
+        once). options: the other arguments of `UNetDenoiser`, which says what they mean. Raises ValueError for what
+        does not fit together.
         """
-        whole = Denoiser(
-            self,
-            prompt,
-            frames=frames,
-            negative=negative,
-            guidance=guidance,
-            spacetime=spacetime,
-            anchors=anchors,
-            modulation=modulation,
-            controlnet=controlnet,
-            batched=batched,
-            observer=observer,
-            indices=indices,
-        )
+        whole = UNetDenoiser(self, prompt, frames=frames, **options)
         return WindowedDenoiser(whole, windows) if windows is not None and frames > windows.frames else whole

@@ -23,12 +23,12 @@ from ...editing.trajectory import Trajectory
 from ...measuring.metrics.pixels import psnr_outside_blend
 from ...measuring.round_trip import measure_round_trip
 from ...world.clips import WorldClip
-from .judge import MARGIN, Judge, decibels, measure_rest
+from .judge import Judge, decibels, measure_rest
 from .records import Cell, InversionCell, Records
 from .settings import BenchSettings
 from .strips import load_strip, save_strip, strip_file
 from .systems import System
-from .systems.common import areas, blend_mask, composited, regions_of
+from .systems.common import areas_in, composited, regions_of
 from .tasks import PAN, ClipSpec, EditTask, clip_specs, edit_task
 
 #: The subset for a quick look and for CI: (kind, objects, motion) of the clips numbered 0.
@@ -141,11 +141,10 @@ def run_cell(
     finished = finish(system, settings, task, decoded)
     metrics = judge.measure(finished)
     if system.edits:
-        regions = regions_of(task, settings)
-        area, keep = (one.numpy() for one in areas(regions, source))
-        metrics |= measure_rest(decoded, finished, vae, task, area, keep)
-        mask = blend_mask(regions, trajectory, settings, source)
-        metrics["outside_blend_psnr"] = decibels(psnr_outside_blend(decoded, vae, mask, dilate=MARGIN))
+        within = areas_in(regions_of(task, settings), source)
+        metrics |= measure_rest(decoded, finished, vae, task, within.edited.numpy(), within.kept.numpy())
+        mask = within.at_latent(trajectory.size, settings.blend.feather)
+        metrics["outside_blend_psnr"] = decibels(psnr_outside_blend(decoded, vae, mask))
     return metrics, seconds, finished
 
 

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...measuring.metrics.pixels import border_band, outside, psnr, ssim, structure_error, warp_error
+from ...measuring.metrics.pixels import MARGIN, border_band, outside, psnr, ssim, structure_error, warp_error
 from ...world.exact_flow import backward_flow
 from ...world.reader import classify, read_background, read_region
 from ...world.vocabulary import BACKGROUND_NAMES
 from .tasks import EditTask
 
-MARGIN = 16  # pixels round the edited area that "outside" leaves out
 BAND = 8  # pixels: half the band round the border
 EQUAL = 99.0  # dB: what equal pixels count as, since an infinite value has no mean
 CORE = 0.99  # coverage from which a pixel shows nothing but its object

@@ -15,8 +15,9 @@ from typing import Any
 
 import pandas
 
+from ...measuring.metrics.pixels import MARGIN
 from .bootstrap import LEVEL, Interval, mean_interval
-from .judge import BAND, MARGIN
+from .judge import BAND
 from .records import Cell, InversionCell
 from .systems import SYSTEMS
 

@@ -15,7 +15,7 @@ from .common import ATTENTION, FRAMES, SAMPLING, SIZE, inversion, model, regions
 def attention_map() -> np.ndarray:
     """The first frame of the video of maps, with a pixel on the left object."""
     phrases = task().phrases
-    _, spans, labels = model().encode_regions(task().prompt, phrases)
+    _, spans, labels, _ = model().encode_regions(task().prompt, phrases)
     looked = [Phrase(text, tuple(span), n) for n, (text, span) in enumerate(zip(phrases, spans), 1)]
     pixel = Place(0, 31.5 / SIZE, 46.5 / SIZE)
     probe = AttentionProbe(FRAMES, looked, length=len(labels), level="full", place=pixel)

@@ -41,7 +41,7 @@ def measure(model, seed: int, motion: str, steps: int, attention: AttentionSetti
     task = make_task(seed, 8, 128, motion)
     frames = task.clip.frames
     trajectory = invert_clip(model, frames, task.clip.caption, steps=steps, attention=attention)
-    _, spans, labels = model.encode_regions(task.prompt, task.phrases, splice=attention.splice)
+    _, spans, labels, _ = model.encode_regions(task.prompt, task.phrases, splice=attention.splice)
     phrases = [Phrase(text, tuple(span), n) for n, (text, span) in enumerate(zip(task.phrases, spans), 1)]
     probes = [AttentionProbe(len(frames), phrases, length=len(labels), level=level) for level in LEVELS]
     how = {

@@ -30,7 +30,7 @@ from ...editing.pipeline import EditResult, decode_clip, edit_clip, invert_clip
 from ...editing.settings import AttentionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
 from ...measuring.metrics import pixels
-from ...runner.demo import GUIDANCE, MARGIN
+from ...runner.demo import GUIDANCE
 from ...world.demo_task import DemoTask, make_task
 from ..demo_edits import read, regions_of
 from ..json_lines import add_line, resume
@@ -170,7 +170,7 @@ def judge(task: DemoTask, result: EditResult, vae: np.ndarray, exact: np.ndarray
         "colour": right.colour,
         "object": right.object,
         "leak": right.leak,
-        "background": pixels.psnr_outside_blend(result.decoded, vae, result.blend_mask, dilate=MARGIN),
+        "background": pixels.psnr_outside_blend(result.decoded, vae, result.blend_mask),
         "same": None if math.isinf(same) else same,
     }
 

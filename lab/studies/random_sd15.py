@@ -78,7 +78,7 @@ def unet_call(
     An inversion step is one half of a batch, the two others are both halves.
     """
     frames, height, width = task.clip.frames.shape[:3]
-    prompt, _, labels = model.encode_regions(task.prompt, task.phrases)
+    prompt, _, labels, _ = model.encode_regions(task.prompt, task.phrases)
     masks = [normalise_mask(mask, frames, "region") for mask in task.masks]
     modulation = build_modulation(masks, labels, attention, [1.0] * len(masks)) if kind == "modulated" else None
     guided = kind != "inversion"

@@ -128,7 +128,7 @@ class Spent(TorchFunctionMode):
 @torch.no_grad()
 def profile(model: DiffusersModel, task: DemoTask, attention: AttentionSettings) -> dict[str, dict[str, float]]:
     """What share of one guided UNet call space-time attention and the row range take, modulated and plain."""
-    prompt, _, labels = model.encode_regions(task.prompt, task.phrases)
+    prompt, _, labels, _ = model.encode_regions(task.prompt, task.phrases)
     frames = len(task.clip.frames)
     masks = [normalise_mask(mask, frames, "region") for mask in task.masks]
     regions = build_modulation(masks, labels, attention, [1.0] * len(masks))

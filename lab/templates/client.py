@@ -38,7 +38,7 @@ class Interrupted(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Run:
+class QueuedRun:
     """outputs: {node id: what it shows}; cached: ids of nodes that did not run again."""
 
     prompt_id: str
@@ -85,7 +85,7 @@ class Client:
             raise Refused("\n".join(lines), errors)
         return said["prompt_id"]
 
-    def result(self, prompt_id: str, timeout: float = 600) -> Run:
+    def result(self, prompt_id: str, timeout: float = 600) -> QueuedRun:
         """Wait for the end of a queued prompt. Raises Failed, Interrupted or TimeoutError."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
@@ -97,16 +97,16 @@ class Client:
         raise TimeoutError(f"prompt {prompt_id} did not end within {timeout:.0f} s")
 
     @staticmethod
-    def _read(prompt_id: str, entry: dict[str, Any]) -> Run:
+    def _read(prompt_id: str, entry: dict[str, Any]) -> QueuedRun:
         messages = dict(entry["status"]["messages"])
         if "execution_error" in messages:
             said = messages["execution_error"]
             raise Failed(said["node_type"], said["node_id"], said["exception_message"].strip())
         if "execution_interrupted" in messages:
             raise Interrupted(messages["execution_interrupted"]["node_type"])
-        return Run(prompt_id, entry["outputs"], tuple(messages.get("execution_cached", {}).get("nodes", ())))
+        return QueuedRun(prompt_id, entry["outputs"], tuple(messages.get("execution_cached", {}).get("nodes", ())))
 
-    def run(self, prompt: dict[str, Any], timeout: float = 600) -> Run:
+    def run(self, prompt: dict[str, Any], timeout: float = 600) -> QueuedRun:
         return self.result(self.queue(prompt), timeout)
 
     def running(self) -> list[str]:
@@ -121,7 +121,7 @@ class Client:
         time.sleep(1)  # the prompt worker does it when it is woken, unless a prompt is there first
 
     # -- files --------------------------------------------------------------------------------------------------------
-    def saved(self, run: Run, node_id: str) -> list[Path]:
+    def saved(self, run: QueuedRun, node_id: str) -> list[Path]:
         """The files that an output node of the run wrote, whatever the host calls their kind."""
         entries = [e for kind in run.outputs[node_id].values() for e in kind if isinstance(e, dict) and "filename" in e]
         return [self.base / e["type"] / e["subfolder"] / e["filename"] for e in entries]

@@ -2,8 +2,8 @@
 
     python -m videograin.lab.templates.workflow_pictures <url of a running ComfyUI> <its base folder> [name ...]
 
-The server needs this pack and tests/host/probe_pack as custom nodes. No Stable Diffusion is at hand here: what runs is
-each graph as committed, on the embedded model (lab/templates/standins.py), and the picture says so.
+The server needs this pack and tests/in_comfyui/probe_pack as custom nodes. No Stable Diffusion is at hand here: what
+runs is each graph as committed, on the embedded model (lab/templates/standins.py), and the picture says so.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torch import nn
 from ...editing.whole_file import whole_file
 
 
-class Run:
+class TrainingRun:
     """One training stage in a folder: `state.pt` (resume point), `log.jsonl` (one line every few seconds).
 
     modules are averaged together; `share` runs from 0 to 1 over the budget of `minutes`.

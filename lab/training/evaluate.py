@@ -6,6 +6,7 @@ python -m videograin.world evaluate [--quick] [--out FOLDER]
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from ...editing.pipeline import invert_clip
 from ...editing.samplers import sample_euler
 from ...editing.settings import InversionSettings
-from ...measuring.round_trip import measure_round_trip
+from ...measuring.round_trip import frame_psnr, measure_round_trip
 from ...world.clips import pair_clip
 from ...world.reader import read, read_background, same_objects
 from ...world.render import render
@@ -50,12 +51,11 @@ def autoencoder(model: Any, count: int) -> dict[str, Any]:
     scenes = random_scenes(count, torch.Generator().manual_seed(31_337))
     frames = render(scenes)[0].numpy()
     back = model.decode_latents(model.encode_frames(frames))
-    error = ((back.astype(np.float64) - frames) ** 2).mean((1, 2, 3))
     return {
         "pictures": count,
         "reader_on_truth": reader_accuracy(frames, scenes),
         "reader_after_vae": reader_accuracy(back, scenes),
-        "vae_psnr_db": float((10 * np.log10(255**2 / error)).mean()),
+        "vae_psnr_db": fmean(frame_psnr(back, frames)),
     }
 
 

@@ -12,7 +12,7 @@ from ...editing.whole_file import whole_file
 from ...world.render import render
 from ...world.scenes import captions, random_scenes
 from ...world.vae import WorldVAE
-from .budgeted_run import Run, plot
+from .budgeted_run import TrainingRun, plot
 from .tokenizer import CONTEXT, build_vocabulary
 from .train_vae import to_frames, to_unit
 
@@ -96,7 +96,7 @@ def train(
     latents, ids = dataset(folder, vae, scenes, seed)
     modules = {k: m.to(device) for k, m in new_modules(UNET, len(build_vocabulary()[0])).items()}
     quick_to_train(modules["unet"], device)
-    run = Run(folder, modules, minutes, lr, ema=0.9995)
+    run = TrainingRun(folder, modules, minutes, lr, ema=0.9995)
     torch.manual_seed(seed + run.step)
     latents, ids, alphas = latents.to(device), ids.to(device), alphas_cumprod().to(device)
     snr = alphas / (1 - alphas)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...measuring.round_trip import frame_psnr
 from ...world.render import render
 from ...world.scenes import random_scenes
 from ...world.vae import WorldVAE
-from .budgeted_run import Run
+from .budgeted_run import TrainingRun
 
 POOL = 3000  # pictures held at a time; one in eight is replaced every so often
 CROP = 64
@@ -42,8 +44,7 @@ def psnr(vae: WorldVAE, frames: Tensor) -> float:
     with torch.no_grad():
         device = next(vae.parameters()).device
         back = to_frames(vae.decode(vae.encode(to_unit(frames).to(device)))).cpu()
-    error = (back.float() - frames.float()).pow(2).flatten(1).mean(1)
-    return (10 * torch.log10(255.0**2 / error.clamp_min(1e-3))).mean().item()
+    return fmean(frame_psnr(back.numpy(), frames.numpy()))
 
 
 def train(
@@ -53,7 +54,7 @@ def train(
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     vae = WorldVAE().to(device)
-    run = Run(folder, {"vae": vae}, minutes, lr, ema=0.999, betas=(0.9, 0.99))
+    run = TrainingRun(folder, {"vae": vae}, minutes, lr, ema=0.999, betas=(0.9, 0.99))
     generator.manual_seed(seed + run.step)
     pool = _pictures(pool_size, generator)
     held_out = _pictures(64, torch.Generator().manual_seed(10_000))

@@ -21,9 +21,8 @@ from ...editing.regions import Region, edited_area
 from . import embeddings
 from .encoders import Encoder
 from .metric import Metric
-from .pixels import end_point_error, outside, psnr, ssim, warp_error
+from .pixels import MARGIN, end_point_error, outside, psnr, ssim, warp_error
 
-MARGIN = 16  # pixels: the wider distance from the masks at which "outside" is measured
 Nothing = Callable[[], object]
 
 

@@ -17,6 +17,7 @@ from ...editing.motion.warp import in_frame, warp
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 WINDOW, SIGMA = 11, 1.5  # of SSIM, as published
+MARGIN = 16  # pixels: "outside" in the figures is farther than this from what may have changed
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
@@ -185,12 +186,12 @@ def dilated(mask: np.ndarray, pixels: int) -> np.ndarray:
     return np.stack([cv2.dilate(frame.astype(np.uint8), kernel).astype(bool) for frame in mask])
 
 
-def psnr_outside(a: np.ndarray, b: np.ndarray, area: np.ndarray, *, dilate: int = 16) -> float:
+def psnr_outside(a: np.ndarray, b: np.ndarray, area: np.ndarray, *, dilate: int = MARGIN) -> float:
     """PSNR in dB of the pixels farther than ``dilate`` pixels from ``area`` (float or bool [F, H, W], > 0 = inside)."""
     return psnr(a, b, ~dilated(np.asarray(area) > 0, dilate))
 
 
-def psnr_outside_blend(decoded: np.ndarray, vae: np.ndarray, blend_mask: np.ndarray, dilate: int = 16) -> float:
+def psnr_outside_blend(decoded: np.ndarray, vae: np.ndarray, blend_mask: np.ndarray, dilate: int = MARGIN) -> float:
     """PSNR in dB of a decoded edit against the clip's VAE round trip, farther than ``dilate`` pixels from the BLEND
     mask: what the latent blend alone keeps, before any pixel composite.
 

@@ -75,7 +75,7 @@ class Table:
         return found
 
     def facts(self) -> dict[str, Any]:
-        """For JSON (`runner.files.write_json`, which writes inf as text): clips -> key -> value and definition."""
+        """For JSON (`editing.whole_file.write_json` writes inf as text): clips -> key -> value and definition."""
         figures = {
             name: {figure.key: figure.facts() for figure in column} for name, column in zip(self.names, self.columns)
         }

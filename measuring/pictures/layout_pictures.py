@@ -149,8 +149,8 @@ def _notes(layout: ClipLayout) -> list[np.ndarray]:
 def cluster_preview(labels: Tensor, frames: np.ndarray) -> np.ndarray:
     """Frames with every K-means cluster in its colour and numbered, uint8 [F, H', W', 3].
 
-    labels: int64 [F, h, w], from `layout.clusters.cluster`. frames: uint8 [F, H, W, 3]; smaller ones than 256 pixels
-    are enlarged by a whole factor, so that the numbers can be read.
+    labels: int64 [F, h, w], from `editing.layout.clusters.cluster`. frames: uint8 [F, H, W, 3]; smaller ones than 256
+    pixels are enlarged by a whole factor, so that the numbers can be read.
     """
     times = -(-256 // min(frames.shape[1:3]))
     frames = frames.repeat(times, axis=1).repeat(times, axis=2)

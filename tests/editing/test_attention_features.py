@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from videograin.attention import RangeError, Seen
+from videograin.attention import LayerCall, RangeError
 from videograin.editing import attention_features as module
 from videograin.editing.attention_features import FeatureCollector, Features, FeaturesError, reference_features
 
@@ -30,7 +30,7 @@ def calls(frames=3, grid=(2, 5), layers=((4, 8), (2, 16), (1, 3)), scale=2.0, ke
 
 
 def seen(q, k, heads, grid=(2, 5), *, kind="self", frames=None, t=0.5):
-    return Seen(kind, q, k, heads, grid, tuple(2 * side for side in grid), t, frames)
+    return LayerCall(kind, q, k, heads, grid, tuple(2 * side for side in grid), t, frames)
 
 
 def collect(given, grid=(2, 5), frames=3, dtype=torch.float32, words=()):

@@ -285,7 +285,7 @@ def test_one_level_per_call(world):
     def sampler(model, x, sigmas, **kwargs):
         return model(x, torch.tensor([3.0, 2.0, 1.0, 0.5]))
 
-    with pytest.raises(BlendError, match="one noise level for all frames"):
+    with pytest.raises(BlendError, match="one noise level for the whole batch"):
         blend(sampler, trajectory, mask)(lambda x, sigma: x, trajectory.noise, trajectory.sigmas)
 
 

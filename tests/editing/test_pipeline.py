@@ -10,7 +10,7 @@ from videograin.editing.composite import composite_support
 from videograin.editing.fingerprint import frames_digest
 from videograin.editing.pipeline import PipelineError, edit_clip, encode_clip, invert_clip, starting_noise
 from videograin.editing.provenance import check_model
-from videograin.editing.regions import Region, edited_area, kept_area
+from videograin.editing.regions import Areas, Region, edited_area, kept_area
 from videograin.editing.settings import (
     AttentionSettings,
     BlendSettings,
@@ -226,7 +226,7 @@ def test_a_preserved_band_of_whole_cells_keeps_its_latents(random_model, frames,
     assert torch.equal(result.latents[:, :, 3:5], trajectory.clean[:, :, 3:5])
     assert not torch.equal(result.latents[:, :, :3], trajectory.clean[:, :, :3])
     area, sigma = edited_area(stack, (64, 96), 2), float(trajectory.sigmas[0])
-    noise = starting_noise(trajectory, sigma, area, sampling, keep=result.keep)
+    noise = starting_noise(trajectory, sigma, Areas(area, result.keep), sampling)
     assert torch.equal(noise[:, :, 3:5], trajectory.noise[:, :, 3:5])
 
 
@@ -281,10 +281,10 @@ def test_progress_is_told_about_every_step(random_model, frames, trajectory, reg
 
 def test_variation_is_seeded_keeps_the_variance_and_stays_inside(trajectory, regions):
     sigma = float(trajectory.sigmas[0])
-    area = edited_area(regions, (64, 96), 2)
+    within = Areas(edited_area(regions, (64, 96), 2))
 
-    def noise(seed, variation, area=area):
-        return starting_noise(trajectory, sigma, area, SamplingSettings(seed=seed, variation=variation))
+    def noise(seed, variation, within=within):
+        return starting_noise(trajectory, sigma, within, SamplingSettings(seed=seed, variation=variation))
 
     assert torch.equal(noise(1, 0.0), trajectory.noise)
     assert torch.equal(noise(1, 0.5), noise(1, 0.5))

@@ -16,7 +16,7 @@ from videograin.attention import Schedule
 from videograin.editing.regions import Region
 from videograin.hosts.comfyui.embedded_model import embedded_model
 from videograin.hosts.comfyui.unet.patch import patch_edit, patch_space_time, tag
-from videograin.hosts.comfyui.unet.slots import Occupant
+from videograin.hosts.comfyui.unet.slots import AttentionSlot
 from videograin.nodes.attention_map import AttentionMap
 from videograin.nodes.st_layout_attn_patch import STLayoutAttnPatch
 from videograin.world.demo_task import make_task
@@ -297,7 +297,7 @@ def test_of_two_positives_the_first_is_looked_at(edited, monkeypatch):
 
 def test_where_nothing_could_be_seen_the_latent_is_kept(edited, monkeypatch, caplog, tmp_path):
     """Another node hides the layers, which nobody knows before."""
-    monkeypatch.setattr(Occupant, "_show", lambda *_: None)
+    monkeypatch.setattr(AttentionSlot, "_show", lambda *_: None)
     out = run(*edited, pixel=(1, 30, 60))
     latent, maps, sheet, table = out.args
     assert torch.equal(latent["samples"], plainly(*edited)["samples"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from videograin.hosts.comfyui.embedded_model import embedded_model
-from videograin.hosts.comfyui.unet.slots import Occupant
+from videograin.hosts.comfyui.unet.slots import AttentionSlot
 from videograin.nodes.ddim_video_inversion import DDIMVideoInversion
 from videograin.world.clips import pair_clip
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_collected_is_said_before_the_first_step(world, monkeypat
 
 def test_an_inversion_without_what_it_should_collect_is_kept(world, monkeypatch, caplog):
     """Where another node hides the layers, which shows only when it is done."""
-    monkeypatch.setattr(Occupant, "_show", lambda *_: None)
+    monkeypatch.setattr(AttentionSlot, "_show", lambda *_: None)
     inversion = run(world, steps=2)
     assert inversion.features is None
     assert torch.isfinite(inversion.noise).all()

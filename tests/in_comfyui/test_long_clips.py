@@ -395,7 +395,7 @@ def test_what_cannot_work_is_refused_by_name(model):
 
 
 def test_animatediff_is_refused_by_name(model):
-    patched = node(model)  # tests/host/neighbours has the pack itself; here its mark on a run stands in
+    patched = node(model)  # tests/in_comfyui/neighbours has the pack itself; here its mark on a run stands in
     patched.model_options["transformer_options"]["ad_params"] = {"sub_idxs": None, "full_length": FRAMES}
     with pytest.raises(ValueError, match=r"^Long Clip Windows: AnimateDiff-Evolved samples this model"):
         sample(patched, steps=1)

@@ -18,7 +18,7 @@ from videograin.attention import RangeRule, Schedule
 from videograin.hosts.comfyui.edit import KEY
 from videograin.hosts.comfyui.model_info import check_model
 from videograin.hosts.comfyui.unet.patch import blocks, patch_edit, patch_space_time, tag
-from videograin.hosts.comfyui.unet.slots import CrossOccupant, Occupant, SelfOccupant
+from videograin.hosts.comfyui.unet.slots import AttentionSlot, CrossSlot, SelfSlot
 
 from . import tiny
 from .core import run
@@ -121,7 +121,7 @@ def test_clones_are_separate_also_where_the_host_copies_no_objects(model, monkey
     patched = patch_edit(model, edit_of(), node=NODE)
     clone = patched.clone()
     taken = [m.model_options["transformer_options"]["patches_replace"] for m in (patched, clone)]
-    for slot, kind in (("attn1", SelfOccupant), ("attn2", CrossOccupant)):
+    for slot, kind in (("attn1", SelfSlot), ("attn2", CrossSlot)):
         for key, occupant in taken[0][slot].items():
             assert type(occupant) is type(taken[1][slot][key]) is kind
             assert occupant is not taken[1][slot][key]
@@ -214,7 +214,7 @@ def test_every_value_of_ours_is_its_own_deep_copy(model, caplog):
     patched = patch_edit(model, edit, node=NODE)
     for taken in patched.model_options["transformer_options"]["patches_replace"].values():
         for occupant in taken.values():
-            assert isinstance(occupant, Occupant)
+            assert isinstance(occupant, AttentionSlot)
             assert copy.deepcopy(occupant).edits[0] is edit
             assert not hasattr(occupant, "to")
     mark = tag(tiny.conditioning(1), edit)[0][1][KEY]

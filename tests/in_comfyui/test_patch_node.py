@@ -105,7 +105,7 @@ def test_prompts_from_before_these_inputs_run_as_they_did(world):
 def test_the_outputs_are_the_edit(world):
     regions = two_regions()
     model, positive, mask, preserved = node(world, regions)
-    conditioning, labels, _, _ = encode_regions(world[1], PROMPT, PHRASES, splice=True, missing="error", node=NODE)
+    conditioning, _, labels, _ = encode_regions(world[1], PROMPT, PHRASES, splice=True, missing="error", node=NODE)
     by_hand = Edit(
         regions=regions, text_labels=labels, self_schedule=Schedule(0.3, 5.0, 0.0, 0.3), cross_schedule=Schedule(1.0)
     )

@@ -87,7 +87,7 @@ def words_at(clip, text, positions):
 
 def test_phrases_are_found_and_replaced_by_their_own_encoding(clip):
     text = "A photo of a Red  Robot, and a (blue teapot:1.2) on grass"
-    (entry,), labels, spans, used = encode_regions(clip, text, ["a red robot", "blue TEAPOT"], node=NODE)
+    (entry,), spans, labels, used = encode_regions(clip, text, ["a red robot", "blue TEAPOT"], node=NODE)
     ((plain, extra),) = encode(clip, text)
     assert used == text
     assert [words_at(clip, text, span) for span in spans] == [["a", "red", "robot"], ["blue", "teapot"]]
@@ -124,18 +124,18 @@ def test_word_positions_are_those_of_the_other_host(world, twin):
 def test_without_splicing_or_phrases_it_is_the_plain_encoding(clip):
     text = "a (red:1.3) robot on grass"
     plain = encode(clip, text)[0][0]
-    entries, labels, spans, _ = encode_regions(clip, text, ["red robot"], splice=False, node=NODE)
+    entries, spans, labels, _ = encode_regions(clip, text, ["red robot"], splice=False, node=NODE)
     assert torch.equal(entries[0][0], plain)
     assert spans == [(2, 3)]
     assert labels[2] == labels[3] == 1
-    entries, labels, spans, _ = encode_regions(clip, text, [], node=NODE)
+    entries, spans, labels, _ = encode_regions(clip, text, [], node=NODE)
     assert torch.equal(entries[0][0], plain)
     assert (spans, labels.tolist()) == ([], [-1] * 77)
 
 
 def test_a_phrase_across_two_chunks(clip):
     text = "a " * 74 + "red robot on grass"
-    entries, labels, spans, _ = encode_regions(clip, text, ["red robot"], node=NODE)
+    entries, spans, labels, _ = encode_regions(clip, text, ["red robot"], node=NODE)
     assert spans == [(75, 78)]
     assert words_at(clip, text, spans[0]) == ["red", "robot"]
     assert labels.shape == (154,)
@@ -145,7 +145,7 @@ def test_a_phrase_across_two_chunks(clip):
 
 def test_padding_is_not_part_of_the_prompt(clip):
     """SD2's and SDXL's padding is the token of a written "!"."""
-    _, _, spans, _ = encode_regions(clip, "a robot! on a robot", ["robot!"], node=NODE)
+    _, spans, _, _ = encode_regions(clip, "a robot! on a robot", ["robot!"], node=NODE)
     assert spans == [(2, 3)]
     with pytest.raises(PromptError, match="does not occur"):
         encode_regions(clip, "on a robot", ["robot!"], node=NODE)
@@ -153,13 +153,13 @@ def test_padding_is_not_part_of_the_prompt(clip):
 
 def test_escaped_parentheses_are_words(clip):
     text = r"a robot \(red\) and (a teapot:1.5)"
-    _, _, spans, _ = encode_regions(clip, text, [r"robot \(red\)", "a teapot"], node=NODE)
+    _, spans, _, _ = encode_regions(clip, text, [r"robot \(red\)", "a teapot"], node=NODE)
     assert [words_at(clip, text, span) for span in spans] == [["robot", "(", "red", ")"], ["a", "teapot"]]
 
 
 def test_equal_phrases_take_one_occurrence_each(clip):
     text = "a robot and a robot"
-    _, labels, spans, _ = encode_regions(clip, text, ["a robot", "a robot"], node=NODE)
+    _, spans, labels, _ = encode_regions(clip, text, ["a robot", "a robot"], node=NODE)
     assert spans == [(1, 2), (4, 5)]
     assert labels[:7].tolist() == [0, 1, 1, -1, 2, 2, -1]
 
@@ -209,7 +209,7 @@ def test_every_entry_of_a_hook_schedule_is_spliced():
         hooks, comfy.hooks.create_target_dict(comfy.hooks.EnumWeightTarget.Clip)
     )
     scheduled.apply_hooks_to_conds = hooks
-    entries, labels, spans, _ = encode_regions(scheduled, "a (red:1.2) robot on grass", ["red robot"], node=NODE)
+    entries, spans, labels, _ = encode_regions(scheduled, "a (red:1.2) robot on grass", ["red robot"], node=NODE)
     plain = encode(scheduled, "a (red:1.2) robot on grass")
     local, empty = encode(scheduled, "red robot"), encode(scheduled, "")
     assert len(entries) == 2
@@ -230,7 +230,7 @@ def test_textual_inversions_are_words_of_their_own(family, tmp_path):
     save_file({key: -value for key, value in vectors.items()}, tmp_path / "other.safetensors")
     clip = small_clip(family, str(tmp_path))
     text = "a photo of embedding:other and embedding:thing on grass"
-    (entry,), _, spans, _ = encode_regions(clip, text, ["embedding:thing"], node=NODE)
+    (entry,), spans, _, _ = encode_regions(clip, text, ["embedding:thing"], node=NODE)
     assert spans == [(7, 8)]  # start, a, photo, of, other (2), and, thing (2)
     own = encode(clip, "embedding:thing")[0][0]
     assert torch.allclose(entry[0][:, spans[0]], own[:, 1:3], atol=1e-5)
@@ -269,7 +269,7 @@ def test_missing_phrases_are_named(clip):
     ],
 )
 def test_missing_phrases_are_appended_on_request(clip, prompt, phrases, used):
-    _, labels, spans, text = encode_regions(clip, prompt, phrases, missing="append", node=NODE)
+    _, spans, labels, text = encode_regions(clip, prompt, phrases, missing="append", node=NODE)
     assert text == used
     assert sorted(set(labels.tolist())) == [-1, 0, *range(1, len(phrases) + 1)]
     assert len(spans) == len(phrases)
@@ -302,8 +302,8 @@ CASES = (
 @pytest.mark.parametrize("splice", [True, False])
 @pytest.mark.parametrize(("text", "phrases"), CASES)
 def test_it_is_the_diffusers_hosts_encoding(world, twin, text, phrases, splice):
-    (entry,), labels, spans, _ = encode_regions(world, text, phrases, splice=splice, node=NODE)
-    expected, their_spans, their_labels = twin.encode_regions(text, phrases, splice=splice)
+    (entry,), spans, labels, _ = encode_regions(world, text, phrases, splice=splice, node=NODE)
+    expected, their_spans, their_labels, _ = twin.encode_regions(text, phrases, splice=splice)
     assert spans == their_spans
     assert torch.equal(labels, their_labels)
     assert torch.allclose(entry[0], expected.embedding, atol=1e-5)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from videograin.attention import RangeError, Seen, SpaceTime
+from videograin.attention import LayerCall, RangeError, SpaceTime
 from videograin.attention.fused import match_labels
 from videograin.measuring.attention_probe import AttentionProbe, InspectionError, Phrase, Place
 from videograin.measuring.attention_weights import cross_tiles, self_row
@@ -26,15 +26,17 @@ def cross(seed=0, grid=HALF, frames=None, keys=LENGTH, modulated=True, t=0.9):
     count, tokens = FRAMES if frames is None else len(frames), grid[0] * grid[1]
     q, k = randn(count, tokens, HEADS * DIM, seed=seed), randn(count, keys, HEADS * DIM, seed=seed + 1)
     if not modulated:
-        return Seen("cross", q, k, HEADS, grid, SIZE, t, frames)
+        return LayerCall("cross", q, k, HEADS, grid, SIZE, t, frames)
     labels = torch.arange(tokens).remainder(2).expand(count, -1), torch.arange(keys).remainder(3).expand(count, -1)
-    return Seen("cross", q, k, HEADS, grid, SIZE, t, frames, None, match_labels(*labels), torch.full(q.shape[:2], 0.7))
+    return LayerCall(
+        "cross", q, k, HEADS, grid, SIZE, t, frames, None, match_labels(*labels), torch.full(q.shape[:2], 0.7)
+    )
 
 
 def looks(seed=0, grid=HALF, frames=None, mode="full"):
     count, tokens = FRAMES if frames is None else len(frames), grid[0] * grid[1]
     q, k = randn(count, tokens, HEADS * DIM, seed=seed), randn(count, tokens, HEADS * DIM, seed=seed + 1)
-    return Seen("self", q, k, HEADS, grid, SIZE, 0.9, frames, SpaceTime(mode, count))
+    return LayerCall("self", q, k, HEADS, grid, SIZE, 0.9, frames, SpaceTime(mode, count))
 
 
 def words_of(seen, positions):
@@ -213,7 +215,7 @@ def test_words_of_another_pack():
 
 def test_calls_that_do_not_fit():
     with pytest.raises(InspectionError, match=r"queries of 4 of the 4 frames with 2 \* 3 tokens"):
-        probe_of().add(Seen("cross", randn(4, 5, 8), randn(4, 6, 8), HEADS, HALF, SIZE, 0.9))
+        probe_of().add(LayerCall("cross", randn(4, 5, 8), randn(4, 6, 8), HEADS, HALF, SIZE, 0.9))
     with pytest.raises(InspectionError, match=r"for frames \[0, 9\]"):
         probe_of().add(cross(frames=(0, 9)))
 

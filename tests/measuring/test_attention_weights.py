@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videograin.attention import Layout, Modulation, Schedule, Seen, SpaceTime
+from videograin.attention import LayerCall, Layout, Modulation, Schedule, SpaceTime
 from videograin.attention.fused import match_labels
 from videograin.attention.options import MODES
 from videograin.attention.reference import modulated_logits
@@ -29,7 +29,7 @@ def split(x):
 
 
 def see(kind, q, k, **more):
-    return Seen(kind, q, k, HEADS, GRID, (4, 6), T, **more)
+    return LayerCall(kind, q, k, HEADS, GRID, (4, 6), T, **more)
 
 
 def whole(seen):
@@ -145,7 +145,7 @@ def test_self_probabilities_are_those_that_the_modulator_attends_with(modulation
     options = {"grid": GRID, "t": T, "spacetime": SpaceTime(mode, FRAMES).at(finest=True)}
     matched, strength = modulation.self_marks(("cond",), **options)
     strength = options["spacetime"].restore(strength)
-    seen = Seen("self", q, k, 1, GRID, (4, 6), T, None, options["spacetime"], matched, strength)
+    seen = LayerCall("self", q, k, 1, GRID, (4, 6), T, None, options["spacetime"], matched, strength)
     out = modulation.self_attention(q, k, v, heads=1, roles=("cond",), **options)
     for place, token in ((0, 0), (1, 4), (2, 5)):
         _, after = self_row(seen, place, token)

@@ -17,7 +17,7 @@ FRAMES, STEPS = 3, 10
 def runs():
     """(latents without a probe, with one, its maps, the layout): the modulated steps of an edit from noise."""
     model, task = load_model(), make_task(1, FRAMES, 128)
-    encoded, spans, labels = model.encode_regions(task.prompt, task.phrases)
+    encoded, spans, labels, _ = model.encode_regions(task.prompt, task.phrases)
     layout = Layout(list(task.masks))
     modulation = Modulation(layout, labels, SELF, CROSS)
     phrases = [Phrase(text, tuple(span), n) for n, (text, span) in enumerate(zip(task.phrases, spans), 1)]

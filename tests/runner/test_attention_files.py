@@ -65,7 +65,7 @@ def test_no_observer_is_made_where_nothing_is_asked_for(edit_file, random_model)
 def test_words_find_their_tokens_and_their_regions(edit_file, random_model):
     words = ["sand", "green", "A yellow cross", "a"]
     found = opened(edit_file(attention_maps={"words": words, "end": 1}), random_model)
-    _, spans, labels = random_model.encode_regions(
+    _, spans, labels, _ = random_model.encode_regions(
         "a green circle and a yellow cross on sand", ["a green circle", "a yellow cross"]
     )
     assert found.length == len(labels)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -240,3 +241,15 @@ def test_the_embedded_model_end_to_end(edit_file, tmp_path, embedded_folder):
     assert edited.frames.shape == source.frames.shape
     assert edited.fps == source.fps
     assert max(report["figures"]["change_in_regions"]) > 0.05
+
+
+@pytest.mark.parametrize("named", [(), [metadata.EntryPoint("bench", "videograin.lab.nowhere", "videograin.commands")]])
+def test_without_the_laboratory_bench_says_where_it_lives(named, monkeypatch, capsys):
+    """As an installed package is: no lab/, with or without an entry point in the metadata; options change nothing."""
+    monkeypatch.setattr(cli.metadata, "entry_points", lambda **_: named)
+    for options in ([], ["--fast", "--quiet"], ["--out", "somewhere", "--seeds", "2"]):
+        assert cli.main(["bench", *options]) == 2
+        assert "bench is part of the repository" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["demo", "--fast"])
+    assert "unrecognized arguments: --fast" in capsys.readouterr().err

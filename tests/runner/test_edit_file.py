@@ -1,5 +1,6 @@
 """The edit file: every key, every message with its line, all problems at once, and no heavy import."""
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -22,13 +23,13 @@ from videograin.editing.settings import (
 )
 from videograin.runner.edit_checks import load_edit
 from videograin.runner.edit_file import EditFileError, read_edit
-from videograin.runner.edit_keys import EditKeys, RegionKeys
+from videograin.runner.edit_keys import EditKeys, RegionEntry
 from videograin.runner.media.mask_files import Boxes, FoundMask, LabelVideo, MaskFolder, MaskVideo
-from videograin.runner.yaml_lines import Problems, read_yaml
+from videograin.runner.yaml_lines import read_yaml
 
 EXAMPLES = {
     name: field.examples
-    for kind in (EditKeys, RegionKeys, MapSettings)
+    for kind in (EditKeys, RegionEntry, MapSettings)
     for name, field in fields_of(kind).items()
     if group_in(field.annotation) and name != "regions"
 }
@@ -217,6 +218,11 @@ def test_an_inversion_needs_only_the_video_and_its_prompt(folder):
     assert (spec.regions, spec.output, spec.count) == ((), None, None)
 
 
+def test_an_edit_goes_to_another_process_as_it_is(folder):
+    spec = load(folder, GOOD)
+    assert pickle.loads(pickle.dumps(spec)) == spec
+
+
 def test_output_from_the_command_line_takes_the_place_of_the_key(folder):
     assert load(folder, GOOD.replace("output: out\n", ""), output=folder / "there").output == folder / "there"
 
@@ -236,7 +242,7 @@ def test_a_box_may_be_null_where_the_object_is_away(folder):
 def test_every_key_keeps_its_line(folder):
     text = "attention:\n  mode: full\nregions:\n- masks: &m\n    folder: a\n- phrase: b\n  masks: *m\n"
     (folder / "a.yaml").write_text(text)
-    _, lines = read_yaml(folder / "a.yaml", Problems(folder / "a.yaml"))
+    lines = read_yaml(folder / "a.yaml")[1].lines
     assert dict(lines.numbers) == {
         "attention": 1,
         "attention.mode": 2,
@@ -260,8 +266,8 @@ def test_every_key_keeps_its_line(folder):
 
 def test_aliases_in_a_circle_are_read(folder):
     (folder / "a.yaml").write_text("a: &x\n  b: *x\n")
-    data, lines = read_yaml(folder / "a.yaml", Problems(folder / "a.yaml"))
-    assert dict(lines.numbers) == {"a": 1, "a.b": 2}
+    data, problems = read_yaml(folder / "a.yaml")
+    assert dict(problems.lines.numbers) == {"a": 1, "a.b": 2}
     assert data["a"]["b"] is data["a"]
     (folder / "a.yaml").write_text("attention: &x\n  mode: *x\nblend: [&y [*y]]\nsize: *y\n")
     with pytest.raises(EditFileError, match=r"a\.yaml:2: attention\.mode: a group of keys is not allowed"):

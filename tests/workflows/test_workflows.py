@@ -30,7 +30,7 @@ def test_the_eleven_are_there_each_with_its_twin_and_its_picture():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_what_its_description_makes(name):
-    """Whoever edits a workflow edits tools/, and runs `python -m videograin.lab.templates.write`."""
+    """Whoever edits a workflow edits lab/templates/, and runs `python -m videograin.lab.templates.write`."""
     ui, api = workflows.build(name, KNOWN)
     assert load(name) == ui
     assert load(name, "tests/workflows") == api

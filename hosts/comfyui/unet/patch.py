@@ -19,9 +19,9 @@ from ..edit import KEY, Edit, tag
 from ..frame_cuts import call_shape, frames_of_calls
 from ..host_attention import HostAttention
 from ..model_info import check_model, noise_levels
-from ..sampling_run import Run
+from ..sampling_run import SamplingRun
 from .memory_estimate import LOOKING, Level, enlarged, peak_bytes
-from .slots import CrossOccupant, Occupant, SelfOccupant
+from .slots import AttentionSlot, CrossSlot, SelfSlot
 
 __all__ = [
     "blocks",
@@ -36,7 +36,7 @@ __all__ = [
     "tag",
 ]
 
-SLOTS = {"attn1": SelfOccupant, "attn2": CrossOccupant}
+SLOTS = {"attn1": SelfSlot, "attn2": CrossSlot}
 
 
 def patch_space_time(
@@ -66,11 +66,11 @@ def patch_edit(model: ModelPatcher, edit: Edit, *, node: str) -> ModelPatcher:
 
 
 def observe(model: ModelPatcher, observer: Observer, *, node: str) -> ModelPatcher:
-    """A clone that computes the same and shows the observer its self- and cross-attention (`Seen`).
+    """A clone that computes the same and shows the observer its self- and cross-attention (`LayerCall`).
 
-    Shown is one prompt of a run: the first that belongs to an edit, else the first positive (`Run.shown`). What was
-    patched before is seen as it is computed; a model without our patches stays the image model it is. Apply it after
-    ST-Layout Attn Patch, and after other nodes that take attention slots: who takes one afterwards may hide it.
+    Shown is one prompt of a run: the first that belongs to an edit, else the first positive (`SamplingRun.shown`). What
+    was patched before is seen as it is computed; a model without our patches stays the image model it is. Apply it
+    after ST-Layout Attn Patch, and after other nodes that take attention slots: who takes one afterwards may hide it.
 
     Args:
         node: names us in messages.
@@ -88,8 +88,8 @@ def observe(model: ModelPatcher, observer: Observer, *, node: str) -> ModelPatch
     host, places, finest = _host_attention(), list(blocks(model)), finest_level(model)
     for slot, kind in SLOTS.items():
 
-        def watched(previous: Any, kind: type[Occupant] = kind) -> Occupant:
-            ours = previous if isinstance(previous, Occupant) else kind(edits, host, node, previous, finest=finest)
+        def watched(previous: Any, kind: type[AttentionSlot] = kind) -> AttentionSlot:
+            ours = previous if isinstance(previous, AttentionSlot) else kind(edits, host, node, previous, finest=finest)
             return ours.observed(observer)
 
         _occupy(model, slot, watched, places, deep=slot == "attn2" and family == "sdxl")
@@ -100,7 +100,7 @@ def observe(model: ModelPatcher, observer: Observer, *, node: str) -> ModelPatch
 def edits_of(model: ModelPatcher) -> tuple[Edit, ...]:
     """Our patches on a model, in the order they were applied. Every slot of ours knows all of them."""
     replace = model.model_options["transformer_options"].get("patches_replace", {})
-    ours = (one for slot in SLOTS for one in replace.get(slot, {}).values() if isinstance(one, Occupant))
+    ours = (one for slot in SLOTS for one in replace.get(slot, {}).values() if isinstance(one, AttentionSlot))
     return max((one.edits for one in ours), key=len, default=())
 
 
@@ -158,12 +158,12 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
     host, finest = _host_attention(), finest_level(model)
     model = model.clone()
     places = list(blocks(model))
-    _occupy(model, "attn1", SelfOccupant((edit,), host, node, finest=finest).chained, places, deep=False)
+    _occupy(model, "attn1", SelfSlot((edit,), host, node, finest=finest).chained, places, deep=False)
     # A slot left alone is a slot that others can have; but where we are already, the last patch must be known.
     taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
-    known = any(isinstance(one, Occupant) for one in taken.values())
+    known = any(isinstance(one, AttentionSlot) for one in taken.values())
     if edit.modulates and (known or edit.cross_schedule.strength > 0):
-        _occupy(model, "attn2", CrossOccupant((edit,), host, node).chained, places, deep=family == "sdxl")
+        _occupy(model, "attn2", CrossSlot((edit,), host, node).chained, places, deep=family == "sdxl")
 
     def begin_run(executor: Any, *args: Any, **kwargs: Any) -> Any:
         guider = executor.class_obj
@@ -172,7 +172,7 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
         run = before
         if run is None:
             noise = args[0] if args else kwargs["noise"]
-            run = Run.begin(guider.conds, noise.shape, noise_levels(guider.model_patcher))
+            run = SamplingRun.begin(guider.conds, noise.shape, noise_levels(guider.model_patcher))
         options[KEY] = run.with_edit(edit, node)
         try:
             return executor(*args, **kwargs)
@@ -222,7 +222,7 @@ def _reserve(model: ModelPatcher, extra: Callable[[Any, Any, int], int]) -> None
 def _occupy(
     model: ModelPatcher,
     slot: str,
-    on_top: Callable[[Any], Occupant],
+    on_top: Callable[[Any], AttentionSlot],
     places: list[tuple[str, int, int]],
     deep: bool,
 ) -> None:
@@ -254,7 +254,7 @@ def _separate_slots(parent: ModelPatcher, clone: ModelPatcher) -> None:
     options = dict(clone.model_options["transformer_options"])
     replace = {slot: dict(taken) for slot, taken in options.get("patches_replace", {}).items()}
     for taken in replace.values():
-        taken.update({key: one.copy() for key, one in taken.items() if isinstance(one, Occupant)})
+        taken.update({key: one.copy() for key, one in taken.items() if isinstance(one, AttentionSlot)})
     options["patches_replace"] = replace
     clone.model_options["transformer_options"] = options
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ....attention import PhraseNotFound, find_phrases, phrase_occurrences, text_labels
 from ....attention import splice as write_over
+from ....editing.model import EncodedRegions
 from ....editing.prompt_text import PromptError
 
 #: What clip.tokenize calls the encoders of each family.
@@ -91,7 +91,7 @@ class _Tokenizer:
 
 def encode_regions(
     clip: Any, prompt: str, phrases: Sequence[str], *, splice: bool = True, missing: str = "error", node: str
-) -> tuple[Conditioning, Tensor, list[tuple[int, ...]], str]:
+) -> EncodedRegions:
     """Encode a global prompt and find the phrases of its regions in it.
 
     Args:
@@ -104,11 +104,8 @@ def encode_regions(
         node: name of the node, for messages.
 
     Returns:
-        conditioning: [[float [1, L, C], {...}], ...], one entry, or one for each range of a hook schedule; the pooled
-            output is the global prompt's.
-        labels: int64 [L], region k -> k, start tokens 0, others -1.
-        spans: the token positions of each phrase.
-        prompt: what was encoded.
+        Its prompt is a conditioning [[float [1, L, C], {...}], ...], one entry, or one for each range of a hook
+        schedule; the pooled output is the global prompt's.
 
     Raises:
         PromptError: names node, region, phrase, prompt and what to change: a phrase that is empty or has no place,
@@ -120,7 +117,7 @@ def encode_regions(
         raise PromptError(f"{node}: clip is empty: that checkpoint holds no text encoder. Load one with Load CLIP.")
     if not phrases:
         conditioning = clip.encode_from_tokens_scheduled(_named(node, clip.tokenize, prompt))
-        return conditioning, text_labels(conditioning[0][0].shape[1], ()), [], prompt
+        return EncodedRegions(conditioning, [], text_labels(conditioning[0][0].shape[1], ()), prompt)
     tokenizer = _Tokenizer(clip)
     tokens = _named(node, tokenizer, prompt)
     local = [_named(f"{node}: region {number}", tokenizer, phrase) for number, phrase in enumerate(phrases, 1)]
@@ -146,7 +143,7 @@ def encode_regions(
     if splice:
         conditioning = _spliced(clip, conditioning, tokens, spans, local)
     starts = [n for n, place in enumerate(tokens.places) if place == 0]
-    return conditioning, text_labels(len(tokens.ids), spans, starts), spans, prompt
+    return EncodedRegions(conditioning, spans, text_labels(len(tokens.ids), spans, starts), prompt)
 
 
 def word_positions(clip: Any, prompt: str, phrases: Sequence[str]) -> tuple[list[list[tuple[int, ...]]], int]:

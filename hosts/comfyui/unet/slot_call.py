@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ....attention import Modulation
 from ..edit import KEY, Edit, Tag
-from ..sampling_run import Run
+from ..sampling_run import SamplingRun
 
 
 @dataclass(frozen=True)
-class Call:
+class SlotCall:
     """One call of a slot: which chunks the batch is made of, and which edit each of them belongs to.
 
     Attributes:
@@ -32,7 +32,7 @@ class Call:
         t: the noise level in [0, 1); 0 where nothing is modulated.
     """
 
-    run: Run | None
+    run: SamplingRun | None
     frames: int
     indices: tuple[int, ...] | None
     roles: tuple[str, ...]
@@ -53,14 +53,14 @@ class Call:
         return self.grid == tuple(math.ceil(side / sides) for side in self.latent)
 
 
-def read_call(q: Tensor, extra: dict, edits: tuple[Edit, ...], node: str) -> Call:
+def read_call(q: Tensor, extra: dict, edits: tuple[Edit, ...], node: str) -> SlotCall:
     """What the host says about a call of a slot.
 
     Raises:
-        RuntimeError: edits with regions in a run that has not begun (see `Run`).
+        RuntimeError: edits with regions in a run that has not begun (see `SamplingRun`).
         ValueError: frames that cannot be told.
     """
-    run: Run | None = extra.get(KEY)
+    run: SamplingRun | None = extra.get(KEY)
     if run is None and any(edit.modulates for edit in edits):
         raise RuntimeError(
             f"{node}: this sampler does not run ComfyUI's OUTER_SAMPLE wrappers, so that frames and prompts of the "
@@ -94,10 +94,10 @@ def read_call(q: Tensor, extra: dict, edits: tuple[Edit, ...], node: str) -> Cal
     indices = frame_indices(extra, frames, run, node) if modulated and not cropped else None
     t = run.t(extra["sigmas"]) if modulated else 0.0
     chunks = (tuple(roles), tuple(rules), tuple(tags), tuple(ids))
-    return Call(run, frames, indices, *chunks, tuple(grid), latent, cropped, t)
+    return SlotCall(run, frames, indices, *chunks, tuple(grid), latent, cropped, t)
 
 
-def frame_indices(extra: dict, frames: int, run: Run, node: str) -> tuple[int, ...] | None:
+def frame_indices(extra: dict, frames: int, run: SamplingRun, node: str) -> tuple[int, ...] | None:
     """Which frames of the run a call has: AnimateDiff-Evolved and ComfyUI's context windows say it; None = all."""
     indices = (extra.get("ad_params") or {}).get("sub_idxs")
     window = extra.get("context_window")
@@ -135,7 +135,7 @@ def check_keys(q: Tensor, k: Tensor, node: str) -> None:
         )
 
 
-def check_tokens(q: Tensor, k: Tensor | None, call: Call, node: str) -> None:
+def check_tokens(q: Tensor, k: Tensor | None, call: SlotCall, node: str) -> None:
     tokens = call.grid[0] * call.grid[1]
     if q.shape[1] != tokens:
         raise ValueError(
@@ -150,7 +150,7 @@ def check_tokens(q: Tensor, k: Tensor | None, call: Call, node: str) -> None:
         )
 
 
-def unfit(kind: str, q: Tensor, k: Tensor, call: Call, extra: dict) -> str:
+def unfit(kind: str, q: Tensor, k: Tensor, call: SlotCall, extra: dict) -> str:
     """What is unlike the layer's own queries and keys, as a clause for a message; "" = nothing."""
     tokens = call.grid[0] * call.grid[1]
     rows = extra["activations_shape"][0]

@@ -11,21 +11,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ....attention import Observer, Seen, SpaceTime, space_time_attention
+from ....attention import Layer, Modulation, Observer, SpaceTime, TokenGrid, wanting
 from ..edit import Edit
 from ..host_attention import Attend, HostAttention
 from .call_parts import AttendPart, Part, by_kind
-from .slot_call import Call, check_batch, check_keys, check_tokens, frame_indices, read_call, unfit
+from .slot_call import SlotCall, check_batch, check_keys, check_tokens, frame_indices, read_call, unfit
 
 CELL = 8  # pixels of a latent cell
 
 
-class Occupant:
+class AttentionSlot:
     """What stands in a slot: called by the host with (q, k, v, extra_options), extended by IPAdapter through `add`.
 
     Several of our patches on one model share the slot: a chunk whose conditioning was tagged by one of them is that
@@ -38,9 +39,9 @@ class Occupant:
         host: the host's attention.
         node: names us in messages.
         previous: who stood here before (never one of ours, see `chained`).
-        observers: are shown one prompt of a run, always the same (`Run.shown`): the first one of the last edit that
-            has any, else the first positive. Nothing where it is not sampled (another range of timesteps) or only on a
-            part of the latent, and not what an IPAdapter adds.
+        observers: are shown one prompt of a run, always the same (`SamplingRun.shown`): the first one of the last edit
+            that has any, else the first positive. Nothing where it is not sampled (another range of timesteps) or only
+            on a part of the latent, and not what an IPAdapter adds.
         finest: how many sides of the model's finest level with attention make the latent's (SD1.x 1, SDXL 2).
     """
 
@@ -59,9 +60,9 @@ class Occupant:
         self.finest = finest
         self._added: list[tuple[Callable, dict]] = []
 
-    def chained(self, previous: Callable | None) -> Occupant:
+    def chained(self, previous: Callable | None) -> AttentionSlot:
         """This patch on top of whoever stands in the slot."""
-        if isinstance(previous, Occupant):
+        if isinstance(previous, AttentionSlot):
             new = self.copy()
             new.edits, new.previous = previous.edits + self.edits, previous.previous
             new.observers = previous.observers + self.observers
@@ -71,20 +72,20 @@ class Occupant:
         new.previous = previous
         return new
 
-    def observed(self, observer: Observer) -> Occupant:
+    def observed(self, observer: Observer) -> AttentionSlot:
         """The same, shown to one more observer."""
         new = self.copy()
         new.observers = (*self.observers, observer)
         return new
 
-    def copy(self) -> Occupant:
+    def copy(self) -> AttentionSlot:
         """Another slot's worth of the same: what is added to one is not added to the other."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
         new._added = list(self._added)
         return new
 
-    def __deepcopy__(self, memo) -> Occupant:
+    def __deepcopy__(self, memo) -> AttentionSlot:
         return self.copy()
 
     def add(self, callback: Callable, **kwargs: Any) -> None:
@@ -124,11 +125,11 @@ class Occupant:
                     out = out + callback(out, q, k, v, extra, **options)
         return out.to(q.dtype)
 
-    def _attend(self, call: Call, q: Tensor, k: Tensor, v: Tensor, extra: dict, plain: Attend) -> Tensor | None:
+    def _attend(self, call: SlotCall, q: Tensor, k: Tensor, v: Tensor, extra: dict, plain: Attend) -> Tensor | None:
         """The attended values, or None where they would be those of plain attention."""
         raise NotImplementedError
 
-    def _show(self, call: Call, q: Tensor, k: Tensor, extra: dict) -> None:
+    def _show(self, call: SlotCall, q: Tensor, k: Tensor, extra: dict) -> None:
         if "cond" not in call.roles or call.cropped:
             return
         run = call.run
@@ -139,8 +140,8 @@ class Occupant:
                 "SamplerCustomAdvanced."
             )
         t = run.t(extra["sigmas"])
-        wanting = [one for one in self.observers if one.wants(self.kind, call.grid, run.size, t)]
-        if not wanting:
+        wanted = wanting(self.observers, self.kind, call.grid, run.size, t)
+        if not wanted:
             return
         if doubt := unfit(self.kind, q, k, call, extra):
             run.say_once(f"unseen {self.kind}", f"{self.node}: {doubt}; such layers are not looked at.")
@@ -148,18 +149,12 @@ class Occupant:
         number = self._shown(call)
         if number is None:
             return
-        marks, spacetime = self._marks(call, number, k.shape[1], t)
-        labels, strength = marks or (None, None)
-        if spacetime is not None and strength is not None:
-            strength = spacetime.restore(strength)
-        rows = slice(number * call.frames, (number + 1) * call.frames)
         frames = frame_indices(extra, call.frames, run, self.node)
-        heads = extra["n_heads"]
-        seen = Seen(self.kind, q[rows], k[rows], heads, call.grid, run.size, t, frames, spacetime, labels, strength)
-        for observer in wanting:
-            observer.add(seen)
+        layer = self._layer(call, (number,), self._todo(call, number, k.shape[1]))
+        rows = slice(number * call.frames, (number + 1) * call.frames)
+        replace(layer, size=run.size, t=t, frames=frames).show(q[rows], k[rows], extra["n_heads"], wanted)
 
-    def _shown(self, call: Call) -> int | None:
+    def _shown(self, call: SlotCall) -> int | None:
         """The chunk that observers see: of the same prompt in every call, in whatever order and company it comes."""
         run = call.run
         wanted = run.shown(self.edits)
@@ -169,15 +164,24 @@ class Occupant:
         conditional = [number for number, role in enumerate(call.roles) if role == "cond"]
         return conditional[-1] if conditional and wanted not in run.tags else None
 
-    def _marks(self, call: Call, number: int, keys: int, t: float) -> tuple[Any, SpaceTime | None]:
-        """Of one chunk: labels and strengths if it is modulated (`Modulation.self_marks`), and its arrangement."""
+    def _todo(self, call: SlotCall, number: int, keys: int) -> Hashable:
+        """What is to be done with a chunk; chunks of which it is the same share a Layer."""
         raise NotImplementedError
 
-    def _by_kind(self, call: Call, kinds: Sequence[Hashable], q, k, v, heads: int, attend: AttendPart) -> Tensor:
+    def _layer(self, call: SlotCall, chunks: Sequence[int], todo: Any, plain: Attend | None = None) -> Layer:
+        """The layer as these chunks need it."""
+        raise NotImplementedError
+
+    def _layer_of(self, call: SlotCall, chunks: Sequence[int], modulation: Modulation | None, **more: Any) -> Layer:
+        roles = tuple(call.roles[number] for number in chunks)
+        tokens = TokenGrid(call.frames, *call.grid)
+        return Layer(self.kind, tokens, call.latent, call.t, roles, modulation=modulation, **more)
+
+    def _by_kind(self, call: SlotCall, kinds: Sequence[Hashable], q, k, v, heads: int, attend: AttendPart) -> Tensor:
         """Chunks of one kind go through one call, within the memory there is (comfy_parts.py)."""
         return by_kind(kinds, q, k, v, heads, attend, host=self.host, trouble=lambda said: self._trouble(call, said))
 
-    def _trouble(self, call: Call, said: str) -> str:
+    def _trouble(self, call: SlotCall, said: str) -> str:
         """What to say of a call that the memory does not suffice for."""
         return (
             f"{self.node}: out of memory in attention over {call.frames} frames at {call.grid[0]} x {call.grid[1]} "
@@ -185,7 +189,7 @@ class Occupant:
             "Connect Long Clip Windows, or lower its `frames`; or make width and height smaller."
         )
 
-    def _say_kernel(self, call: Call, edit: Edit, extra: dict) -> None:
+    def _say_kernel(self, call: SlotCall, edit: Edit, extra: dict) -> None:
         """Say, once a run, that modulated calls do not go through an attention that would lose their bias."""
         if name := self.host.quantised(extra):
             call.run.say_once(
@@ -196,7 +200,7 @@ class Occupant:
             )
 
 
-class SelfOccupant(Occupant):
+class SelfSlot(AttentionSlot):
     """In attn1: space-time attention of every chunk by its edit's arrangement, modulated where the edit says so."""
 
     kind = "self"
@@ -215,47 +219,31 @@ class SelfOccupant(Occupant):
             return None
 
         def attend(edit: Edit, part: Part, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            spacetime, modulation = self._spacetime(call, edit), call.modulation(edit)
-            if modulation is None:
-                return space_time_attention(q, k, v, heads=part.heads, spacetime=spacetime, plain=plain)
-            if modulation.self_schedule.xi(call.t) > 0:
+            layer = self._layer(call, part.chunks, edit, plain)
+            if layer.modulation is not None and layer.modulation.self_schedule.xi(call.t) > 0:
                 self._say_kernel(call, edit, extra)
-            return modulation.self_attention(
-                q,
-                k,
-                v,
-                heads=part.heads,
-                grid=call.grid,
-                roles=tuple(call.roles[number] for number in part.chunks),
-                t=call.t,
-                spacetime=spacetime,
-                plain=plain,
-                ranges=call.run.ranges,
-                place=self._place(call, edit, part, q, extra),
-            )
+            layer = replace(layer, ranges=call.run and call.run.ranges, place=self._place(call, edit, part, q, extra))
+            return layer.attend_self(q, k, v, part.heads, part.half)
 
         return self._by_kind(call, call.edits, q, k, v, extra["n_heads"], attend)
 
-    def _spacetime(self, call: Call, edit: Edit) -> SpaceTime:
-        return SpaceTime(edit.mode, call.frames, edit.anchors).at(call.on_level(self.finest))
+    def _todo(self, call, number, keys):
+        return call.edits[number]
 
-    def _place(self, call: Call, edit: Edit, part: Part, q: Tensor, extra: dict) -> Hashable:
+    def _layer(self, call, chunks, todo, plain=None):
+        spacetime = SpaceTime(todo.mode, call.frames, todo.anchors).at(call.on_level(self.finest))
+        return self._layer_of(call, chunks, call.modulation(todo), spacetime=spacetime, plain=plain)
+
+    def _place(self, call: SlotCall, edit: Edit, part: Part, q: Tensor, extra: dict) -> Hashable:
         """What a range measured here belongs to (`RangeMemory.find`); None where the host does not say it."""
         prompts = tuple(call.ids[number] for number in part.chunks)
         if None in prompts or extra.get("block") is None:
             return None
         layer = (*extra["block"], extra.get("block_index"), extra.get("transformer_index"))
-        return (edit.id, layer, prompts, call.indices, part.half, q.device)
-
-    def _marks(self, call, number, keys, t):
-        edit = call.edits[number]
-        modulation, spacetime = call.modulation(edit), self._spacetime(call, edit)
-        if modulation is None:
-            return None, spacetime
-        return modulation.self_marks((call.roles[number],), grid=call.grid, t=t, spacetime=spacetime), spacetime
+        return (edit.id, layer, prompts, call.indices, q.device)
 
 
-class CrossOccupant(Occupant):
+class CrossSlot(AttentionSlot):
     """In attn2: the modulated cross-attention of the chunks that belong to an edit, plain attention of the others.
 
     Text labels of a chunk: a tagged conditioning's are its tag's. An untagged "uncond" one (the negative prompt) has
@@ -271,7 +259,7 @@ class CrossOccupant(Occupant):
         if not any(edit.modulates for edit in self.edits):
             return None
         check_keys(q, k, self.node)
-        kinds = [self._kind(call, number, k.shape[1]) for number in range(len(call.edits))]
+        kinds = [self._todo(call, number, k.shape[1]) for number in range(len(call.edits))]
         if all(kind is None for kind in kinds):
             return None
         check_batch(q, extra, self.node)
@@ -280,32 +268,18 @@ class CrossOccupant(Occupant):
         def attend(kind, part: Part, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             if kind is None:
                 return plain(q, k, v, part.heads)
-            edit, labels = kind
-            self._say_kernel(call, edit, extra)
-            return call.modulation(edit).cross_attention(
-                q,
-                k,
-                v,
-                heads=part.heads,
-                grid=call.grid,
-                roles=tuple(call.roles[number] for number in part.chunks),
-                t=call.t,
-                frames=call.frames,
-                plain=plain,
-                text_labels=torch.tensor(labels),
-            )
+            self._say_kernel(call, kind[0], extra)
+            return self._layer(call, part.chunks, kind, plain).attend_cross(q, k, v, part.heads)
 
         return self._by_kind(call, kinds, q, k, v, extra["n_heads"], attend)
 
-    def _marks(self, call, number, keys, t):
-        kind = self._kind(call, number, keys)
-        if kind is None:
-            return None, None
-        edit, labels = kind
-        role, labels = (call.roles[number],), torch.tensor(labels)
-        return call.modulation(edit).cross_marks(role, grid=call.grid, t=t, text_labels=labels), None
+    def _layer(self, call, chunks, todo, plain=None):
+        if todo is None:
+            return self._layer_of(call, chunks, None, plain=plain)
+        edit, labels = todo
+        return self._layer_of(call, chunks, call.modulation(edit), text_labels=torch.tensor(labels), plain=plain)
 
-    def _kind(self, call: Call, number: int, keys: int) -> tuple[Edit, tuple[int, ...]] | None:
+    def _todo(self, call: SlotCall, number: int, keys: int) -> tuple[Edit, tuple[int, ...]] | None:
         """(edit, labels of the keys) of a chunk; None = not modulated in this call."""
         edit, role, mark = call.edits[number], call.roles[number], call.tags[number]
         modulation = call.modulation(edit)

@@ -5,7 +5,7 @@ Nothing here imports diffusers: a processor only uses what `diffusers.models.att
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ....attention import Modulation, Observer, RangeMemory, Seen, SpaceTime, space_time_attention, within_memory
+from ....attention import Layer, Modulation, Observer, RangeMemory, SpaceTime, TokenGrid, wanting, within_memory
 
 # Processors that compute plain attention from to_q, to_k, to_v, to_out alone, so that ours may stand in for them.
 PLAIN_PROCESSORS = frozenset({"AttnProcessor", "AttnProcessor2_0", "SlicedAttnProcessor", "XFormersAttnProcessor"})
@@ -27,7 +27,7 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 
 @dataclass
-class Call:
+class UNetCall:
     """What the processors need to know about one UNet call. `grid` (h, w) is set by each transformer as it starts.
 
     size: (h, w) of the latent. observer: who is shown the queries and keys of the conditional half, if anybody.
@@ -46,25 +46,27 @@ class Call:
     finest: int = 0
     grid: tuple[int, int] | None = None
 
-    def show(self, kind: str, q: Tensor, k: Tensor, heads: int, spacetime: SpaceTime | None = None) -> None:
-        """Show the observer one layer; q [chunk*F, T, heads*d], k [chunk*F, M, heads*d]; spacetime: the layer's."""
-        if self.observer is None or "cond" not in self.roles:
-            return
-        if not self.observer.wants(kind, self.grid, self.size, self.t):
-            return
-        frames, marks = self.spacetime.frames, None
-        if self.modulation is not None and kind == "self":
-            marks = self.modulation.self_marks(("cond",), grid=self.grid, t=self.t, spacetime=spacetime)
-        elif self.modulation is not None:
-            marks = self.modulation.cross_marks(("cond",), grid=self.grid, t=self.t)
-        labels, strength = marks or (None, None)
-        if spacetime is not None and strength is not None:
-            strength = spacetime.restore(strength)
-        rows = slice(self.roles.index("cond") * frames, (self.roles.index("cond") + 1) * frames)
-        q, k = q[rows], k[rows]
-        self.observer.add(
-            Seen(kind, q, k, heads, self.grid, self.size, self.t, self.indices, spacetime, labels, strength)
+    def layer(self, attention_type: str, spacetime: SpaceTime | None = None, place: Hashable = None) -> Layer:
+        """The layer that is called now; spacetime: its own."""
+        return Layer(
+            attention_type,
+            TokenGrid(self.spacetime.frames, *self.grid),
+            self.size,
+            self.t,
+            self.roles,
+            spacetime,
+            self.modulation,
+            sdpa,
+            self.indices,
+            ranges=self.ranges,
+            place=place,
         )
+
+    def show(self, layer: Layer, q: Tensor, k: Tensor, heads: int) -> None:
+        """Show the observer a layer, if it wants it."""
+        if self.observer is not None and "cond" in self.roles:
+            wanted = wanting((self.observer,), layer.attention_type, self.grid, self.size, self.t)
+            layer.show(q, k, heads, wanted)
 
 
 class RegionProcessor:
@@ -73,7 +75,7 @@ class RegionProcessor:
     name: the module's. halvings: how often the latent's side is halved where it stands.
     """
 
-    def __init__(self, call: Call, name: str = "", halvings: int = 0):
+    def __init__(self, call: UNetCall, name: str = "", halvings: int = 0):
         self.call, self.name = call, name
         self.spacetime = call.spacetime.at(finest=halvings == call.finest)
 
@@ -91,7 +93,7 @@ class RegionProcessor:
         if attention_mask is not None:
             raise ValueError(
                 f"attention mask of shape {tuple(attention_mask.shape)} given to the UNet; expected none, because "
-                "modulated attention needs every key of a row (method.md 6). Call the UNet without masks."
+                "modulated attention needs every key of a row (method.md 6). UNetCall the UNet without masks."
             )
         context = hidden_states
         if encoder_hidden_states is not None:
@@ -107,45 +109,23 @@ class RegionProcessor:
         return out / attn.rescale_output_factor
 
     def _self(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-        call, spacetime = self.call, self.spacetime
-        call.show("self", q, k, heads, spacetime)
-
-        def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, part: int | None) -> Tensor:
-            if call.modulation is None:
-                return space_time_attention(q, k, v, heads=heads, spacetime=spacetime, plain=sdpa)
-            return call.modulation.self_attention(
-                q,
-                k,
-                v,
-                heads=heads,
-                grid=call.grid,
-                roles=call.roles,
-                t=call.t,
-                spacetime=spacetime,
-                plain=sdpa,
-                ranges=call.ranges,
-                place=(self.name, call.roles, call.indices, part),
-            )
-
-        return within_memory(attend, q, k, v, heads)
+        call = self.call
+        layer = call.layer("self", self.spacetime, (self.name, call.roles, call.indices))
+        call.show(layer, q, k, heads)
+        return within_memory(layer.attend_self, q, k, v, heads)
 
     def _cross(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-        call = self.call
-        call.show("cross", q, k, heads)
+        layer = self.call.layer("cross")
+        self.call.show(layer, q, k, heads)
 
         def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, part: int | None) -> Tensor:
-            if call.modulation is None:
-                return sdpa(q, k, v, heads)
-            frames = call.spacetime.frames
-            return call.modulation.cross_attention(
-                q, k, v, heads=heads, grid=call.grid, roles=call.roles, t=call.t, frames=frames, plain=sdpa
-            )
+            return layer.attend_cross(q, k, v, heads)
 
         return within_memory(attend, q, k, v, heads)
 
 
 @contextmanager
-def installed(unet: nn.Module, transformers: type, call: Call) -> Iterator[None]:
+def installed(unet: nn.Module, transformers: type, call: UNetCall) -> Iterator[None]:
     """Put our processors into `unet` for the time of a `with` block and take them out again, whatever happens.
 
     transformers: the class whose instances give the token grid (diffusers' Transformer2DModel), read from the

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....attention import Modulation, Observer, RangeMemory, Seen, SpaceTime
+from ....attention import LayerCall, Modulation, Observer, RangeMemory, SpaceTime
 from ....editing.windows import Windows, windowed
-from .attention import Call, check_attention, installed
+from .attention import UNetCall, check_attention, installed
 from .control import Control
 from .prompts import Prompt
 
@@ -39,14 +39,20 @@ class _Once:
     def wants(self, kind: str, grid: tuple[int, int], size: tuple[int, int], t: float) -> bool:
         return self._observer.wants(kind, grid, size, t)
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: LayerCall) -> None:
         if self._shown >= self._skip:
             self._observer.add(seen)
         self._shown += 1
 
 
-class Denoiser:
+class UNetDenoiser:
     """`denoise(x, sigma, **extra) -> x0` for k-diffusion samplers; made by DiffusersModel.denoiser.
+
+    frames: F, those of the clip. guidance: 1 runs the prompt alone; otherwise `negative` is needed and the UNet sees
+    [uncond, cond] in one batch (`batched=False`: one after the other, half the memory). spacetime, anchors: as
+    SpaceTime. modulation: regions (None = plain attention). controlnet: from `load_control`. observer: is shown every
+    self- and cross-attention layer of the conditional half. indices: which frames of a clip these are (a window), None
+    = all. Raises ValueError for what does not fit together.
 
     x: [F, C, h, w], z / sqrt(alpha_bar), any float dtype. sigma: > 0, a number or a tensor of F equal values.
     extra: ignored (samplers may pass their own). Returns float32 [F, C, h, w] on x's device.
@@ -131,7 +137,7 @@ class Denoiser:
                 "video. Cut it like the video."
             )
 
-    def select(self, indices: Sequence[int]) -> Denoiser:
+    def select(self, indices: Sequence[int]) -> UNetDenoiser:
         """The denoiser of some of the frames (a window), in the given order; shares the prompts with this one.
 
         Where anchors are key frames they are those of the window.
@@ -144,7 +150,7 @@ class Denoiser:
         part._control = None if self._control is None else self._control.select(indices)
         return part
 
-    def __enter__(self) -> Denoiser:
+    def __enter__(self) -> UNetDenoiser:
         return self
 
     def __exit__(self, *exception) -> None:
@@ -227,7 +233,7 @@ class Denoiser:
         if self._control is not None:
             self._control.check(self.frames, tuple(side * model.scale_factor for side in z.shape[-2:]))
             residuals = self._control.residuals(batch, time, context, added, t)
-        call = Call(
+        call = UNetCall(
             t,
             roles,
             self.spacetime,
@@ -255,15 +261,15 @@ class Denoiser:
 
 
 class WindowedDenoiser:
-    """`denoise(x, sigma, **extra) -> x0` of a whole clip: a Denoiser a window, one after the other.
+    """`denoise(x, sigma, **extra) -> x0` of a whole clip: a UNetDenoiser a window, one after the other.
 
-    x, sigma, extra and what is returned: as Denoiser. What grows with the clip are labels of the tokens (some 40 bytes
-    each, on the CPU) and, where ranges are reused, those of every window (attention/ranges.py); prompts, masks and
-    control video are shared by the windows, and the UNet sees one of them at a time. Leaving a `with` block releases
-    all of them.
+    x, sigma, extra and what is returned: as UNetDenoiser. What grows with the clip are labels of the tokens (some 40
+    bytes each, on the CPU) and, where ranges are reused, those of every window (attention/ranges.py); prompts, masks
+    and control video are shared by the windows, and the UNet sees one of them at a time. Leaving a `with` block
+    releases all of them.
     """
 
-    def __init__(self, whole: Denoiser, windows: Windows):
+    def __init__(self, whole: UNetDenoiser, windows: Windows):
         """whole: the denoiser of all frames, which is never called itself."""
         whole.check_control()
         self.windows = windows.split(whole.frames)

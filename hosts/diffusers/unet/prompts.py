@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ....attention import PhraseNotFound, find_phrases, phrase_occurrences, splice, text_labels
+from ....editing.model import EncodedRegions
 from ....editing.prompt_text import PromptError, check_words, clean_prompt, weighted_words
 
 # A word of at most this many tokens is moved to the next chunk rather than cut in two (ComfyUI's number).
@@ -114,15 +115,11 @@ class TextEncoders:
 
     def encode(self, text: str) -> Prompt:
         """Encode one prompt, weights applied."""
-        return self.encode_regions(text, (), splice_local=False)[0]
+        return self.encode_regions(text, (), splice_local=False).prompt
 
-    def encode_regions(
-        self, text: str, phrases: Sequence[str], splice_local: bool = True
-    ) -> tuple[Prompt, list[tuple[int, ...]], Tensor]:
+    def encode_regions(self, text: str, phrases: Sequence[str], splice_local: bool = True) -> EncodedRegions:
         """Encode a global prompt and find the phrases of its regions in it.
 
-        Returns (Prompt, spans: token positions of each phrase, text labels int64 [L]: region k -> k, start tokens 0,
-        others -1).
         With `splice_local` each phrase is encoded on its own as well and written over its span (method.md 7). The
         global prompt's weights hold there too; a weight written in a phrase counts where the global prompt has none.
         Raises PromptError for a phrase that is empty or does not occur (often enough), and for words that the model
@@ -149,7 +146,7 @@ class TextEncoders:
             content=layouts[0].content,
         )
         starts = [n for n, token in enumerate(prompt.ids) if token == tokenizer.bos_token_id]
-        return prompt, spans, text_labels(len(prompt.ids), spans, starts)
+        return EncodedRegions(prompt, spans, text_labels(len(prompt.ids), spans, starts), text)
 
     def word_positions(self, text: str, phrases: Sequence[str]) -> tuple[list[list[tuple[int, ...]]], int]:
         """Where phrases stand in a prompt: for each phrase the token positions of all its occurrences, and L.

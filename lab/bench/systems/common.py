@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ....attention import Modulation, RangeRule, Schedule, normalise_mask
 from ....editing.blend import blend
-from ....editing.composite import composite, latent_mask
+from ....editing.composite import composite
 from ....editing.pipeline import decode_clip, starting_noise
-from ....editing.regions import Region, edited_area, kept_area
+from ....editing.regions import Areas, Region, areas
 from ....editing.samplers import SAMPLERS
 from ....editing.trajectory import Trajectory
 from ..mask_damage import changed_masks
@@ -33,28 +33,17 @@ def regions_of(task: EditTask, settings: BenchSettings) -> list[Region]:
     return [Region(r.phrase, mask, preserve=r.keep) for r, mask in zip(task.regions, masks)]
 
 
-def areas(regions: Sequence[Region], frames: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Where the edit is allowed and what is preserved inside it: float32 [F, H, W] each."""
-    size, count = frames.shape[1:3], len(frames)
-    return edited_area(regions, size, count), kept_area(regions, size, count)
+def areas_in(regions: Sequence[Region], frames: np.ndarray) -> Areas:
+    """Where the edit may change these frames, uint8 [F, H, W, 3]."""
+    return areas(regions, frames.shape[1:3], len(frames))
 
 
 def composited(
     frames: np.ndarray, decoded: np.ndarray, regions: Sequence[Region], settings: BenchSettings
 ) -> np.ndarray:
     """The decoded frames with the pixels of `frames` outside the regions: uint8 [F, H, W, 3] all."""
-    area, keep = areas(regions, frames)
-    return composite(
-        frames, decoded, area, dilate=settings.composite.dilate, feather=settings.composite.feather, keep=keep
-    )
-
-
-def blend_mask(
-    regions: Sequence[Region], trajectory: Trajectory, settings: BenchSettings, frames: np.ndarray
-) -> Tensor:
-    """The latent blend's mask, float32 [F, h, w]."""
-    area, keep = areas(regions, frames)
-    return latent_mask(area, trajectory.size, settings.blend.feather, keep=keep)
+    within, border = areas_in(regions, frames), settings.composite
+    return composite(frames, decoded, within.edited, dilate=border.dilate, feather=border.feather, keep=within.kept)
 
 
 def modulation_of(
@@ -105,10 +94,10 @@ def sample(
     outside them is held on the inversion's trajectory at every step; without, nothing is."""
     sampling = replace(settings.sampling, seed=seed)
     sampler, sigmas = SAMPLERS[sampling.sampler], model.sigmas(sampling.steps)
-    area, keep = areas(regions, frames) if regions else (None, None)
+    within = areas_in(regions, frames) if regions else None
     if regions and settings.blend.enabled:
-        mask = blend_mask(regions, trajectory, settings, frames)
+        mask = within.at_latent(trajectory.size, settings.blend.feather)
         span = {"start": settings.blend.start, "end": settings.blend.end}
         sampler = blend(sampler, trajectory, mask, **span, t_of=model.levels.t)
-    noise = starting_noise(trajectory, float(sigmas[0]), area, sampling, keep=keep)
+    noise = starting_noise(trajectory, float(sigmas[0]), within, sampling)
     return decode_clip(model, sampler(denoise, noise, sigmas))

@@ -47,7 +47,7 @@ def edit(model: Any, frames: np.ndarray, trajectory: Trajectory, task: EditTask,
     """The edited frames, uint8 [F, H, W, 3]."""
     regions = regions_of(task, settings)
     phrases = [region.phrase for region in regions]
-    prompt, _, labels = model.encode_regions(task.prompt, phrases, splice=settings.attention.splice)
+    prompt, _, labels, _ = model.encode_regions(task.prompt, phrases, splice=settings.attention.splice)
     masks = modulation_of(HardMasks, regions, labels, settings, self_schedule=Schedule(0.0))
     with guided(model, prompt, settings, len(frames), masks) as denoise:
         return sample(model, denoise, frames, trajectory, settings, task.seed, regions)

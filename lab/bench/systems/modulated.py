@@ -20,7 +20,7 @@ def cross_and_self(
     """Cross- and self-attention modulated: the product's own edit (the same frames as runner.pipeline.edit_clip)."""
     regions, attention = regions_of(task, settings), settings.attention
     phrases = [region.phrase for region in regions]
-    prompt, _, labels = model.encode_regions(task.prompt, phrases, splice=attention.splice)
+    prompt, _, labels, _ = model.encode_regions(task.prompt, phrases, splice=attention.splice)
     modulation = None
     if max(attention.self_strength, attention.cross_strength) > 0:
         wishes = {"size_term": settings.ablation.size_term, "levels": settings.ablation.levels}

@@ -19,13 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....editing.composite import latent_mask
 from ....editing.pipeline import decode_clip
 from ....editing.samplers import sample_euler
 from ....editing.trajectory import Trajectory
 from ..settings import BenchSettings
 from ..tasks import EditTask
-from .common import Denoise, areas, guided, modulation_of, regions_of
+from .common import Denoise, areas_in, guided, modulation_of, regions_of
 from .modulations import PartialModulation
 
 #: The paper's schedule (15 of 50 steps); the defaults of this package may move away from it.
@@ -45,7 +44,7 @@ def edit_scheduled(
     """The same with the settings' schedule."""
     regions = regions_of(task, settings)
     phrases = [region.phrase for region in regions]
-    prompt, _, labels = model.encode_regions(task.prompt, phrases, splice=settings.attention.splice)
+    prompt, _, labels, _ = model.encode_regions(task.prompt, phrases, splice=settings.attention.splice)
     modulation = modulation_of(
         PartialModulation,
         regions,
@@ -58,8 +57,7 @@ def edit_scheduled(
         finest=trajectory.size,
         background_matches=False,
     )
-    area, keep = areas(regions, frames)
-    mask = latent_mask(area, trajectory.size, 0.0, keep=keep)[:, None] if settings.blend.enabled else None
+    mask = areas_in(regions, frames).at_latent(trajectory.size, 0.0)[:, None] if settings.blend.enabled else None
     sigmas = model.sigmas(settings.sampling.steps)
     generator = torch.Generator().manual_seed(task.seed)
     with guided(model, prompt, settings, len(frames), modulation) as denoise:

@@ -53,7 +53,7 @@ def _in_turn(
         encoded, modulation = model.encode_prompt(prompt), None
         if modulated:
             phrases = [region.phrase for region in mine]
-            encoded, _, labels = model.encode_regions(prompt, phrases, splice=settings.attention.splice)
+            encoded, _, labels, _ = model.encode_regions(prompt, phrases, splice=settings.attention.splice)
             modulation = modulation_of(Modulation, mine, labels, settings)
         with guided(model, encoded, settings, len(frames), modulation) as denoise:
             decoded = sample(model, denoise, frames, trajectory, settings, task.seed, mine)

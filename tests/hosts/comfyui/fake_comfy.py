@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from videograin.attention import Layout, Modulation, NoiseLevels, Schedule, SpaceTime
 from videograin.editing.regions import Region
 from videograin.hosts.comfyui.edit import KEY, Edit, tag
-from videograin.hosts.comfyui.sampling_run import Run
-from videograin.hosts.comfyui.unet.slots import CrossOccupant, HostAttention, SelfOccupant
+from videograin.hosts.comfyui.sampling_run import SamplingRun
+from videograin.hosts.comfyui.unet.slots import CrossSlot, HostAttention, SelfSlot
 
 NODE = "ST-Layout Attn Patch"
 HEADS, WIDTH, GRID, FRAMES = 2, 16, (4, 6), 3
@@ -75,7 +75,7 @@ def conds(edit, positive=("p",), negative=("n",), tokens=7):
 
 
 def run_of(*edits, guider=None, frames=FRAMES, **options):
-    run = Run.begin(conds(edits[0], **options) if guider is None else guider, (frames, 4, *GRID), LEVELS)
+    run = SamplingRun.begin(conds(edits[0], **options) if guider is None else guider, (frames, 4, *GRID), LEVELS)
     for edit in edits:
         run = run.with_edit(edit, NODE)
     return run
@@ -105,11 +105,11 @@ def attend(slot, occupant, qkv, options, key=("input", 1)):
 
 
 def self_slot(edit, host=HOST, **options):
-    return SelfOccupant((edit,), host, NODE, **options)
+    return SelfSlot((edit,), host, NODE, **options)
 
 
 def cross_slot(edit, host=HOST):
-    return CrossOccupant((edit,), host, NODE)
+    return CrossSlot((edit,), host, NODE)
 
 
 def modulation_of(edit, frames=FRAMES):

@@ -79,7 +79,7 @@ def test_other_words_are_named_with_the_model_its_words_and_the_remedy(world, wo
 def test_phrases_and_negative_prompts_are_prompts(world):
     with pytest.raises(PromptError, match="'orange' is no word"):
         world.encode_regions("a red circle on sand", ["orange circle"])
-    _, spans, _ = world.encode_regions("a red circle on sand", ["red (circle:1.1)"])
+    _, spans, _, _ = world.encode_regions("a red circle on sand", ["red (circle:1.1)"])
     assert spans == [(2, 3)]
 
 

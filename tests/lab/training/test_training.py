@@ -8,7 +8,7 @@ import torch
 from videograin.hosts.diffusers import load_model
 from videograin.lab.training import train_vae
 from videograin.lab.training.__main__ import main
-from videograin.lab.training.budgeted_run import Run
+from videograin.lab.training.budgeted_run import TrainingRun
 from videograin.lab.training.pipeline_folder import save_vae
 from videograin.lab.training.tokenizer import build_vocabulary
 from videograin.world.vae import WorldVAE
@@ -80,11 +80,11 @@ def test_a_run_resumes_where_it_stopped(tmp_path):
         torch.manual_seed(0)
         return torch.nn.Linear(3, 3)
 
-    first = Run(tmp_path, {"m": fresh()}, minutes=1, lr=0.1, ema=0.9)
+    first = TrainingRun(tmp_path, {"m": fresh()}, minutes=1, lr=0.1, ema=0.9)
     for _ in range(3):
         first.update(first.modules["m"](torch.ones(1, 3)).pow(2).sum(), 1)
     first.save()
-    second = Run(tmp_path, {"m": fresh()}, minutes=1, lr=0.1, ema=0.9)
+    second = TrainingRun(tmp_path, {"m": fresh()}, minutes=1, lr=0.1, ema=0.9)
     assert (second.step, second.samples) == (3, 3)
     assert second.share > 0
     for ours, theirs in zip(second.modules["m"].parameters(), first.modules["m"].parameters()):
@@ -95,7 +95,7 @@ def test_a_run_resumes_where_it_stopped(tmp_path):
 
 
 def test_the_average_follows_the_weights(tmp_path):
-    run = Run(tmp_path, {"m": torch.nn.Linear(1, 1)}, minutes=1, lr=0.1, ema=0.5)
+    run = TrainingRun(tmp_path, {"m": torch.nn.Linear(1, 1)}, minutes=1, lr=0.1, ema=0.5)
     for _ in range(40):
         run.update((run.modules["m"](torch.ones(1, 1)) - 3).pow(2).sum(), 1)
     averaged, current = (m(torch.ones(1, 1)).item() for m in (run.average["m"], run.modules["m"]))

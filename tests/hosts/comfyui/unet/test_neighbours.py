@@ -1,6 +1,6 @@
 """Other packs at our attention slots, without ComfyUI: fakes that behave as the real ones were read and run.
 
-The real ones are in tests/host/neighbours. What a fake must reproduce is in its docstring.
+The real ones are in tests/in_comfyui/neighbours. What a fake must reproduce is in its docstring.
 """
 
 import copy

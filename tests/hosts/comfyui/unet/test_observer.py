@@ -9,8 +9,8 @@ import torch
 
 from videograin.attention import Schedule, SpaceTime
 from videograin.hosts.comfyui.edit import Edit
-from videograin.hosts.comfyui.sampling_run import Run
-from videograin.hosts.comfyui.unet.slots import CrossOccupant, HostAttention, SelfOccupant
+from videograin.hosts.comfyui.sampling_run import SamplingRun
+from videograin.hosts.comfyui.unet.slots import CrossSlot, HostAttention, SelfSlot
 
 from ..fake_comfy import (
     FRAMES,
@@ -31,7 +31,7 @@ from ..fake_comfy import (
     tensors,
 )
 
-SLOTS = {"self": ("attn1", SelfOccupant, None), "cross": ("attn2", CrossOccupant, 7)}
+SLOTS = {"self": ("attn1", SelfSlot, None), "cross": ("attn2", CrossSlot, 7)}
 KINDS = list(SLOTS)
 
 
@@ -84,7 +84,7 @@ def test_the_conditional_chunk_whatever_the_order(kind, order):
     place = order.index(0)
     assert torch.equal(seen.q, q.chunk(chunks)[place])
     assert torch.equal(seen.k, k.chunk(chunks)[place])
-    assert (seen.kind, seen.heads, seen.grid, seen.size, seen.t) == (kind, HEADS, GRID, GRID, T)
+    assert (seen.attention_type, seen.heads, seen.grid, seen.size, seen.t) == (kind, HEADS, GRID, GRID, T)
     assert seen.frames is None
     assert seen.spacetime == (SpaceTime("full", FRAMES) if kind == "self" else None)
     assert_marked(seen, marks_of(kind, edit))
@@ -155,7 +155,7 @@ def positives(edit=None):
     guider = conds(edit or edit_of(), ("p", "q"))
     if edit is None:
         guider["positive"] = [{"cross_attn": torch.zeros(1, 7, 8), "uuid": name} for name in "pq"]
-        return Run.begin(guider, (FRAMES, 4, *GRID), LEVELS)
+        return SamplingRun.begin(guider, (FRAMES, 4, *GRID), LEVELS)
     return run_of(edit, guider=guider)
 
 
@@ -248,7 +248,7 @@ def test_another_prompts_rows_in_cross_attention_are_not_shown(caplog):
     q, k, v = tensors(keys=7)
     more = torch.cat([k, k[:3]]), torch.cat([v, v[:3]])
     previous = lambda q, k, v, extra, **kwargs: q * 2  # noqa: E731
-    occupant = CrossOccupant((edit,), HOST, NODE, previous, (watcher,))
+    occupant = CrossSlot((edit,), HOST, NODE, previous, (watcher,))
     assert torch.equal(attend("attn2", occupant, (q, *more), options_of(run_of(edit_of()))), q * 2)
     assert watcher.seen == []
     assert "NAG" in caplog.text

@@ -52,7 +52,7 @@ class Clip:
 
 def test_the_span_holds_the_phrases_own_encoding_with_the_prompts_weights():
     clip = Clip()
-    (entry,), labels, spans, used = encode_regions(clip, "a (Red cup:1.5) on grass", ["red (cup:2)"], node="Patch")
+    (entry,), spans, labels, used = encode_regions(clip, "a (Red cup:1.5) on grass", ["red (cup:2)"], node="Patch")
     plain = clip.encode_from_tokens_scheduled(clip.tokenize("a (red cup:1.5) on grass"))[0][0]
     own = clip.encode_from_tokens_scheduled(clip.tokenize("red cup"))[0][0]
     empty = clip.encode_from_tokens_scheduled(clip.tokenize(""))[0][0]
@@ -66,7 +66,7 @@ def test_the_span_holds_the_phrases_own_encoding_with_the_prompts_weights():
 def test_a_phrase_over_two_chunks_and_every_entry():
     clip = Clip(entries=3)
     prompt = "one two three four five red (cup:0.5) on grass"
-    entries, labels, spans, _ = encode_regions(clip, prompt, ["red cup"], node="Patch")
+    entries, spans, labels, _ = encode_regions(clip, prompt, ["red cup"], node="Patch")
     own, empty = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in ("red cup", ""))
     assert spans == [(6, 9)]  # place 6 of the first chunk, place 1 of the second
     assert labels.shape == (16,)
@@ -89,7 +89,7 @@ def test_unsplit_it_is_the_plain_encoding():
     text = "a (red cup:1.5) on grass"
     plain = clip.encode_from_tokens_scheduled(clip.tokenize(text))[0][0]
     for phrases, splice in ((["red cup"], False), ([], True)):
-        (entry,), labels, _, _ = encode_regions(clip, text, phrases, splice=splice, node="Patch")
+        (entry,), _, labels, _ = encode_regions(clip, text, phrases, splice=splice, node="Patch")
         assert torch.equal(entry[0], plain)
         assert labels.max() == (1 if phrases else -1)
 
@@ -110,14 +110,14 @@ def test_errors_name_node_region_phrase_and_prompt():
 
 
 def test_other_text_encoders_do_for_a_prompt_without_phrases():
-    entries, labels, _, _ = encode_regions(Clip(["t5xxl"]), "a cup", [], node="Patch")
+    entries, _, labels, _ = encode_regions(Clip(["t5xxl"]), "a cup", [], node="Patch")
     assert entries[0][0].shape[1] == len(labels) == LENGTH
 
 
 def test_appending_keeps_the_order_and_what_stands_there_already():
     clip = Clip()
     phrases = ["a hat", "cup", "a long blue hat", "a hat"]
-    _, labels, spans, used = encode_regions(clip, "a cup and a hat,", phrases, missing="append", node="Patch")
+    _, spans, labels, used = encode_regions(clip, "a cup and a hat,", phrases, missing="append", node="Patch")
     assert used == "a cup and a hat, a long blue hat, a hat"
     assert spans[1] == (2,)
     assert sorted(set(labels.tolist())) == [-1, 0, 1, 2, 3, 4]
@@ -135,7 +135,7 @@ def test_word_positions_are_all_places_of_every_phrase():
 def test_word_positions_agree_with_the_spans_of_regions():
     clip, prompt = Clip(), "a red cup and a red cup in a hat"
     found, length = word_positions(clip, prompt, ["red cup", "hat"])
-    _, labels, spans, _ = encode_regions(clip, prompt, ["red cup", "red cup", "hat"], node="Patch")
+    _, spans, labels, _ = encode_regions(clip, prompt, ["red cup", "red cup", "hat"], node="Patch")
     assert [*found[0], *found[1]] == spans
     assert length == len(labels)
 

@@ -13,7 +13,7 @@ from videograin.attention import Modulation, RangeRule, Schedule, SpaceTime, spa
 from videograin.attention.kernels.logit_range import row_range
 from videograin.hosts.comfyui.edit import KEY, Edit
 from videograin.hosts.comfyui.host_attention import HostAttention
-from videograin.hosts.comfyui.unet.slots import SelfOccupant
+from videograin.hosts.comfyui.unet.slots import SelfSlot
 
 from ..fake_comfy import (
     FRAMES,
@@ -257,7 +257,7 @@ def test_full_coarse_is_key_frames_at_the_finest_level_and_full_elsewhere(modula
     qkv = [x[:, :tokens] for x in tensors()]
     outs = []
     for edit in edits:
-        slot = SelfOccupant((edit,), HOST, NODE, finest=finest)
+        slot = SelfSlot((edit,), HOST, NODE, finest=finest)
         run = run_of(edit) if modulated else None
         outs.append(attend("attn1", slot, qkv, options_of(run, grid=grid)))
     assert torch.equal(*outs)
@@ -287,8 +287,8 @@ def test_a_window_of_full_coarse_is_a_clip_of_its_own(grid):
 
 def test_another_patch_on_top_keeps_the_level():
     edit = edit_of(mode="full_coarse", anchors=1)
-    below = SelfOccupant((edit_of(),), HOST, NODE, finest=2)
-    stack = SelfOccupant((edit,), HOST, NODE, finest=2).chained(below)
+    below = SelfSlot((edit_of(),), HOST, NODE, finest=2)
+    stack = SelfSlot((edit,), HOST, NODE, finest=2).chained(below)
     assert stack.finest == stack.copy().finest == 2
 
 

@@ -11,7 +11,7 @@ import torch
 import videograin
 from videograin.attention import Schedule, SpaceTime, space_time_attention
 from videograin.hosts.comfyui.edit import KEY, Edit
-from videograin.hosts.comfyui.sampling_run import Run
+from videograin.hosts.comfyui.sampling_run import SamplingRun
 from videograin.hosts.comfyui.unet.slots import HostAttention
 
 from ..fake_comfy import (
@@ -51,7 +51,7 @@ def test_no_comfy_is_imported():
 
 
 def test_without_regions_per_frame_is_the_hosts_own_attention():
-    qkv, run = tensors(), Run.begin({}, (FRAMES, 4, *GRID), LEVELS)
+    qkv, run = tensors(), SamplingRun.begin({}, (FRAMES, 4, *GRID), LEVELS)
     options = options_of(run)
     assert torch.equal(attend("attn1", self_slot(Edit("per_frame")), qkv, options), Block("attn1")(*qkv, options))
 

@@ -79,7 +79,7 @@ def test_full_attention_lets_frames_see_each_other(model, x):
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 def test_strength_zero_is_bit_identical_to_no_modulation(model, x, guidance):
-    prompt, _, labels = model.encode_regions(PROMPT, PHRASES)
+    prompt, _, labels, _ = model.encode_regions(PROMPT, PHRASES)
     settings = {"frames": F, "negative": model.encode_prompt(NEGATIVE), "guidance": guidance}
     sigma = model.levels.sigmas[901]
     with model.denoiser(prompt, **settings) as plain:
@@ -91,7 +91,7 @@ def test_strength_zero_is_bit_identical_to_no_modulation(model, x, guidance):
 
 
 def test_outside_its_range_the_modulation_is_bit_identical_to_none(sd1, x):
-    prompt, _, labels = sd1.encode_regions(PROMPT, PHRASES)
+    prompt, _, labels, _ = sd1.encode_regions(PROMPT, PHRASES)
     edit = Modulation(layout(), labels)
     with sd1.denoiser(prompt, frames=F) as plain, sd1.denoiser(prompt, frames=F, modulation=edit) as edited:
         for timestep, active in ((981, True), (701, True), (681, False), (21, False)):
@@ -100,7 +100,7 @@ def test_outside_its_range_the_modulation_is_bit_identical_to_none(sd1, x):
 
 
 def test_fused_and_reference_modulation_agree(model, x):
-    prompt, _, labels = model.encode_regions(PROMPT, PHRASES)
+    prompt, _, labels, _ = model.encode_regions(PROMPT, PHRASES)
     sigma = model.levels.sigmas[950]
     results = []
     for method in ("fused", "reference"):
@@ -111,7 +111,7 @@ def test_fused_and_reference_modulation_agree(model, x):
 
 @pytest.mark.parametrize("halves", ["both", "cond", "uncond"])
 def test_a_cfg_batch_equals_separate_calls(model, x, halves):
-    prompt, _, labels = model.encode_regions(PROMPT, PHRASES)
+    prompt, _, labels, _ = model.encode_regions(PROMPT, PHRASES)
     edit = modulation(labels, 0.7, self_halves=halves)
     settings = {"frames": F, "negative": model.encode_prompt(NEGATIVE), "guidance": 5.0, "modulation": edit}
     sigma = model.levels.sigmas[981]
@@ -138,7 +138,7 @@ def test_prompts_of_unequal_length_are_guided_exactly(sd1, x, words, negative_wo
 
 
 def test_a_long_negative_prompt_leaves_the_modulated_half_as_it_was(sd1, x):
-    prompt, _, labels = sd1.encode_regions(PROMPT, PHRASES)
+    prompt, _, labels, _ = sd1.encode_regions(PROMPT, PHRASES)
     sigma = sd1.levels.sigmas[950]
     edit = modulation(labels, 0.7)
     negatives = [sd1.encode_prompt(NEGATIVE), sd1.encode_prompt("square " * 100)]
@@ -208,7 +208,7 @@ def test_the_unet_is_as_before_after_every_way_out(sd1, x):
 
 
 def test_nested_and_repeated_denoisers_do_not_disturb_each_other(sd1, x):
-    prompt, _, labels = sd1.encode_regions(PROMPT, PHRASES)
+    prompt, _, labels, _ = sd1.encode_regions(PROMPT, PHRASES)
     sigma = sd1.levels.sigmas[950]
     edit = modulation(labels, 0.8)
     with sd1.denoiser(prompt, frames=F) as plain:
@@ -252,7 +252,7 @@ def test_half_precision_stays_close(folders, x):
     results = []
     for dtype in (torch.float32, torch.bfloat16):
         model = load_model(folders.sd1, dtype=dtype)
-        prompt, _, labels = model.encode_regions(PROMPT, PHRASES)
+        prompt, _, labels, _ = model.encode_regions(PROMPT, PHRASES)
         with model.denoiser(prompt, frames=F, modulation=modulation(labels, 0.5)) as denoise:
             results.append(denoise(x, model.levels.sigmas[900]))
     assert results[1].dtype == torch.float32
@@ -284,7 +284,7 @@ def test_timesteps_between_the_stored_ones_are_interpolated(sd1, x):
     ],
 )
 def test_what_does_not_fit_together_is_refused(sd1, options, message):
-    prompt, _, labels = sd1.encode_regions(PROMPT, PHRASES)
+    prompt, _, labels, _ = sd1.encode_regions(PROMPT, PHRASES)
     if options.get("modulation") == 4:
         options = {"modulation": modulation(labels, 0.5, frames=4)}
     elif options.get("modulation") == "labels":
@@ -304,10 +304,10 @@ def test_wrong_latents_and_sigmas_are_refused(sd1, x):
 
 
 def test_attention_masks_are_refused(sd1, x):
-    from videograin.hosts.diffusers.unet.attention import Call, RegionProcessor
+    from videograin.hosts.diffusers.unet.attention import RegionProcessor, UNetCall
 
     attn = sd1.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1
-    processor = RegionProcessor(Call(0.5, ("cond",), SpaceTime("full", 1), None))
+    processor = RegionProcessor(UNetCall(0.5, ("cond",), SpaceTime("full", 1), None))
     with pytest.raises(ValueError, match=r"attention mask of shape \(1, 5\)"):
         processor(attn, torch.zeros(1, 5, 32), attention_mask=torch.zeros(1, 5))
 

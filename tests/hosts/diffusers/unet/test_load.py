@@ -237,7 +237,7 @@ def test_the_embedded_model_loads_and_keeps_a_frame():
     latents = model.encode_frames(frames)
     assert latents.shape == (1, model.latent_channels, 16, 16)
     assert np.abs(model.decode_latents(latents).astype(int) - frames).mean() < 5
-    prompt, spans, _ = model.encode_regions("a red circle and a blue square on sand", ["red circle", "blue square"])
+    prompt, spans, _, _ = model.encode_regions("a red circle and a blue square on sand", ["red circle", "blue square"])
     assert [len(span) for span in spans] == [2, 2]
     with model.denoiser(prompt, frames=1) as denoise:
         out = sample_euler(denoise, torch.randn(1, model.latent_channels, 8, 8) * 14.6, model.sigmas(2))

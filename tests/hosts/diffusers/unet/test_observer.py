@@ -35,7 +35,7 @@ def modulation(labels, strength=0.6, **options):
 
 
 def run(model, x, observer, *, edit=False, halves="both", **options):
-    prompt, _, labels = model.encode_regions(PROMPT, PHRASES)
+    prompt, _, labels, _ = model.encode_regions(PROMPT, PHRASES)
     if edit:
         options["modulation"] = modulation(labels, self_halves=halves, cross_halves=halves)
     with model.denoiser(prompt, frames=FRAMES, observer=observer, **options) as denoise:
@@ -71,27 +71,27 @@ def test_every_layer_is_shown_as_it_is(model, x, mode):
     watcher = Watcher()
     run(model, x, watcher, spacetime=mode)
     expected = layers(model, x, spacetime=mode)
-    assert [seen.kind for seen in watcher.seen] == [one["kind"] for one in expected]
-    assert {"self", "cross"} == {seen.kind for seen in watcher.seen}
+    assert [seen.attention_type for seen in watcher.seen] == [one["kind"] for one in expected]
+    assert {"self", "cross"} == {seen.attention_type for seen in watcher.seen}
     t = model.levels.timestep(SIGMA) / len(model.levels)
     for seen, one in zip(watcher.seen, expected):
         assert torch.equal(seen.q, one["q"])
         assert torch.equal(seen.k, one["k"])
         assert (seen.heads, seen.size, seen.frames) == (one["heads"], SIZE, None)
         assert seen.grid[0] * seen.grid[1] == one["q"].shape[1]
-        assert seen.spacetime == (SpaceTime(mode, FRAMES) if seen.kind == "self" else None)
+        assert seen.spacetime == (SpaceTime(mode, FRAMES) if seen.attention_type == "self" else None)
         assert (seen.matched, seen.strength) == (None, None)
         assert seen.t == pytest.approx(t, abs=1e-5)
-    assert watcher.asked == [(seen.kind, seen.grid, seen.size, seen.t) for seen in watcher.seen]
+    assert watcher.asked == [(seen.attention_type, seen.grid, seen.size, seen.t) for seen in watcher.seen]
 
 
 def test_the_marks_are_the_modulations(sd1, x):
     watcher = Watcher()
     run(sd1, x, watcher, edit=True)
-    _, _, labels = sd1.encode_regions(PROMPT, PHRASES)
+    _, _, labels, _ = sd1.encode_regions(PROMPT, PHRASES)
     edit = modulation(labels)
     for seen in watcher.seen:
-        if seen.kind == "self":
+        if seen.attention_type == "self":
             marks = edit.self_marks(("cond",), grid=seen.grid, t=seen.t, spacetime=SpaceTime("full", FRAMES))
         else:
             marks = edit.cross_marks(("cond",), grid=seen.grid, t=seen.t)
@@ -151,6 +151,8 @@ def test_after_a_lack_of_memory_no_layer_is_shown_twice(sd1, x, monkeypatch, aft
     monkeypatch.setattr(diffusers_attention, "sdpa", scarce)
     got = run(sd1, x, rough, **settings)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-3)
-    assert [(seen.kind, seen.grid) for seen in rough.seen] == [(seen.kind, seen.grid) for seen in smooth.seen]
+    assert [(seen.attention_type, seen.grid) for seen in rough.seen] == [
+        (seen.attention_type, seen.grid) for seen in smooth.seen
+    ]
     for one, two in zip(smooth.seen, rough.seen):
         torch.testing.assert_close(two.q, one.q, rtol=1e-4, atol=1e-4)

@@ -43,7 +43,7 @@ def modulation(labels, **options):
 
 
 def settings(model, **options):
-    prompt, _, labels = model.encode_regions(PROMPT, PHRASES)
+    prompt, _, labels, _ = model.encode_regions(PROMPT, PHRASES)
     negative = model.encode_prompt("a square")
     return prompt, {
         "frames": FRAMES,

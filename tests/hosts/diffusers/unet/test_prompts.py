@@ -109,8 +109,8 @@ def test_weight_moves_the_embedding_away_from_the_empty_one(model):
 def test_phrases_are_found_and_spliced(model):
     text = "a Red  star and a (blue circle:1.2) on the sand"
     phrases = ["red star", "blue CIRCLE"]
-    prompt, spans, labels = model.encode_regions(text, phrases)
-    plain, plain_spans, _ = model.encode_regions(text, phrases, splice=False)
+    prompt, spans, labels, _ = model.encode_regions(text, phrases)
+    plain, plain_spans, _, _ = model.encode_regions(text, phrases, splice=False)
     tokenizer = model.text.encoders[0].tokenizer
     words = [tokenizer(phrase, add_special_tokens=False)["input_ids"] for phrase in phrases]
     assert [[prompt.ids[i] for i in span] for span in spans] == words
@@ -132,14 +132,14 @@ def test_phrases_are_found_and_spliced(model):
 
 
 def test_repeated_phrases_take_the_next_occurrence(sd1):
-    _, spans, _ = sd1.encode_regions("a star and a star", ["a star", "a star"])
+    _, spans, _, _ = sd1.encode_regions("a star and a star", ["a star", "a star"])
     assert spans[0] < spans[1]
     with pytest.raises(PromptError, match=r"region 3: phrase 'star' occurs only where another region's"):
         sd1.encode_regions("a star and a star", ["a star", "a star", "star"])
 
 
 def test_phrase_across_a_chunk_border(sd1):
-    _, spans, labels = sd1.encode_regions("a " * 74 + "red star", ["red star"])
+    _, spans, labels, _ = sd1.encode_regions("a " * 74 + "red star", ["red star"])
     assert spans == [(75, 78)]
     assert labels[75] == labels[78] == 1
 
@@ -158,7 +158,7 @@ def test_empty_phrase_is_refused(sd1):
 
 def test_padding_never_completes_a_phrase(model):
     """SD2 and SDXL pad with "!", so "star!" must be found where it stands and not where the padding follows a star."""
-    _, spans, _ = model.encode_regions("a star! on a star", ["star!"])
+    _, spans, _, _ = model.encode_regions("a star! on a star", ["star!"])
     assert spans == [(2, 3)]
     with pytest.raises(PromptError, match="does not occur"):
         model.encode_regions("on a star", ["star!"])
@@ -166,8 +166,8 @@ def test_padding_never_completes_a_phrase(model):
 
 def test_phrase_weight_counts_where_the_prompt_has_none(sd1):
     text = "a red star"
-    weighted, _, _ = sd1.encode_regions(text, ["(red:1.5) star"])
-    plain, spans, _ = sd1.encode_regions(text, ["red star"])
+    weighted, _, _, _ = sd1.encode_regions(text, ["(red:1.5) star"])
+    plain, spans, _, _ = sd1.encode_regions(text, ["red star"])
     empty = sd1.encode_prompt("").embedding
     place = spans[0][0]
     moved = empty[:, place] + 1.5 * (plain.embedding[:, place] - empty[:, place])

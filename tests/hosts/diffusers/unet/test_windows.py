@@ -34,7 +34,7 @@ def moving_layout():
 
 
 def guided(model, **options):
-    prompt, _, labels = model.encode_regions(PROMPT, PHRASES)
+    prompt, _, labels, _ = model.encode_regions(PROMPT, PHRASES)
     always = {"power": 0.0, "end": 1.0}
     edit = Modulation(moving_layout(), labels, Schedule(0.6, **always), Schedule(0.9, **always))
     return prompt, {"negative": model.encode_prompt(NEGATIVE), "guidance": 3.0, "modulation": edit, **options}

@@ -1,0 +1,68 @@
+"""Every file and module of the repository that a text names is there."""
+
+import importlib
+import re
+import subprocess
+from os.path import normpath
+from pathlib import PurePosixPath
+
+from videograin.lab.paths import ROOT
+
+ROOMS = ("attention", "editing", "hosts", "lab", "measuring", "nodes", "runner", "world")
+FILE = re.compile(r"(?<![\w./:<>{}*-])((?:\.\./)*(?:[\w-]+/)+[\w-][\w.-]*\.(?:py|md))(?![\w/])")
+FOLDER = re.compile(rf"(?<![\w./:<>{{}}*-])((?:{'|'.join(ROOMS)}|docs|tests|web)(?:/[a-z_]+)+)/(?![\w*<{{$.-])")
+MODULE = re.compile(rf"`((?:{'|'.join(ROOMS)})(?:\.\w+)+)")
+# Patterns (page_templates/TEMPLATE.md), and ComfyUI's own files.
+ELSEWHERE = re.compile(r"/[A-Z]+\.\w+$|^comfy/")
+
+
+def listed() -> list[str]:
+    return subprocess.check_output(["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard"], text=True).splitlines()
+
+
+def texts(*endings: str):
+    """(file, its text) of every source and document but the changelog, which tells of files as they were called."""
+    for name in listed():
+        if name.endswith(endings) and name != "CHANGELOG.md" and (ROOT / name).is_file():
+            yield name, (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_a_file_or_folder_that_a_text_names_is_there():
+    files = set(listed())
+    there = files | {str(folder) for name in files for folder in PurePosixPath(name).parents}
+    seen, lost = 0, []
+    for name, text in texts(".py", ".md"):
+        for path in [*FILE.findall(text), *FOLDER.findall(text)]:
+            if not ELSEWHERE.search(path):
+                seen += 1
+                if not {normpath(path), normpath(PurePosixPath(name).parent / path)} & there:
+                    lost.append((name, path))
+    assert lost == []
+    assert seen > 100
+
+
+def resolves(dotted: str) -> bool:
+    """Whether it is a module of the package, or something in one."""
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(["videograin", *parts[:length]]))
+        except ModuleNotFoundError as error:
+            if not (error.name or "").startswith("videograin"):
+                return True  # a node, whose host is not installed here
+            continue
+        for part in parts[length:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+def test_a_module_that_a_docstring_names_is_there():
+    named = {(name, dotted) for name, text in texts(".py") for dotted in MODULE.findall(text)}
+    named = {(name, dotted) for name, dotted in named if not dotted.endswith((".json", ".md", ".mp4", ".png"))}
+    assert [found for found in sorted(named) if not resolves(found[1])] == []
+    assert len(named) > 5
+    assert not resolves("editing.layouts.find")
+    assert not resolves("editing.windows.Widnows")
