@@ -10,6 +10,7 @@ or is None for silence. The runner puts files round these functions, its demo a 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,11 +23,12 @@ from ..attention import normalise_mask
 from .attention_features import FeatureCollector
 from .blend import blend as blended
 from .composite import composite as composited
+from .doubts import doubts
 from .fingerprint import frames_digest
 from .inversion import invert
 from .model import Progress, stage
 from .provenance import check_model, dtype_name, space_time_notes
-from .region_modulation import build_modulation, modulated_steps, region_notes
+from .region_modulation import build_modulation, modulated_steps
 from .regions import Areas, Region, areas
 from .samplers import SAMPLERS
 from .settings import AttentionSettings, BlendSettings, CompositeSettings, InversionSettings, SamplingSettings
@@ -34,6 +36,9 @@ from .trajectory import Trajectory
 from .windows import Windows
 
 BATCH = 4  # frames that go through the VAE at once: keeps its memory flat and gives the progress bar its steps
+
+
+log = logging.getLogger(__name__)
 
 
 class PipelineError(ValueError):
@@ -251,7 +256,9 @@ def edit_clip(
 
     sigmas = model.sigmas(sampling.steps)
     active = modulated_steps(model, modulation, sigmas, sampling.guidance)
-    notes = region_notes(regions, masks, attention, sampling.guidance, active, len(sigmas) - 1)
+    doubted = doubts(regions, size, count, attention, guidance=sampling.guidance, active=active, steps=len(sigmas) - 1)
+    for doubt in doubted:
+        log.warning(doubt)
     noise = starting_noise(trajectory, float(sigmas[0]), within, sampling)
     denoiser = model.denoiser(
         encoded,
@@ -274,4 +281,4 @@ def edit_clip(
     if composite.enabled and area is not None:
         finished = composited(frames, decoded, area, dilate=composite.dilate, feather=composite.feather, keep=keep)
     places = tuple(tuple(span) for span in spans)
-    return EditResult(finished, decoded, latents, area, mask, places, tuple(notes), active, keep)
+    return EditResult(finished, decoded, latents, area, mask, places, tuple(map(str, doubted)), active, keep)

@@ -52,7 +52,7 @@ def edited_area(regions: Sequence[Region], size: tuple[int, int], frames: int) -
     """Where the edit is allowed: float32 [F, H, W]. Regions are laid on top of each other in their order; an edited one
     adds its mask, a preserved one takes its mask away again, wholly where it is above 0.5."""
     area = torch.zeros(frames, *size)
-    for region, mask in _sized(regions, size, frames):
+    for region, mask in zip(regions, sized_masks(regions, size, frames)):
         area = _without(area, mask) if region.preserve else torch.maximum(area, mask)
     return area
 
@@ -64,7 +64,7 @@ def kept_area(regions: Sequence[Region], size: tuple[int, int], frames: int) -> 
     borders, also back over a preserved region. This is what they leave out after growing (``keep`` of editing).
     """
     keep = torch.zeros(frames, *size)
-    for region, mask in _sized(regions, size, frames):
+    for region, mask in zip(regions, sized_masks(regions, size, frames)):
         keep = torch.maximum(keep, mask) if region.preserve else _without(keep, mask)
     return (keep > 0.5).float()
 
@@ -74,12 +74,12 @@ def _without(area: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask > 0.5, torch.zeros_like(area), area * (1 - mask))
 
 
-def _sized(regions: Sequence[Region], size: tuple[int, int], frames: int) -> list[tuple[Region, Tensor]]:
-    """Each region with its mask as float32 [F, H, W] at ``size``."""
+def sized_masks(regions: Sequence[Region], size: tuple[int, int], frames: int) -> list[Tensor]:
+    """Each region's mask as float32 [F, H, W] at ``size``. Errors as in ``normalise_mask``."""
     sized = []
     for number, region in enumerate(regions, 1):
-        mask = normalise_mask(region.mask, frames, f"region {number}")
+        mask = normalise_mask(region.mask, frames, f"region {number} ({region.phrase})")
         if tuple(mask.shape[-2:]) != tuple(size):
             mask = torch.nn.functional.interpolate(mask[:, None], size, mode="area")[:, 0]
-        sized.append((region, mask))
+        sized.append(mask)
     return sized

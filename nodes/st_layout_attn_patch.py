@@ -6,7 +6,7 @@ import logging
 from functools import partial
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..attention import RangeRule, Schedule
 from ..editing.regions import areas
@@ -232,8 +232,10 @@ class STLayoutAttnPatch(io.ComfyNode):
                 kernel=kernel,
             )
         frames, size = edit.extent()
-        for doubt in edit.doubts(frames, NODE):
+        doubted = edit.doubts(NODE)
+        for doubt in doubted:
             log.warning("%s: %s", NODE, doubt)
+        shown = ui.PreviewText("\n".join(map(str, doubted))) if doubted else None
         within = areas(regions, size, frames)
         if not edit.modulates:
             log.warning(
@@ -241,5 +243,6 @@ class STLayoutAttnPatch(io.ComfyNode):
                 "alone leave `regions` unconnected.",
                 NODE,
             )
-            return io.NodeOutput(model.clone(), positive, within.edited, within.kept)
-        return io.NodeOutput(patch_edit(model, edit, node=NODE), tag(positive, edit), within.edited, within.kept)
+            return io.NodeOutput(model.clone(), positive, within.edited, within.kept, ui=shown)
+        patched = patch_edit(model, edit, node=NODE)
+        return io.NodeOutput(patched, tag(positive, edit), within.edited, within.kept, ui=shown)

@@ -20,6 +20,7 @@ NOTHING = 2.0  # the loss then
 COARSE, REACH = 4, 24  # the search: a grid of so many pixels, shifts up to so many
 ROUNDS = 12  # of refinement, at most
 STILL = 0.003  # pixels: refinement ends when nothing moves more than this
+TOLD = 0.1  # of what the picture says of a shift it must say of growth and turn (a disc does not show that it turns)
 SOFT = (0.6, 0.25)  # difference (of FULL) at which a pixel's weight has fallen to a quarter: at first, and at last
 # Of two fits alike the likelier counts (patterns repeat themselves; of a thing half hidden, little is to be seen). What
 # each pixel away from the expected place adds to the loss, and the expected size and direction, as log and in radians:
@@ -228,7 +229,10 @@ class Registration:
             normal = (weighted @ jacobian.T).double().numpy()
             right = (weighted @ rest.flatten()).double().numpy()
             normal += np.diag([1e-4 * np.trace(normal) + 1e-6] * len(normal))
-            delta = np.clip(-np.linalg.solve(normal, right), -3, 3)
+            told = np.ones(len(normal), bool)
+            told[2:] = 1 / np.diag(np.linalg.inv(normal))[2:] > TOLD * normal[[0, 1], [0, 1]].mean()
+            delta = np.zeros(len(normal))
+            delta[told] = np.clip(-np.linalg.solve(normal[told][:, told], right[told]), -3, 3)
             scale, angle = 1.0, 0.0
             if free == 4:
                 scale, angle = 1 + np.clip(delta[2] / size, -0.1, 0.1), np.clip(delta[3] / size, -0.1, 0.1)

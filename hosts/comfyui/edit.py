@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from ...attention import CROSS, SELF, Layout, Modulation, RangeRule, Schedule, SpaceTime, normalise_mask
-from ...attention.coverage import is_present
 from ...attention.kernels.choice import check_kernel
+from ...editing.doubts import Doubt, doubts
 from ...editing.regions import Region
+from ...editing.settings import AttentionSettings
 from .errors import naming
 
 KEY = "videograin"
@@ -120,35 +121,21 @@ class Edit:
         frames = max(shape[0] if len(shape) > 2 else 1 for shape in shapes)
         return frames, (max(shape[-2] for shape in shapes), max(shape[-1] for shape in shapes))
 
-    def doubts(self, frames: int, node: str) -> list[str]:
-        """What is allowed but hardly meant, one sentence each; frames: to lay the masks out for.
+    def doubts(self, node: str) -> list[Doubt]:
+        """What is allowed but hardly meant, as far as it is known before sampling.
 
         Raises:
-            ValueError: masks of other frame counts (none but 1 fits besides `frames`), or no masks.
+            ValueError: masks of several frame counts (none but 1 fits besides the largest), or no masks.
         """
+        frames, size = self.extent()
+        strengths = AttentionSettings(
+            self_strength=self.self_schedule.strength, cross_strength=self.cross_schedule.strength
+        )
         with naming(node):
-            masks = self._masks(frames)
-        found = []
-        for kind, schedule in (("self", self.self_schedule), ("cross", self.cross_schedule)):
-            if schedule.strength == 0:
-                found.append(f"{kind}_strength is 0: {kind}-attention is not modulated.")
+            found = doubts(self.regions, size, frames, strengths)
         if self.self_schedule.start >= self.self_schedule.end:
-            found.append("start_percent is not below end_percent: nothing is modulated at any step.")
-        if all(region.preserve for region in self.regions):
-            found.append("every region is preserved: nothing is edited.")
-        phrases: dict[str, int] = {}
-        for number, (region, mask) in enumerate(zip(self.regions, masks), 1):
-            name = f"region {number} ({region.phrase})"
-            empty = [frame for frame, one in enumerate(mask) if not is_present(one)]
-            if len(empty) == frames:
-                found.append(f"{name}: its mask is empty: the region is absent.")
-            elif empty:
-                found.append(f"{name}: its mask is empty in frames {_ranges(empty)}: the region is absent there.")
-            if region.strength == 0:
-                found.append(f"{name}: its strength is 0: its own pixels are not modulated.")
-            first = phrases.setdefault(" ".join(region.phrase.lower().split()), number)
-            if first != number:
-                found.append(f"{name}: the same prompt as region {first}; each takes an occurrence of its own.")
+            text = "start_percent is not below end_percent: nothing is modulated at any step"
+            found.append(Doubt("range", None, text))
         return found
 
 
@@ -178,17 +165,6 @@ class Tag:
         if missing < 0:
             return None
         return replace(self, labels=torch.nn.functional.pad(self.labels, (0, missing), value=-1))
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Rising numbers, short: 0-3, 7."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
 
 
 def tag(conditioning: Sequence[Sequence], edit: Edit) -> list[list]:

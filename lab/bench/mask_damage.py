@@ -13,6 +13,7 @@ from torch import Tensor
 
 GROWTH = 8  # pixels that "grow" and "shrink" move the border
 DROPPED = 0.2  # share of the frames whose mask "drop" empties, at least one
+SHAKE = 2, 3  # pixels: how far "shake" moves a mask each way, and its border in or out
 HOLES, HOLE = 0.2, 0.12  # share of a mask's area that "holes" cuts out; radius of a hole in roots of that area
 
 CHANGES = {
@@ -21,6 +22,7 @@ CHANGES = {
     "grow": f"{GROWTH} pixels larger all round",
     "shrink": f"{GROWTH} pixels smaller all round; of a mask that would vanish the innermost part stays",
     "drop": f"empty in {DROPPED:.0%} of the frames (at least one), the same frames for all regions",
+    "shake": f"place by up to {SHAKE[0]}, border by up to {SHAKE[1]} pixels, anew in every frame",
     "holes": f"round holes in {HOLES:.0%} of its area, others in every frame",
 }
 
@@ -59,6 +61,8 @@ def _change(mask: np.ndarray, change: str, draw: np.random.Generator) -> np.ndar
         return box
     if change == "grow":
         return _distance(~mask) <= GROWTH
+    if change == "shake":
+        return _shaken(mask, draw)
     if change == "shrink":
         depth = _distance(mask)
         return depth > min(GROWTH, 0.7 * depth.max())
@@ -70,6 +74,16 @@ def _change(mask: np.ndarray, change: str, draw: np.random.Generator) -> np.ndar
         at = draw.integers(len(ys))
         cut &= (y - ys[at]) ** 2 + (x - xs[at]) ** 2 > radius**2
     return cut
+
+
+def _shaken(mask: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    import cv2
+
+    depth = _distance(mask) - _distance(~mask)
+    grown = depth + draw.uniform(-SHAKE[1], SHAKE[1]) > 0
+    shift = np.array([[1, 0, draw.uniform(-SHAKE[0], SHAKE[0])], [0, 1, draw.uniform(-SHAKE[0], SHAKE[0])]])
+    moved = cv2.warpAffine((grown if grown.any() else mask).astype(np.float32), shift, mask.shape[::-1])
+    return moved > 0.5
 
 
 def _distance(inside: np.ndarray) -> np.ndarray:

@@ -49,12 +49,16 @@ def two_regions(frames=3, **options):
     return tuple(Region(phrase, mask, **options) for phrase, mask in zip(PHRASES, moving_masks(frames)))
 
 
-def node(world, regions=None, prompt=PROMPT, **options):
+def output(world, regions=None, prompt=PROMPT, **options):
     model, clip = world
     with torch.inference_mode():
         return STLayoutAttnPatch.execute(
             model=model, clip=clip, prompt=prompt, regions=regions, **{**DEFAULTS, **options}
-        ).result
+        )
+
+
+def node(*args, **options):
+    return output(*args, **options).result
 
 
 def negative(world):
@@ -159,12 +163,16 @@ def test_strength_0_is_the_unpatched_model_bit_for_bit(world, caplog):
     assert torch.equal(out, tiny.sample(world[0], plain, negative(world), **options))
 
 
-def test_what_is_hardly_meant_is_said(world, caplog):
+def test_what_is_hardly_meant_is_said_in_the_log_and_on_the_node(world, caplog):
     regions = two_regions()
-    node(world, (regions[0], Region(PHRASES[1], torch.zeros(8, 8))), cross_strength=0.0, start_percent=0.5)
-    for part in ("cross_strength is 0", "start_percent is not below", "region 2 (blue square): its mask is empty"):
+    odd = (regions[0], Region(PHRASES[1], torch.zeros(8, 8)))
+    out = output(world, odd, cross_strength=0.0, start_percent=0.5)
+    (shown,) = out.ui.as_dict()["text"]
+    for part in ("cross_strength is 0", "start_percent is not below", "region 2 ('blue square') has an empty mask"):
         assert f"{NODE}: " in caplog.text
         assert part in caplog.text
+        assert part in shown
+    assert output(world, regions).ui is None
 
 
 def test_a_range_turned_round_modulates_nothing(world):

@@ -178,3 +178,12 @@ def test_what_does_not_fit_is_refused(clip):
         clip_motion(clip.frames / 255, list(clip.masks))
     with pytest.raises(MotionError, match="region 1 is"):
         clip_motion(clip.frames, [clip.masks[0, :, ::2]])
+
+
+def test_a_disc_does_not_show_that_it_turns():
+    places = centres((64, 64), (64, 64))
+    discs = torch.stack([(20.5 - (places - 32 - f).norm(dim=-1)).clamp(0, 1) for f in range(3)])
+    frames = (80 + 120 * discs).byte()[..., None].expand(-1, -1, -1, 3).numpy()
+    matrix = clip_motion(frames, [discs]).of(0).matrix(0, 2)
+    np.testing.assert_allclose(matrix @ [32, 32, 1], [34, 34, 1], atol=0.05)
+    assert abs(matrix[1, 0]) < 1e-6

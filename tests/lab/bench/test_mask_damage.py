@@ -71,3 +71,12 @@ def test_backgrounds_and_empty_frames_stay(change):
 def test_an_unknown_change_is_refused():
     with pytest.raises(ValueError, match="'blur' does not exist"):
         changed_masks([disc(5)], "blur")
+
+
+def test_shaking_masks_move_and_breathe():
+    exact = disc(12)
+    (mask,) = changed_masks([exact], "shake", seed=1)
+    areas, middles = mask.sum((1, 2)), [frame.nonzero().float().mean(0) for frame in mask]
+    assert areas.std() > 20
+    apart = torch.stack(middles) - exact[0].nonzero().float().mean(0)
+    assert 0.5 < apart.abs().max() < 3

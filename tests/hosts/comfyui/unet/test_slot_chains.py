@@ -212,17 +212,19 @@ def test_the_edit_knows_its_extent_and_its_doubts():
         self_schedule=Schedule(0.0),
     )
     assert edit.extent() == (3, (16, 8))
-    doubts = "\n".join(edit.doubts(3, NODE))
+    doubts = "\n".join(map(str, edit.doubts(NODE)))
     assert "self_strength is 0" in doubts
     assert "cross_strength" not in doubts
-    assert "region 1 (a  Cat): its mask is empty in frames 0, 2" in doubts
-    assert "region 2 (dog): its mask is empty: the region is absent" in doubts
-    assert "region 2 (dog): its strength is 0" in doubts
-    assert "region 3 (a cat): the same prompt as region 1" in doubts
-    assert edit_of().doubts(3, NODE) == []
-    assert "every region is preserved" in edit_of(regions=(Region("x", torch.ones(3, 8, 8), True),)).doubts(3, NODE)[0]
+    assert "region 1 ('a  Cat') has an empty mask in 2 of 3 frames, first 0" in doubts
+    assert "region 2 ('dog') has an empty mask in every frame" in doubts
+    assert "region 2 ('dog') has strength 0" in doubts
+    assert "region 3 ('a cat') has the same prompt as region 1" in doubts
+    assert edit_of().doubts(NODE) == []
+    (kept,) = edit_of(regions=(Region("x", torch.ones(3, 8, 8), True),)).doubts(NODE)
+    assert kept.text == "every region is preserved: nothing is edited"
+    unequal = edit_of(regions=(Region("cat", some), Region("dog", torch.ones(5, 8, 8))))
     with pytest.raises(ValueError, match=rf"^{NODE}: mask of region 1"):
-        edit.doubts(5, NODE)
+        unequal.doubts(NODE)
 
 
 def test_an_edit_needs_labels_with_its_regions_and_makes_a_modulation_once():

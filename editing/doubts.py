@@ -1,0 +1,111 @@
+"""What is allowed in an edit but hardly meant. Hosts decide where it is shown; the edit runs all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..attention.coverage import is_present
+from .region_modulation import is_computed
+from .regions import Region, sized_masks
+from .settings import AttentionSettings
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """code: names the kind (`empty`, `hidden`, `region_off`, `repeated`, `all_kept`, `half`, `off`, `range`). region:
+    its number from 1, or None where no single region is meant. text: one sentence, without a full stop."""
+
+    code: str
+    region: int | None
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def doubts(
+    regions: Sequence[Region],
+    size: tuple[int, int],
+    frames: int,
+    attention: AttentionSettings,
+    *,
+    guidance: float | None = None,
+    active: int | None = None,
+    steps: int = 0,
+) -> list[Doubt]:
+    """The doubts about an edit of these regions, none without regions.
+
+    Args:
+        size, frames: as in `areas`; so are the errors.
+        guidance: None = not known yet, as the sampler comes later.
+        active: how many of `steps` steps are modulated (`modulated_steps`); None = not known yet.
+    """
+    if not regions:
+        return []
+    found = list(_of_regions(regions, sized_masks(regions, size, frames)))
+    if all(region.preserve for region in regions):
+        found.append(Doubt("all_kept", None, "every region is preserved: nothing is edited"))
+    kinds = {
+        "self": (attention.self_strength, attention.self_halves),
+        "cross": (attention.cross_strength, attention.cross_halves),
+    }
+    off = [kind for kind, (strength, _) in kinds.items() if strength == 0]
+    idle = [
+        kind
+        for kind, (_, halves) in kinds.items()
+        if kind not in off and guidance is not None and not is_computed(halves, guidance)
+    ]
+    found += [
+        Doubt(
+            "half",
+            None,
+            f"attention.{kind}_halves is uncond, but guidance 1 computes no unconditional half: {kind}-attention is "
+            f"not modulated; set {kind}_halves to cond or both, or guidance above 1",
+        )
+        for kind in idle
+    ]
+    if len(off) == 2:
+        text = "self_strength and cross_strength are both 0: attention is not modulated at all"
+        found.append(Doubt("off", None, text))
+        return found
+    found += [Doubt("off", None, f"{kind}_strength is 0: {kind}-attention is not modulated") for kind in off]
+    if active == 0 and len(off) + len(idle) < 2:
+        text = (
+            f"none of the {steps} steps lies between attention.start {attention.start:g} and attention.end "
+            f"{attention.end:g}: attention is not modulated at all; take more steps or a wider range"
+        )
+        found.append(Doubt("range", None, text))
+    return found
+
+
+def _of_regions(regions: Sequence[Region], masks: Sequence[Tensor]) -> Iterator[Doubt]:
+    """What each region's mask, strength and phrase give cause for; masks: [F, H, W] each, of one size."""
+    phrases: dict[str, int] = {}
+    for number, (region, mask) in enumerate(zip(regions, masks), 1):
+        name = f"region {number} ({region.phrase!r})"
+        empty = [frame for frame, one in enumerate(mask) if not is_present(one)]
+        if empty:
+            some = f"{len(empty)} of {len(mask)} frames, first {empty[0]}"
+            which = "every frame" if len(empty) == len(mask) else some
+            yield Doubt("empty", number, f"{name} has an empty mask in {which}: nothing is edited there")
+        if len(empty) < len(mask) and _is_hidden(mask, masks[number:]):
+            text = f"{name} is wholly hidden by the regions after it, which lie on top: put it after them"
+            yield Doubt("hidden", number, text)
+        if region.strength == 0:
+            yield Doubt("region_off", number, f"{name} has strength 0: its attention is not modulated")
+        first = phrases.setdefault(" ".join(region.phrase.lower().split()), number)
+        if first != number:
+            text = f"{name} has the same prompt as region {first}; each takes an occurrence of its own"
+            yield Doubt("repeated", number, text)
+
+
+def _is_hidden(mask: Tensor, later: Sequence[Tensor]) -> bool:
+    """Whether nothing of a mask is seen in any frame; above a half a mask on top counts as whole, as in the areas."""
+    covered = torch.zeros_like(mask, dtype=torch.bool)
+    for above in later:
+        covered |= above > 0.5
+    return not is_present(mask.masked_fill(covered, 0))
