@@ -1,6 +1,6 @@
 """Latent blend: outside the mask the edit walks the inversion trajectory (method.md 10, paper Eq. 6 and 7).
 
-Written as a wrapper of any sampler. Around every evaluation of the network
+A hook of every step (step_hooks.py), the last one of its chain, for any sampler. Around every evaluation of the network
     x'        = (1 - M) r(sigma)      + M x                  what the network sees
     denoised' = (1 - M) r0_ref(sigma) + M D(x', sigma)       what the sampler gets
 where r(sigma) is the trajectory and r0_ref the x0 that makes Euler walk it (Trajectory.denoised). Both are needed: the
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..attention.active_range import ActiveRange
-from ..attention.noise_levels import one_level
+from .step_hooks import hooked
 from .trajectory import Trajectory
 
 
@@ -29,11 +29,13 @@ class BlendError(ValueError):
 
 
 class Reference:
-    """What the blend knows: trajectory, mask and active range. For hosts that wrap single evaluations themselves.
+    """The blend as a step hook (step_hooks.py): trajectory, mask and active range.
 
     trajectory: of F frames. mask: [F, h, w] at latent size, values in [0, 1], 1 = edited; all F frames, also where
     only some are selected later. active: sigma -> bool, where the blend works.
     """
+
+    place = "blend"
 
     def __init__(self, trajectory: Trajectory, mask: Tensor, active: Callable[[float], bool] = lambda sigma: True):
         self.trajectory = trajectory
@@ -93,51 +95,15 @@ def blend(
     reference = Reference(trajectory, mask, activity(start, end, t_of))
     trajectory.at(float(trajectory.sigmas[-1]), frames)  # a wrong window fails here, not in the middle of a run
 
+    chained = hooked(sampler, [reference], frames)
+
     @torch.no_grad()
-    def blended(model, x, sigmas, extra_args=None, callback=None, disable=None, **options):
-        levels = [float(s) for s in sigmas]
-        for sigma in filter(reference.active, levels):
+    def blended(model, x, sigmas, *args, **options):
+        for sigma in filter(reference.active, map(float, sigmas)):
             trajectory.at(sigma, frames)  # a level outside the inversion fails before any network call
-        x = reference.result(x, levels[0], frames)
-
-        def shown(info):
-            sigma = float(info["sigma"]) if "sigma" in info else levels[info["i"]]
-            callback({**info, "x": reference.state(info["x"], sigma, frames)})
-
-        x = sampler(
-            _Blended(model, reference, frames),
-            x,
-            sigmas,
-            extra_args=extra_args,
-            callback=None if callback is None else shown,
-            disable=disable,
-            **options,
-        )
-        return reference.result(x, levels[-1], frames)
+        return chained(model, x, sigmas, *args, **options)
 
     return blended
-
-
-class _Blended:
-    """The denoiser with the blend around it. Everything else is the wrapped model's: samplers of ComfyUI read
-    model.inner_model.inner_model.model_sampling."""
-
-    def __init__(self, model, reference: Reference, frames):
-        self._model, self._reference, self._frames = model, reference, frames
-
-    def __call__(self, x: Tensor, sigma: Tensor, **kwargs) -> Tensor:
-        try:
-            level = one_level(sigma)
-        except ValueError as error:
-            raise BlendError(f"blend: {error}") from None
-        x = self._reference.state(x, level, self._frames)
-        denoised = self._model(x, sigma, **kwargs)
-        return self._reference.prediction(denoised, level, self._frames)
-
-    def __getattr__(self, name):
-        if name == "_model":  # not set yet (copy, pickle): do not look it up through itself
-            raise AttributeError(name)
-        return getattr(self._model, name)
 
 
 def _check_mask(mask: Tensor, trajectory: Trajectory) -> Tensor:

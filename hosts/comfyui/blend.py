@@ -23,6 +23,7 @@ from ...editing.trajectory import Trajectory, space_time_notes
 from .errors import EDITING_ERRORS, naming
 from .inversion import HOST, weights_fingerprint
 from .model_info import check_model, noise_levels
+from .step_hooks import with_hook
 from .unet.slots import SelfSlot
 from .windows import compare_windows
 
@@ -117,15 +118,8 @@ def blended_model(
         samples = executor(guider, sigmas.clone(), extra_args, callback, noise, latent_image, *args, **kwargs)
         return blending.result(samples, float(sigmas[-1]))
 
-    def predict(executor, x, timestep, *args, **kwargs):
-        blending, sigma = reference(executor.class_obj), float(timestep.flatten()[0])
-        with naming(node):
-            x = blending.state(x, sigma)
-        return blending.prediction(executor(x, timestep, *args, **kwargs), sigma)
-
-    patched = model.clone()
+    patched = with_hook(model, reference, node=node)
     patched.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, sample)
-    patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, predict)
     return patched
 
 
@@ -210,7 +204,7 @@ def compare_attention(trajectory: Trajectory, options: dict, node: str) -> None:
     edits = [slot.edits[-1] for slot in slots if isinstance(slot, SelfSlot)]
     if not made or (slots and not edits):
         return
-    now = space_time_notes(edits[0].mode, edits[0].anchors) if edits else space_time_notes("per_frame", 0)
+    now = space_time_notes(edits[0].mode, edits[0].key_frames) if edits else space_time_notes("per_frame", 0)
     if now != made:
         logger.warning(
             f"{node}: the inversion was made with {_phrase(made)}, this run uses {_phrase(now)}; give ST-Layout Attn "

@@ -9,9 +9,19 @@ from ...attention.active_range import RangeError
 from ...editing.attention_features import FeaturesError
 from ...editing.blend import BlendError
 from ...editing.checks import DenoiserError, LatentError, SigmaError
+from ...editing.step_hooks import StepError
 from ...editing.trajectory import TrajectoryError
 
-EDITING_ERRORS = (BlendError, DenoiserError, FeaturesError, LatentError, RangeError, SigmaError, TrajectoryError)
+EDITING_ERRORS = (
+    BlendError,
+    DenoiserError,
+    FeaturesError,
+    LatentError,
+    RangeError,
+    SigmaError,
+    StepError,
+    TrajectoryError,
+)
 """What editing/ raises while a sampler runs: other nodes' errors in the same run are theirs to name."""
 
 

@@ -8,6 +8,7 @@ import torch
 from videograin.editing.blend import BlendError, Reference, blend
 from videograin.editing.inversion import invert
 from videograin.editing.samplers import SAMPLERS, sample_dpmpp_2m, sample_euler, sample_heun
+from videograin.editing.step_hooks import StepError
 from videograin.editing.trajectory import TrajectoryError
 
 ALL = [sample_euler, sample_heun, sample_dpmpp_2m]
@@ -285,7 +286,7 @@ def test_one_level_per_call(world):
     def sampler(model, x, sigmas, **kwargs):
         return model(x, torch.tensor([3.0, 2.0, 1.0, 0.5]))
 
-    with pytest.raises(BlendError, match="one noise level for the whole batch"):
+    with pytest.raises(StepError, match="one noise level for the whole batch"):
         blend(sampler, trajectory, mask)(lambda x, sigma: x, trajectory.noise, trajectory.sigmas)
 
 
