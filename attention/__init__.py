@@ -1,7 +1,7 @@
 """The method's mathematics: torch only, no host, no model. See each module's first lines for its part.
 
 `kernels/` has the ways to compute it fast. The names below are loaded when they are first asked for, so that
-importing the package does not load torch.
+importing the package does not load torch. `Layout` is the name that `LabelMap` had in version 0.3.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 _HOME = {
     "active_range": ("ActiveRange", "RangeError"),
-    "kernels.logit_range": ("row_range",),
-    "label_map": ("Layout", "normalise_mask"),
+    "kernels.logit_range": ("logit_range",),
+    "label_map": ("LabelMap", "Layout", "normalise_mask"),
     "layer": ("Layer", "TokenGrid", "wanting"),
     "memory": ("within_memory",),
     "fused": ("modulated_attention", "plain_attention"),
@@ -21,7 +21,7 @@ _HOME = {
     "observer": ("Observer", "LayerCall"),
     "options": ("KERNELS", "MODES", "RANGES"),
     "phrase_tokens": ("PhraseNotFound", "find_phrases", "phrase_occurrences", "splice", "text_labels"),
-    "ranges": ("RangeMemory", "RangeRule"),
+    "range_memory": ("RangeMemory",),
     "reference": ("reference_attention",),
     "schedule": ("CROSS", "MAX_XI", "SELF", "Schedule"),
     "spacetime": ("SpaceTime",),

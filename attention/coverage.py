@@ -1,4 +1,4 @@
-"""From overlapping masks of one frame to one label per token: the geometry behind `Layout` (method.md 4)."""
+"""From overlapping masks of one frame to one label per token: the geometry behind `LabelMap` (method.md 4)."""
 
 from __future__ import annotations
 

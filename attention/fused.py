@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .kernels.choice import attend
-from .kernels.logit_range import row_range as measure_row_range
+from .kernels.logit_range import logit_range as measure_logit_range
 from .kernels.one_pass import one_pass_kernel
 from .kernels.plan import Plan, make_plan
 from .reference import reference_attention
@@ -53,7 +53,7 @@ def modulated_attention(
     strength: Tensor,
     method: str = "fused",
     *,
-    row_range: Tensor | None = None,
+    logit_range: Tensor | None = None,
 ) -> Tensor:
     """Attention whose logits are pulled up between equal labels and pushed down between different ones.
 
@@ -64,10 +64,10 @@ def modulated_attention(
         strength: c_i in [0, 1), floating, [B, N]. 0 leaves a row as it is; if ALL are 0 the call IS
             `plain_attention`, bit for bit.
         method: "fused" (method.md 6: any attention kernel, no N x M tensor) or "reference" (the literal formula).
-        row_range: the rows' max - min of the logits, [B, heads, N], if already known (see `row_range`);
+        logit_range: the rows' max - min of the logits, [B, heads, N], if already known (see `logit_range`);
             None measures it. For "fused" only.
 
-    Labels, strength and row_range may live on another device than q: they follow it. Kept on the CPU they cost no
+    Labels, strength and logit_range may live on another device than q: they follow it. Kept on the CPU they cost no
     synchronisation with an accelerator.
 
     Returns:
@@ -83,19 +83,19 @@ def modulated_attention(
     _check_labels("k_labels", k_labels, (k.shape[0], k.shape[2]))
     if method not in METHODS:
         raise ValueError(f"modulated_attention: method must be one of {METHODS}; got {method!r}.")
-    if row_range is not None and method != "fused":
+    if logit_range is not None and method != "fused":
         raise ValueError(
-            f"modulated_attention: row_range is used by method 'fused' alone; got method {method!r}. Leave it out."
+            f"modulated_attention: logit_range is used by method 'fused' alone; got method {method!r}. Leave it out."
         )
-    if row_range is not None and row_range.shape != q.shape[:3]:
+    if logit_range is not None and logit_range.shape != q.shape[:3]:
         raise ValueError(
-            f"modulated_attention: row_range must be [B, heads, N] = {tuple(q.shape[:3])}; "
-            f"got {tuple(row_range.shape)}. Measure it again for these queries."
+            f"modulated_attention: logit_range must be [B, heads, N] = {tuple(q.shape[:3])}; "
+            f"got {tuple(logit_range.shape)}. Measure it again for these queries."
         )
     if _strongest(strength, (q.shape[0], q.shape[2])) == 0:
         return plain_attention(q, k, v)
 
-    return attend_matched(q, k, v, match_labels(q_labels, k_labels), strength, method, row_range=row_range)
+    return attend_matched(q, k, v, match_labels(q_labels, k_labels), strength, method, logit_range=logit_range)
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def attend_matched(
     strength: Tensor,
     method: str = "fused",
     *,
-    row_range: Tensor | None = None,
+    logit_range: Tensor | None = None,
     kernel: str = "auto",
 ) -> Tensor:
     """`modulated_attention` for labels that are matched already (see there), without its scans of labels and strength.
@@ -192,32 +192,32 @@ def attend_matched(
         return reference_attention(q, k, v, labels.q.to(device), labels.k.to(device), strength.to(device))
     if in_one_pass(q, kernel):
         return attend_in_one_pass(one_pass_kernel(q.device, q.dtype, q.shape[3]), q, k, v, labels, strength)
-    return _fused(q, k, v, labels, strength, row_range, kernel)
+    return _fused(q, k, v, labels, strength, logit_range, kernel)
 
 
 def in_one_pass(q: Tensor, kernel: str) -> bool:
-    """Whether a call with these queries [B, heads, N, d] needs no row range."""
+    """Whether a call with these queries [B, heads, N, d] needs no logit range."""
     return kernel == "triton" and one_pass_kernel(q.device, q.dtype, q.shape[3]) is not None
 
 
 def attend_in_one_pass(one_pass, q: Tensor, k: Tensor, v: Tensor, labels: Matched, strength: Tensor) -> Tensor:
-    """`attend_matched` by `triton_modulated_attention`: nothing is copied, and no row range is needed."""
+    """`attend_matched` by `triton_modulated_attention`: nothing is copied, and no logit range is needed."""
     from .kernels.triton_attention import block_rows
 
     plan = labels.plan(block_rows(q.shape[3], q.element_size()), q.device)
     return one_pass(q, k, v, plan, strength.to(q.device, torch.float32))
 
 
-def _fused(q, k, v, labels, strength, spread, kernel):
+def _fused(q, k, v, labels, strength, logit_range, kernel):
     """A part of the batch and heads at a time, so that the copies with wider channels stay within WORKSPACE."""
     # Laid out as hosts merge heads, so that merging them is a view.
     out = q.new_empty(q.shape[0], q.shape[2], q.shape[1], q.shape[3]).transpose(1, 2)
     wide = torch.float64 if q.dtype == torch.float64 else torch.float32
-    c = strength.to(q.device, wide if spread is None else spread.dtype)[:, None, :]
+    c = strength.to(q.device, wide if logit_range is None else logit_range.dtype)[:, None, :]
     for part in _parts(q, k, labels.count):
         some = part[0]
         matched = Matched(labels.q[some], labels.k[some], labels.count)
-        known = None if spread is None else spread[part].to(q.device)
+        known = None if logit_range is None else logit_range[part].to(q.device)
         out[part] = _fused_part(q[part], k[part], v[part], matched, c[some], known, kernel)
     return out
 
@@ -241,10 +241,10 @@ def _channels(dtype: torch.dtype) -> int:
     return 2 if dtype in (torch.float16, torch.bfloat16) else 1
 
 
-def _fused_part(q, k, v, labels, c, spread, kernel):
+def _fused_part(q, k, v, labels, c, logit_range, kernel):
     dim, count = q.shape[-1], labels.count
-    if count and spread is None:
-        spread = measure_row_range(q, k)
+    if count and logit_range is None:
+        logit_range = measure_logit_range(q, k)
     width = _round_up(dim + _channels(q.dtype) * count)
     wide_q = _room(q, width)
     # Rounded once, in q's dtype, after the product: (1 - c) rounded by itself would scale a whole row of logits.
@@ -255,7 +255,7 @@ def _fused_part(q, k, v, labels, c, spread, kernel):
     # The kernel multiplies every product by 1 / sqrt(d), the bias's too. The sqrt(d) that takes it back is shared:
     # a power of two, exact in any dtype, on the keys; the rest, close to 1, on the queries.
     key_weight = 2.0 ** round(math.log2(dim) / 2)
-    bias = (c * spread) * (dim**0.5 / key_weight)
+    bias = (c * logit_range) * (dim**0.5 / key_weight)
     bias = bias.clamp(max=torch.finfo(q.dtype).max)
     high = bias.to(q.dtype)
     parts = [high, (bias - high).to(q.dtype)][: _channels(q.dtype)]

@@ -72,7 +72,7 @@ def _to_unit_floats(mask: Tensor, name: str) -> Tensor:
     return mask.clamp(0, 1)
 
 
-class Layout:
+class LabelMap:
     """The regions of a clip: an immutable value that answers "which region is this token?" at any grid.
 
     Args:
@@ -88,16 +88,16 @@ class Layout:
     def __init__(self, masks: Sequence[Tensor]):
         masks = list(masks)
         if not masks:
-            raise ValueError("Layout: expected at least one mask; got none. Without regions call plain attention.")
+            raise ValueError("LabelMap: expected at least one mask; got none. Without regions call plain attention.")
         for region, mask in enumerate(masks, start=1):
             if not isinstance(mask, Tensor) or mask.dim() != 3 or 0 in mask.shape:
                 got = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
                 raise ValueError(
-                    f"Layout: mask of region {region} must be a tensor [F, H, W]; got {got}. See normalise_mask."
+                    f"LabelMap: mask of region {region} must be a tensor [F, H, W]; got {got}. See normalise_mask."
                 )
             if mask.shape[0] != masks[0].shape[0]:
                 raise ValueError(
-                    f"Layout: mask of region {region} has {mask.shape[0]} frames, that of region 1 has "
+                    f"LabelMap: mask of region {region} has {mask.shape[0]} frames, that of region 1 has "
                     f"{masks[0].shape[0]}; expected equal numbers. See normalise_mask."
                 )
         self._masks = tuple(
@@ -108,11 +108,11 @@ class Layout:
         # fill an entry; they write equal values, and one dict assignment is atomic.
         self._cache: dict[Grid, tuple[Tensor, Tensor]] = {}
 
-    def __deepcopy__(self, memo) -> Layout:
+    def __deepcopy__(self, memo) -> LabelMap:
         return self  # immutable; hosts deep-copy their options on every clone
 
     def __repr__(self) -> str:
-        return f"Layout(regions={self.regions}, frames={self.frames})"
+        return f"LabelMap(regions={self.regions}, frames={self.frames})"
 
     @property
     def frames(self) -> int:
@@ -124,7 +124,7 @@ class Layout:
         """R; the labels are 0..R."""
         return len(self._masks)
 
-    def select(self, frame_indices: Iterable[int]) -> Layout:
+    def select(self, frame_indices: Iterable[int]) -> LabelMap:
         """The layout of some frames in the given order (context windows); indices may repeat. Shares the cache.
 
         Raises:
@@ -133,10 +133,10 @@ class Layout:
         indices = [int(i) for i in frame_indices]
         if not indices or min(indices) < 0 or max(indices) >= self.frames:
             raise ValueError(
-                f"Layout.select: expected frame indices in 0 to {self.frames - 1}; got {indices}. "
+                f"LabelMap.select: expected frame indices in 0 to {self.frames - 1}; got {indices}. "
                 f"The masks must cover every frame of the clip."
             )
-        view = object.__new__(Layout)
+        view = object.__new__(LabelMap)
         view._masks, view._cache = self._masks, self._cache
         view._index = self._index[indices]
         return view
@@ -158,7 +158,7 @@ class Layout:
             within: "frame" (cross-attention) or "clip" (self-attention: all rows equal).
         """
         if within not in ("frame", "clip"):
-            raise ValueError(f"Layout.shares: within must be 'frame' or 'clip'; got {within!r}.")
+            raise ValueError(f"LabelMap.shares: within must be 'frame' or 'clip'; got {within!r}.")
         shares = self._measure(grid)[1][self._index]
         return shares.mean(0, keepdim=True).expand_as(shares).clone() if within == "clip" else shares
 
@@ -172,7 +172,7 @@ class Layout:
         """
         which = range(1, self.regions + 1) if which is None else list(which)
         if not which or any(not 1 <= region <= self.regions for region in which):
-            raise ValueError(f"Layout.union: regions must be numbers in 1 to {self.regions}; got {list(which)}.")
+            raise ValueError(f"LabelMap.union: regions must be numbers in 1 to {self.regions}; got {list(which)}.")
         common = self._common_size()
         frames = []
         for frame in self._index.tolist():
@@ -194,7 +194,7 @@ class Layout:
     def _measure(self, grid: Grid) -> tuple[Tensor, Tensor]:
         grid = (int(grid[0]), int(grid[1]))
         if min(grid) < 1:
-            raise ValueError(f"Layout: grid must be (h, w) with both >= 1; got {grid}.")
+            raise ValueError(f"LabelMap: grid must be (h, w) with both >= 1; got {grid}.")
         if grid not in self._cache:
             # Frame by frame: masks may be many and large, their composition is several times larger.
             common = self._common_size()
@@ -208,6 +208,10 @@ class Layout:
             shares = torch.nn.functional.one_hot(labels, self.regions + 1).float().mean(1)
             self._cache[grid] = labels, shares
         return self._cache[grid]
+
+
+Layout = LabelMap
+"""The name in what was written for version 0.3."""
 
 
 def _own_copy(mask: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from .label_map import Grid
 from .modulation import Modulation, Plain, plain_of_torch, space_time_attention
 from .observer import LayerCall, Observer
-from .ranges import RangeMemory
+from .range_memory import RangeMemory
 from .spacetime import SpaceTime
 
 
@@ -150,7 +150,7 @@ class Layer:
         if not observers or "cond" not in self.roles:
             return
         chunk, is_self = self.roles.index("cond"), self.attention_type == "self"
-        one_row, marks = self._one_row(q), None
+        one_row, bias = self._one_row(q), None
         spacetime = self._spacetime(one_row) if is_self else None
         if one_row:
             q = self.tokens.frames_of(q[chunk : chunk + 1])
@@ -160,10 +160,10 @@ class Layer:
             q, k = q[rows], k[rows]
         where = {"grid": self.tokens.grid, "t": self.t}
         if self.modulation is not None and is_self:
-            marks = self.modulation.self_marks(("cond",), **where, spacetime=spacetime)
+            bias = self.modulation.self_bias(("cond",), **where, spacetime=spacetime)
         elif self.modulation is not None:
-            marks = self.modulation.cross_marks(("cond",), **where, text_labels=self.text_labels)
-        labels, strength = marks or (None, None)
+            bias = self.modulation.cross_bias(("cond",), **where, text_labels=self.text_labels)
+        labels, strength = bias or (None, None)
         if spacetime is not None and strength is not None:
             strength = spacetime.restore(strength)
         shown = LayerCall(

@@ -1,7 +1,7 @@
 """What a host calls inside its attention layers: tensors as they leave to_q, to_k, to_v go in, and come out attended.
 
 A host knows its model; this module knows the method. It takes the batch apart into chunks (conditional and
-unconditional halves), arranges the frames, turns the layout and the schedule into labels and strengths, and calls
+unconditional halves), arranges the frames, turns the label map and the schedule into labels and strengths, and calls
 `modulated_attention` for the halves that are modulated and the host's own attention for the others.
 """
 
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from .fused import METHODS, Matched, attend_matched, in_one_pass, match_labels, plain_attention
 from .kernels.choice import check_kernel
-from .label_map import Grid, Layout
+from .label_map import Grid, LabelMap
 from .options import BACKGROUNDS, HALVES, ROLES
-from .ranges import EXACT, RangeMemory, RangeRule
+from .range_memory import RangeMemory
 from .schedule import CROSS, SELF, Schedule
 from .spacetime import SpaceTime
 
@@ -49,25 +49,25 @@ class _Level:
 
     Attributes:
         labels: of queries and keys, [rows, tokens] each.
-        calm: 1 - S_i of every query (1 or 0 for a neutral background), float32 [rows, tokens].
+        size_term: 1 - S_i of every query (1 or 0 for a neutral background), float32 [rows, tokens].
         factor: by which background and region_strength multiply c_i, float32 [rows, tokens].
-        kinds: float32 [2, n]: calm and factor of every label that has a token.
+        by_label: float32 [2, n]: size_term and factor of every label that has a token.
     """
 
     labels: Matched
-    calm: Tensor
+    size_term: Tensor
     factor: Tensor
-    kinds: Tensor
+    by_label: Tensor
 
-    def marks(self, xi: float) -> tuple[Matched, Tensor] | None:
-        """The labels, and c_i = xi times calm times the label's factor, float32 [rows, tokens]; None where it is 0
+    def bias(self, xi: float) -> tuple[Matched, Tensor] | None:
+        """The labels, and c_i = xi times size_term times the label's factor, float32 [rows, tokens]; None where it is 0
         everywhere.
 
         In [0, 1) because xi is (Schedule), and 1 - S and the factors lie in [0, 1]: nobody need check it per token.
         """
-        if not bool((xi * self.kinds[0] * self.kinds[1] > 0).any()):
+        if not bool((xi * self.by_label[0] * self.by_label[1] > 0).any()):
             return None
-        return self.labels, xi * self.calm * self.factor
+        return self.labels, xi * self.size_term * self.factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class Modulation:
     """The edit, as the attention layers see it. Immutable; what it remembers between calls follows from its fields.
 
     Attributes:
-        layout: the regions of the frames of one chunk.
+        label_map: the regions of the frames of one chunk.
         text_labels: int64 [L], region k = 1..R of each text token, 0 = start token, -1 = none (`text_labels`, text.py).
         self_schedule, cross_schedule: xi(t) of self- and cross-attention.
         self_halves, cross_halves: which halves of a classifier-free-guidance batch are modulated: "both", "cond"
@@ -86,15 +86,16 @@ class Modulation:
             negative; "free": they are left as they are.
         region_strength: a factor in [0, 1] on c for the queries of each region; None = all 1.
         method: "fused" or "reference" (see `modulated_attention`).
-        range_rule: how the row range of self-attention is come by (ranges.py); for "fused".
+        range_steps: so many noise levels in a row share the logit range of self-attention (range_memory.py), >= 1;
+            1 = it is measured in every call, which is exact; for "fused".
         kernel: which attention kernel computes the modulated calls (kernels.py); for "fused".
 
     Raises:
-        ValueError: text labels of regions that the layout does not have, an unknown option, or a kernel that needs a
+        ValueError: text labels of regions that the label map does not have, an unknown option, or a kernel that needs a
             package which is not there.
     """
 
-    layout: Layout
+    label_map: LabelMap
     text_labels: Tensor
     self_schedule: Schedule = SELF
     cross_schedule: Schedule = CROSS
@@ -103,14 +104,14 @@ class Modulation:
     background: str = "neutral"
     region_strength: tuple[float, ...] | None = None
     method: str = "fused"
-    range_rule: RangeRule = EXACT
+    range_steps: int = 1
     kernel: str = "auto"
     # Levels by grid and keys. Two threads may both fill an entry; they write equal values, and one dict assignment is
     # atomic. `replace` and `select` start with an empty one.
     _levels: dict[tuple, _Level] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
-        _check_text_labels(self.text_labels, self.layout.regions)
+        _check_text_labels(self.text_labels, self.label_map.regions)
         for name, value, legal in (
             ("self_halves", self.self_halves, HALVES),
             ("cross_halves", self.cross_halves, HALVES),
@@ -124,18 +125,20 @@ class Modulation:
         except ValueError as error:
             raise ValueError(f"Modulation: {error}") from error
         factors = self.region_strength
-        if factors is not None and (len(factors) != self.layout.regions or not all(0 <= f <= 1 for f in factors)):
+        if factors is not None and (len(factors) != self.label_map.regions or not all(0 <= f <= 1 for f in factors)):
             raise ValueError(
-                f"Modulation: region_strength must be {self.layout.regions} factors in [0, 1], one per region; "
+                f"Modulation: region_strength must be {self.label_map.regions} factors in [0, 1], one per region; "
                 f"got {list(factors)}."
             )
+        if self.range_steps < 1:
+            raise ValueError(f"Modulation: range_steps must be >= 1; got {self.range_steps}. 1 keeps nothing.")
 
     def __deepcopy__(self, memo) -> Modulation:
         return self  # immutable; hosts deep-copy their options on every clone
 
     def select(self, frame_indices: Iterable[int]) -> Modulation:
         """The same edit for some of the frames (context windows); indices in the order of the call's batch."""
-        return replace(self, layout=self.layout.select(frame_indices))
+        return replace(self, label_map=self.label_map.select(frame_indices))
 
     def self_attention(
         self,
@@ -162,8 +165,8 @@ class Modulation:
             t: noise level, timestep / 1000.
             spacetime: which frames see which; its `frames` is F. Never "full_coarse" itself: its `at(finest)`.
             plain: the host's attention for what is not modulated; None = torch's.
-            ranges, place: what range_rule "reuse" keeps during a run, and where this call's range belongs in it
-                (`RangeMemory.find`). Without them "reuse" measures in every call.
+            ranges, place: what is kept during a run where range_steps > 1, and where this call's range belongs in it
+                (`RangeMemory.find`). Without them it is measured in every call.
 
         Returns:
             [chunk * F, h * w, heads * d]. Where nothing is modulated (t outside the schedule, strength 0, one label
@@ -177,18 +180,17 @@ class Modulation:
             )
         frames = spacetime.frames
         active = _chunks(roles, self.self_halves)
-        labels, strength = self.self_marks(roles, grid=grid, t=t, spacetime=spacetime) or (None, None)
+        labels, strength = self.self_bias(roles, grid=grid, t=t, spacetime=spacetime) or (None, None)
 
         def unmodulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return space_time_attention(q, k, v, heads=heads, spacetime=spacetime, plain=plain)
 
         def modulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             q, k, v = (_split_heads(x, heads) for x in (spacetime.queries(q), spacetime.keys(k), spacetime.keys(v)))
-            spread = None  # measured in the call
-            save = not self.range_rule.exact and self.method == "fused" and not in_one_pass(q, self.kernel)
-            if labels.count and save:
-                memory = ranges if ranges is not None and place is not None else RangeMemory()
-                spread = memory.find(self.range_rule, place, t, q, k)
+            known = None  # measured in the call
+            kept = self.range_steps > 1 and ranges is not None and place is not None
+            if kept and labels.count and self.method == "fused" and not in_one_pass(q, self.kernel):
+                known = ranges.find(self.range_steps, place, t, q, k)
             out = attend_matched(
                 q,
                 k,
@@ -196,7 +198,7 @@ class Modulation:
                 labels.repeat(len(active)),
                 strength.repeat(len(active), 1),
                 self.method,
-                row_range=spread,
+                logit_range=known,
                 kernel=self.kernel,
             )
             return spacetime.restore(_merge_heads(out))
@@ -233,7 +235,7 @@ class Modulation:
         self._check_batch("cross_attention", q, heads, grid, roles, frames)
         words = self.text_labels if text_labels is None else text_labels
         if text_labels is not None:
-            _check_text_labels(words, self.layout.regions)
+            _check_text_labels(words, self.label_map.regions)
         if k.shape != (q.shape[0], len(words), q.shape[2]) or v.shape != k.shape:
             raise ValueError(
                 f"cross_attention: k and v must be [chunk * frames, text tokens, channels] = "
@@ -241,7 +243,7 @@ class Modulation:
                 f"Where the host repeats or pads the text, pass text_labels repeated or padded likewise."
             )
         active = _chunks(roles, self.cross_halves)
-        labels, strength = self.cross_marks(roles, grid=grid, t=t, text_labels=text_labels) or (None, None)
+        labels, strength = self.cross_bias(roles, grid=grid, t=t, text_labels=text_labels) or (None, None)
 
         def unmodulated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return (plain or plain_of_torch)(q, k, v, heads)
@@ -258,7 +260,7 @@ class Modulation:
 
         return _by_chunk(q, k, v, len(roles), frames, active, strength, modulated, unmodulated)
 
-    def self_marks(
+    def self_bias(
         self, roles: tuple[str, ...], *, grid: Grid, t: float, spacetime: SpaceTime
     ) -> tuple[Matched, Tensor] | None:
         """Labels and strengths c_i of one chunk of self-attention; None where none of the roles is modulated at t.
@@ -268,24 +270,24 @@ class Modulation:
         xi = self.self_schedule.xi(t)
         if xi == 0 or not _chunks(roles, self.self_halves):
             return None
-        return self._self_level(grid, spacetime).marks(xi)
+        return self._self_level(grid, spacetime).bias(xi)
 
-    def cross_marks(
+    def cross_bias(
         self, roles: tuple[str, ...], *, grid: Grid, t: float, text_labels: Tensor | None = None
     ) -> tuple[Matched, Tensor] | None:
-        """Labels and strengths c_i, float32 [F, h * w], of one chunk of cross-attention; None as in `self_marks`."""
+        """Labels and strengths c_i, float32 [F, h * w], of one chunk of cross-attention; None as in `self_bias`."""
         xi = self.cross_schedule.xi(t)
         if xi == 0 or not _chunks(roles, self.cross_halves):
             return None
-        return self._cross_level(grid, text_labels).marks(xi)
+        return self._cross_level(grid, text_labels).bias(xi)
 
     def _self_level(self, grid: Grid, spacetime: SpaceTime) -> _Level:
         key = (*grid, spacetime)
         if key not in self._levels:
-            labels = self.layout.labels(grid)
+            labels = self.label_map.labels(grid)
             matched = match_labels(spacetime.queries(labels), spacetime.keys(labels))
-            calm, factor, kinds = self._measure(grid, "clip", background=1.0)
-            self._levels[key] = _Level(matched, spacetime.queries(calm), spacetime.queries(factor), kinds)
+            size_term, factor, by_label = self._measure(grid, "clip", background=1.0)
+            self._levels[key] = _Level(matched, spacetime.queries(size_term), spacetime.queries(factor), by_label)
         return self._levels[key]
 
     def _cross_level(self, grid: Grid, text_labels: Tensor | None) -> _Level:
@@ -295,7 +297,7 @@ class Modulation:
             neutral = self.background == "neutral" and bool((words == 0).any())
             if not neutral:
                 words = torch.where(words == 0, -1, words)
-            matched = match_labels(self.layout.labels(grid), words.expand(self.layout.frames, -1))
+            matched = match_labels(self.label_map.labels(grid), words.expand(self.label_map.frames, -1))
             # 1 - S leaves next to nothing of c where the background is large, just where objects must be kept out.
             factor = 0.0 if self.background == "free" else 1.0
             self._levels[key] = _Level(matched, *self._measure(grid, "frame", factor, sized_background=not neutral))
@@ -304,23 +306,25 @@ class Modulation:
     def _measure(
         self, grid: Grid, within: str, background: float, sized_background: bool = True
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """`calm`, `factor` (both [F, h * w]) and `kinds` of a `_Level`."""
-        labels = self.layout.labels(grid)
-        calm = (1 - self.layout.shares(grid, within)).clamp(0, 1)
+        """`size_term`, `factor` (both [F, h * w]) and `by_label` of a `_Level`."""
+        labels = self.label_map.labels(grid)
+        size_term = (1 - self.label_map.shares(grid, within)).clamp(0, 1)
         if not sized_background:
-            calm[:, 0] = (calm[:, 0] > 0).float()  # a frame without any region stays as it is
-        factor = torch.tensor([background, *(self.region_strength or [1.0] * self.layout.regions)]).expand_as(calm)
-        present = self.layout.shares(grid, "frame") > 0
-        return calm.gather(1, labels), factor.gather(1, labels), torch.stack([calm[present], factor[present]])
+            size_term[:, 0] = (size_term[:, 0] > 0).float()  # a frame without any region stays as it is
+        factor = torch.tensor([background, *(self.region_strength or [1.0] * self.label_map.regions)]).expand_as(
+            size_term
+        )
+        present = self.label_map.shares(grid, "frame") > 0
+        return size_term.gather(1, labels), factor.gather(1, labels), torch.stack([size_term[present], factor[present]])
 
     def _check_batch(self, where: str, q: Tensor, heads: int, grid: Grid, roles: tuple[str, ...], frames: int) -> None:
         unknown = [role for role in roles if role not in ROLES]
         if not roles or unknown:
             raise ValueError(f"{where}: roles must be one of {ROLES} per chunk of the batch; got {tuple(roles)}.")
-        if frames != self.layout.frames:
+        if frames != self.label_map.frames:
             raise ValueError(
-                f"{where}: the call has {frames} frames, the layout has {self.layout.frames}; expected equal numbers. "
-                f"For a context window pass modulation.select(its frame indices)."
+                f"{where}: the call has {frames} frames, the label map has {self.label_map.frames}; expected equal "
+                f"numbers. For a context window pass modulation.select(its frame indices)."
             )
         tokens = grid[0] * grid[1]
         if q.dim() != 3 or q.shape[0] != len(roles) * frames or q.shape[1] != tokens or q.shape[2] % heads:
@@ -368,6 +372,6 @@ def _check_text_labels(labels: Tensor, regions: int) -> None:
     if not legal or int(labels.min()) < -1 or int(labels.max()) > regions:
         got = labels.unique().tolist() if legal else f"{labels.dtype} {list(labels.shape)}"
         raise ValueError(
-            f"Modulation: text_labels must be int64 [text tokens] with values 1..{regions} (the layout's regions), "
+            f"Modulation: text_labels must be int64 [text tokens] with values 1..{regions} (the label map's regions), "
             f"0 for start tokens or -1 for none; got {got}. Build them with text_labels()."
         )

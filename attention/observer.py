@@ -16,7 +16,7 @@ from .fused import Matched
 from .label_map import Grid
 from .spacetime import SpaceTime
 
-KINDS = ("self", "cross")
+ATTENTION_TYPES = ("self", "cross")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +37,8 @@ class LayerCall:
         matched: labels of queries and keys if the layer is modulated here, else None: then what is computed is plain
             attention. In cross-attention matched.q is [F, T] and matched.k [F, M]; in self-attention they are arranged
             as attention is computed: [1, F * T] both in mode "full", [F, T] and [F, K * T] in the others
-            (`spacetime.restore(matched.q)` is [F, T] in any mode). On the CPU. Source: `Modulation.self_marks` and
-            `Modulation.cross_marks`.
+            (`spacetime.restore(matched.q)` is [F, T] in any mode). On the CPU. Source: `Modulation.self_bias` and
+            `Modulation.cross_bias`.
         strength: c_i in [0, 1), float32 [F, T] in any mode, CPU; None exactly where `matched` is.
     """
 

@@ -13,8 +13,10 @@ HALVES = ("both", *ROLES)
 """Which halves are modulated."""
 BACKGROUNDS = ("neutral", "paper", "free")
 """What queries of the background match in cross-attention (attention/modulation.py)."""
-RANGES = ("exact", "reuse", "sampled")
-"""How the row range of self-attention is come by (attention/ranges.py)."""
+RANGES = ("exact", "reuse")
+"""How the logit range of self-attention is found: in every call, or once for several noise levels."""
+SAMPLED = "sampled"
+"""A third one that once was. Files and workflows that name it still open: it means "exact"."""
 KERNELS = ("auto", "sdpa", "xformers", "triton")
 """What computes modulated attention (attention/kernels/choice.py)."""
 LEVELS = {"half": 2, "full": 1}

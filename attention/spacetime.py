@@ -18,40 +18,42 @@ from .options import MODES
 
 @dataclass(frozen=True)
 class SpaceTime:
-    """The key frames of every frame.
+    """Which frames every frame sees.
 
     Attributes:
         mode: "full" (every frame sees all frames; the paper's), "sparse_causal" (the first and the previous frame),
-            "key_frames" (its own frame and `anchors` evenly spaced others), "per_frame" (its own frame: the
+            "key_frames" (its own frame and `key_frames` evenly spaced others), "per_frame" (its own frame: the
             unchanged image model) or "full_coarse" ("key_frames" at the finest level of the model that has attention,
             where "full" costs most, and "full" at the others: no arrangement itself, `at` gives a level's).
         frames: F >= 1, frames of the clip in one chunk.
-        anchors: k >= 1, for "key_frames" and "full_coarse" only; k >= F - 1 sees every frame.
+        key_frames: k >= 1, for "key_frames" and "full_coarse" only; k >= F - 1 sees every frame.
 
     Raises:
-        ValueError: an unknown mode, frames < 1 or anchors < 1; asking a "full_coarse" for an arrangement.
+        ValueError: an unknown mode, frames < 1 or key_frames < 1; asking a "full_coarse" for an arrangement.
     """
 
     mode: str
     frames: int
-    anchors: int = 2
+    key_frames: int = 2
 
     def __post_init__(self):
         if self.mode not in MODES:
             raise ValueError(f"SpaceTime: mode must be one of {MODES}; got {self.mode!r}.")
         if self.frames < 1:
             raise ValueError(f"SpaceTime: frames must be >= 1; got {self.frames}.")
-        if self.anchors < 1:
-            raise ValueError(f"SpaceTime: anchors must be >= 1; got {self.anchors}. For none use mode 'per_frame'.")
+        if self.key_frames < 1:
+            raise ValueError(
+                f"SpaceTime: key_frames must be >= 1; got {self.key_frames}. For none use mode 'per_frame'."
+            )
 
     def at(self, finest: bool) -> SpaceTime:
         """The arrangement of one level. finest: whether no other level of the model with attention has more tokens."""
         if self.mode != "full_coarse":
             return self
-        return SpaceTime("key_frames" if finest else "full", self.frames, self.anchors)
+        return SpaceTime("key_frames" if finest else "full", self.frames, self.key_frames)
 
     @cached_property
-    def key_frames(self) -> Tensor:
+    def seen(self) -> Tensor:
         """int64 [F, K]: the frames whose keys the queries of frame f see.
 
         Distinct in every row, but for the first two rows of "sparse_causal": there frame 0 stands twice, which
@@ -65,16 +67,16 @@ class SpaceTime:
             return own[:, None]
         if self.mode == "sparse_causal":
             return torch.stack([torch.zeros_like(own), (own - 1).clamp(min=0)], dim=1)
-        return torch.tensor([self._own_and_anchors(f) for f in range(self.frames)])
+        return torch.tensor([self._own_and_others(f) for f in range(self.frames)])
 
-    def _own_and_anchors(self, frame: int) -> list[int]:
-        count = min(self.anchors, self.frames - 1)
+    def _own_and_others(self, frame: int) -> list[int]:
+        count = min(self.key_frames, self.frames - 1)
         # The middles of `count` equal parts of the clip.
-        anchors = [(2 * n + 1) * self.frames // (2 * count) for n in range(count)]
-        row = [frame] + [a for a in anchors if a != frame]
-        if frame in anchors:  # its own frame is not counted twice: the nearest other one stands in
-            others = [f for f in range(self.frames) if f not in row]
-            row.append(min(others, key=lambda f: (abs(f - frame), f)))
+        others = [(2 * n + 1) * self.frames // (2 * count) for n in range(count)]
+        row = [frame] + [f for f in others if f != frame]
+        if frame in others:  # its own frame is not counted twice: the nearest other one stands in
+            left = [f for f in range(self.frames) if f not in row]
+            row.append(min(left, key=lambda f: (abs(f - frame), f)))
         return row
 
     def queries(self, x: Tensor) -> Tensor:
@@ -89,8 +91,7 @@ class SpaceTime:
             return clips.flatten(1, 2)
         if self.mode == "per_frame":
             return x
-        seen = clips[:, self.key_frames.to(x.device)]  # [chunk, F, K, T, ...]
-        return seen.flatten(2, 3).flatten(0, 1)
+        return clips[:, self.seen.to(x.device)].flatten(2, 3).flatten(0, 1)  # of [chunk, F, K, T, ...]
 
     def restore(self, x: Tensor) -> Tensor:
         """The inverse of `queries`: back to [chunk * F, T, ...]."""

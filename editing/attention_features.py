@@ -17,12 +17,11 @@ from torch import Tensor
 from ..attention import LayerCall
 from ..attention.active_range import ActiveRange
 from ..attention.label_map import Grid
+from ..attention.observer import ATTENTION_TYPES
 from ..attention.options import LEVELS
 
 log = logging.getLogger(__name__)
 
-
-KINDS = ("self", "cross")
 
 # Probabilities held at once (all heads): 16 MB in float32 on a CPU, 128 MB on an accelerator.
 _TILE_CPU = 2**22
@@ -122,18 +121,18 @@ class FeatureCollector:
         self.range = ActiveRange(start, end, ("feature_start", "feature_end")).not_empty()
         self._grid: Grid | None = None
         self._sums: dict[str, Tensor] = {}
-        self._calls = {kind: torch.zeros(frames, dtype=torch.int64) for kind in KINDS}
+        self._calls = {of: torch.zeros(frames, dtype=torch.int64) for of in ATTENTION_TYPES}
         self._skipped = False  # a layer of the level came, at a noise level outside start..end
         self._nameless = False  # cross was dropped
 
     def __deepcopy__(self, memo) -> FeatureCollector:
         return self  # it is filled by the call that made it; hosts deep-copy their options on every clone
 
-    def wants(self, kind: str, grid: Grid, size: Grid, t: float) -> bool:
+    def wants(self, attention_type: str, grid: Grid, size: Grid, t: float) -> bool:
         """Whether a layer is of the collected level and noise range (`Observer`)."""
         if tuple(grid) != tuple(-(-side // LEVELS[self.level]) for side in size):
             return False
-        if kind == "cross" and self._nameless:
+        if attention_type == "cross" and self._nameless:
             return False
         inside = self.range.holds(t)
         self._skipped |= not inside
@@ -190,14 +189,14 @@ class FeatureCollector:
             )
         return self._nameless
 
-    def _sum(self, kind: str, grid: Grid, keys: int) -> Tensor:
-        """The running sum of a kind, made when its first layer comes."""
+    def _sum(self, attention_type: str, grid: Grid, keys: int) -> Tensor:
+        """The running sum of self- or cross-attention, made when its first layer comes."""
         if self._grid not in (None, tuple(grid)):
             raise FeaturesError(
                 f"FeatureCollector: a layer of grid {tuple(grid)} after layers of {self._grid}; one collector takes "
                 "one level of one latent size."
             )
-        total = self._sums.get(kind)
+        total = self._sums.get(attention_type)
         if total is None:
             shape = (self.frames, grid[0] * grid[1], keys)
             need = 4 * (shape[0] * shape[1] * shape[2] + sum(x.numel() for x in self._sums.values()))
@@ -208,7 +207,7 @@ class FeatureCollector:
                     f"{need / 2**30:.1f} GB; expected at most {_MOST / 2**30:g} GB. Take {smaller}."
                 )
             self._grid = (int(grid[0]), int(grid[1]))
-            total = self._sums[kind] = torch.zeros(shape)
+            total = self._sums[attention_type] = torch.zeros(shape)
         return total
 
     def result(self) -> Features:
@@ -232,7 +231,7 @@ class FeatureCollector:
                     "the noise range. Widen them."
                 )
             raise FeaturesError(f"no self-attention was collected for {what}: {why}")
-        averages = {kind: _average(total, self._calls[kind]) for kind, total in self._sums.items()}
+        averages = {of: _average(total, self._calls[of]) for of, total in self._sums.items()}
         cross = averages.get("cross") if (self._calls["cross"] > 0).all() else None
         return Features(self._grid, averages["self"], int(calls.min()), cross, self.level)
 
@@ -246,7 +245,7 @@ def _average(total: Tensor, calls: Tensor) -> Tensor:
 
 
 def reference_features(calls: Sequence[tuple[Tensor, Tensor, int]]) -> Tensor:
-    """The definition, literally, for calls (q, k, heads) of all frames: float64 [F, n, m], of either kind."""
+    """The definition, literally, for calls (q, k, heads) of all frames: float64 [F, n, m], of either type."""
     maps = []
     for q, k, heads in calls:
         pairs = zip(q.double().chunk(heads, 2), k.double().chunk(heads, 2))

@@ -159,7 +159,7 @@ def invert_clip(
         prompt,
         frames=len(latents),
         spacetime=attention.mode,
-        anchors=attention.anchors,
+        key_frames=attention.anchors,
         observer=collector,
         windows=windows,
     )
@@ -266,7 +266,7 @@ def edit_clip(
         negative=model.encode_prompt(negative) if sampling.guidance != 1 else None,
         guidance=sampling.guidance,
         spacetime=attention.mode,
-        anchors=attention.anchors,
+        key_frames=attention.anchors,
         modulation=modulation,
         controlnet=controlnet,
         observer=observer,

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..attention import Layout, Modulation, RangeRule, Schedule
+from ..attention import LabelMap, Modulation, Schedule
 from .settings import AttentionSettings
 
 
@@ -17,7 +17,7 @@ def build_modulation(
     """The Modulation of these settings. masks: one [F, H, W] per region; text_labels: int64 [tokens]."""
     span = {"power": attention.power, "start": attention.start, "end": attention.end}
     return Modulation(
-        layout=Layout(masks),
+        label_map=LabelMap(masks),
         text_labels=text_labels,
         self_schedule=Schedule(attention.self_strength, **span),
         cross_schedule=Schedule(attention.cross_strength, **span),
@@ -25,7 +25,7 @@ def build_modulation(
         cross_halves=attention.cross_halves,
         background=attention.background,
         region_strength=tuple(strengths),
-        range_rule=RangeRule(attention.range, attention.range_steps, attention.range_every),
+        range_steps=attention.steps_of_a_range,
         kernel=attention.kernel,
     )
 

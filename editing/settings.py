@@ -7,9 +7,10 @@ those of attention/options.py.
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from ..attention.options import (
     BACKGROUNDS,
@@ -20,6 +21,7 @@ from ..attention.options import (
     MAP_LEVELS,
     MODES,
     RANGES,
+    SAMPLED,
     SAMPLER_NAMES,
     SCOPES,
 )
@@ -76,6 +78,16 @@ class SamplingSettings:
     )
 
 
+WITHOUT_SAMPLED = "sampled is not there any more, the exact range is found; write exact, or reuse to save time"
+
+
+def _without_sampled(value: Any) -> Any:
+    if value != SAMPLED:
+        return value
+    warnings.warn(f"range: {WITHOUT_SAMPLED}", FutureWarning, stacklevel=4)  # of whoever wrote it
+    return "exact"
+
+
 @settings
 class AttentionSettings(Span):
     """Space-time attention and its modulation (method.md 3, 5)."""
@@ -106,18 +118,23 @@ class AttentionSettings(Span):
         default=True,
         description="write phrases that were encoded on their own into the prompt's embedding (method.md 7)",
     )
-    range: Annotated[str, OneOf(RANGES)] = Field(
+    range: Annotated[str, OneOf(RANGES), BeforeValidator(_without_sampled)] = Field(
         default="exact",
-        description="how the spread of a query's logits is come by in self-attention: in every call (`exact`), once "
-        "for `range_steps` noise levels (`reuse`), or from every `range_every`-th key (`sampled`)",
+        description="how the range of a query's logits is found in self-attention: in every call (`exact`), or once "
+        "for `range_steps` noise levels (`reuse`)",
     )
     range_steps: Whole = Field(
         default=3, ge=1, le=1000, description="noise levels in a row that `reuse` measures once for"
     )
-    range_every: Whole = Field(default=8, ge=1, le=1024, description="which keys `sampled` looks at")
+    range_every: Whole = Field(default=8, ge=1, le=1024, description="not used any more; older files have it")
     kernel: Annotated[str, OneOf(KERNELS)] = Field(
         default="auto", description="what computes modulated attention; `auto` = torch's own"
     )
+
+    @property
+    def steps_of_a_range(self) -> int:
+        """How many noise levels in a row share a logit range (`Modulation.range_steps`)."""
+        return self.range_steps if self.range == "reuse" else 1
 
 
 @settings

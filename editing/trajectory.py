@@ -182,14 +182,14 @@ class Trajectory:
         return index
 
 
-def space_time_notes(mode: str, anchors: int) -> dict[str, str]:
+def space_time_notes(mode: str, key_frames: int) -> dict[str, str]:
     """What a trajectory records (in `extra`) about the self-attention it was made with; an edit should use the same.
 
-    mode: as attention.SpaceTime; anchors: its key frames, recorded only where the mode has any.
+    mode: as attention.SpaceTime; key_frames: their number, recorded (as `anchors`) only where the mode has any.
     """
     notes = {"attention": mode}
     if mode in ("key_frames", "full_coarse"):
-        notes["anchors"] = str(anchors)
+        notes["anchors"] = str(key_frames)
     return notes
 
 

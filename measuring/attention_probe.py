@@ -156,9 +156,9 @@ class AttentionProbe:
     def __deepcopy__(self, memo) -> AttentionProbe:
         return self  # it is filled by the call that made it; hosts deep-copy their options on every clone
 
-    def wants(self, kind: str, grid: Grid, size: Grid, t: float) -> bool:
+    def wants(self, attention_type: str, grid: Grid, size: Grid, t: float) -> bool:
         """Whether a layer is looked at. grid: its (h, w). size: (h, w) of the latent. t: the noise level."""
-        if not (self.phrases if kind == "cross" else self.place):
+        if not (self.phrases if attention_type == "cross" else self.place):
             return False
         part = MAP_LEVELS[self.level]
         if part and tuple(grid) != tuple(-(-side // part) for side in size):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from ..attention import Layout
+from ..attention import LabelMap
 from .attention_probe import AttentionMaps
 
 NONE = "-"  # in the text: a share that does not exist
@@ -113,26 +113,26 @@ class ShareTable:
 _PARTS = ("own", "others", "background", "mass")
 
 
-def share_table(maps: AttentionMaps, layout: Layout | None = None, preserved: Sequence[int] = ()) -> ShareTable:
+def share_table(maps: AttentionMaps, label_map: LabelMap | None = None, preserved: Sequence[int] = ()) -> ShareTable:
     """Count the maps' attention by the labels of their grid.
 
     Args:
         maps: of F frames.
-        layout: the regions of the same frames; None = everything is background.
+        label_map: the regions of the same frames; None = everything is background.
         preserved: numbers of the regions that are kept as they are.
 
     Raises:
-        ValueError: a layout of another number of frames, or without a phrase's region.
+        ValueError: a label map of another number of frames, or without a phrase's region.
     """
-    if layout is not None and layout.frames != maps.frames:
-        raise ValueError(f"share_table: the layout has {layout.frames} frames, the maps {maps.frames}.")
-    wrong = [p.text for p in maps.phrases if p.region > (layout.regions if layout else 0)]
+    if label_map is not None and label_map.frames != maps.frames:
+        raise ValueError(f"share_table: the label map has {label_map.frames} frames, the maps {maps.frames}.")
+    wrong = [p.text for p in maps.phrases if p.region > (label_map.regions if label_map else 0)]
     if wrong:
-        raise ValueError(f"share_table: the layout has no region for {', '.join(map(repr, wrong))}.")
-    if layout is None:
+        raise ValueError(f"share_table: the label map has no region for {', '.join(map(repr, wrong))}.")
+    if label_map is None:
         labels = torch.zeros(maps.frames, maps.grid[0] * maps.grid[1], dtype=torch.int64)
     else:
-        labels = layout.labels(maps.grid)
+        labels = label_map.labels(maps.grid)
     rows = []
     for number, phrase in enumerate(maps.phrases):
         own = phrase.region

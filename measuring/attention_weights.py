@@ -64,7 +64,7 @@ def self_row(seen: LayerCall, place: int, token: int) -> tuple[Tensor, Tensor]:
     place: the token's frame in the call. The F frames are the call's; those it does not look at are 0, the sum is 1.
     """
     arranged = seen.spacetime
-    frames = arranged.key_frames[place]
+    frames = arranged.seen[place]
     query = seen.q[place, token].unflatten(0, (seen.heads, 1, -1)).float()
     scale = query.shape[2] ** -0.5
     # Frame by frame: a float32 copy of all keys of the clip would be larger than anything else here.

@@ -165,7 +165,7 @@ def measure_round_trip(
         model.encode_prompt(trajectory.prompt),
         frames=trajectory.frames,
         spacetime=attention.mode,
-        anchors=attention.anchors,
+        key_frames=attention.anchors,
         windows=windows,
     )
     with stage(progress, "round trip", len(trajectory.sigmas) - 1) as tick, denoiser as denoise:

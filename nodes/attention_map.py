@@ -170,7 +170,7 @@ class AttentionMap(io.ComfyNode):
                 frames, phrases, length=length, level=level, start=start_percent, end=end_percent, place=place
             )
             check_look(model, sigmas, probe)
-            layout = None if edit is None else edit.layout(frames)
+            label_map = None if edit is None else edit.label_map(frames)
         latent = sample_looking(model, positive, negative, cfg, sampler, sigmas, latent_image, probe, node=NAME)
         try:
             maps = probe.result()
@@ -180,8 +180,8 @@ class AttentionMap(io.ComfyNode):
             sheet = image_of(heat_sheet((), pictures, told)[None])
             return cls._shown(latent, sheet.repeat(frames, 1, 1, 1), sheet, told)
         kept = [n for n, region in enumerate(edit.regions, 1) if region.preserve] if edit else []
-        table = share_table(maps, layout, kept)
-        if layout is not None and maps.modulated == 0:
+        table = share_table(maps, label_map, kept)
+        if label_map is not None and maps.modulated == 0:
             log.warning(
                 "%s: nothing was modulated in the steps that were looked at (%g to %g of the run), so before and after "
                 "are the same. Look where ST-Layout Attn Patch is active.",
@@ -189,7 +189,7 @@ class AttentionMap(io.ComfyNode):
                 start_percent,
                 end_percent,
             )
-        rows = heats(maps, outlines(layout), table)
+        rows = heats(maps, outlines(label_map), table)
         video, sheet = image_of(heat_video(rows, pictures)), image_of(heat_sheet(rows, pictures)[None])
         return cls._shown(latent, video, sheet, table.text())
 

@@ -167,7 +167,7 @@ class DDIMVideoInversion(io.ComfyNode):
             method=method,
             calls=calls,
             mode=spacetime,
-            anchors=key_frames,
+            key_frames=key_frames,
             observer=collector,
             node=NAME,
         )

@@ -8,9 +8,10 @@ from functools import partial
 import torch
 from comfy_api.latest import io, ui
 
-from ..attention import RangeRule, Schedule
+from ..attention import Schedule
+from ..attention.options import RANGES, SAMPLED
 from ..editing.regions import areas
-from ..editing.settings import AttentionSettings
+from ..editing.settings import WITHOUT_SAMPLED, AttentionSettings
 from ..hosts.comfyui.edit import Edit
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.model_info import check_model
@@ -32,9 +33,10 @@ def _economies() -> list[io.Input]:
             "range",
             "Steering needs the largest and the smallest logit of every query. exact: found anew in every "
             "call, over all keys, at the price of a second pass over them. reuse: kept for range_steps noise "
-            "levels, for some memory. sampled: over every range_every-th key. Both save time where clips are long "
-            "and frames large, and change the edit a little.",
+            "levels, for some memory; that saves time where clips are long and frames large, and changes the edit "
+            "a little. sampled is not there any more: it does what exact does.",
             name="row_range",
+            options=[*RANGES, SAMPLED],
             optional=True,
         ),
         option(
@@ -46,8 +48,7 @@ def _economies() -> list[io.Input]:
         ),
         option(
             "range_every",
-            "Of how many keys row_range sampled looks at one: 1 looks at all and is exact. More saves more "
-            "and finds a smaller range, so that regions are held less firmly.",
+            "Not used any more: it belonged to sampled of row_range. It stays so that saved workflows open.",
             max=64,
             optional=True,
         ),
@@ -220,7 +221,7 @@ class STLayoutAttnPatch(io.ComfyNode):
         with naming(NODE):
             edit = Edit(
                 mode=spacetime,
-                anchors=key_frames,
+                key_frames=key_frames,
                 regions=regions,
                 text_labels=labels,
                 self_schedule=Schedule(self_strength, power, *span),
@@ -228,11 +229,12 @@ class STLayoutAttnPatch(io.ComfyNode):
                 self_halves=self_halves,
                 cross_halves=cross_halves,
                 background=background,
-                range_rule=RangeRule(row_range, range_steps, range_every),
+                range_steps=range_steps if row_range == "reuse" else 1,
                 kernel=kernel,
             )
         frames, size = edit.extent()
-        doubted = edit.doubts(NODE)
+        old = [f"row_range: {WITHOUT_SAMPLED}."] if row_range == SAMPLED else []
+        doubted = [*old, *edit.doubts(NODE)]
         for doubt in doubted:
             log.warning("%s: %s", NODE, doubt)
         shown = ui.PreviewText("\n".join(map(str, doubted))) if doubted else None

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..attention import Layout, normalise_mask
+from ..attention import LabelMap, normalise_mask
 from ..editing.regions import Region
 from ..editing.settings import MapSettings, Pixel
 from ..editing.whole_file import ATTENTION, save_png, whole_file
@@ -103,10 +103,10 @@ def write_maps(
         note = f"attention_maps: {error}"
         log.warning(note)
         return Looked({}, notes=(note,))
-    layout = Layout([normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)])
-    outlines = [layout.union([n], visible=True).numpy() for n in range(1, layout.regions + 1)]
+    label_map = LabelMap([normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)])
+    outlines = [label_map.union([n], visible=True).numpy() for n in range(1, label_map.regions + 1)]
     kept = [n for n, region in enumerate(regions, 1) if region.preserve]
-    table = share_table(maps, layout, kept)
+    table = share_table(maps, label_map, kept)
     files = {name: folder / file for name, file in ATTENTION.items()}
     with progress.stage("write attention", 2) as tick, torch.no_grad():
         rows = heat.heats(maps, outlines, table)

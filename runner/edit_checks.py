@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from .media.mask_files import Boxes, FoundMask, LabelVideo, MaskError, MaskFolde
 from .media.video import VideoError, VideoInfo, available, probe, too_few
 from .yaml_lines import Problems
 
+log = logging.getLogger(__name__)
 Note = Callable[..., None]  # Problems.add
 
 
@@ -252,4 +254,6 @@ def load_edit(path: str | Path, *, purpose: str = "edit", output: str | Path | N
     regions = purpose == "edit" or (purpose == "invert" and "regions" in spec.lines)
     check_edit(spec, problems, purpose=purpose, regions=regions)
     problems.stop()
+    for note in spec.notes:
+        log.warning(note)
     return spec

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..attention.options import SAMPLED
 from ..editing.fields import fields_of, missing, name_of
 from ..editing.settings import (
+    WITHOUT_SAMPLED,
     AttentionSettings,
     BlendSettings,
     CompositeSettings,
@@ -37,7 +39,8 @@ class EditFile:
     diffusers folder with its configs. load, save: inversion files. output: the folder for the results (None only where
     the file is used for an inversion alone). lines: where each key stands. append_phrases: phrases that the prompt has
     no place for are appended to it. layout: how regions are found without masks, None = none are; attention_maps: which
-    attention is shown, None = none; windows: how a long clip is cut, None = all frames at once."""
+    attention is shown, None = none; windows: how a long clip is cut, None = all frames at once; notes: what in it does
+    nothing any more."""
 
     path: Path
     video: Path
@@ -68,6 +71,7 @@ class EditFile:
     layout: LayoutSettings | None = None
     attention_maps: MapSettings | None = None
     windows: WindowSettings | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_edit(path: str | Path) -> EditFile:
@@ -88,6 +92,7 @@ def read_keys(path: Path, purpose: str, output: Path | None) -> tuple[EditFile, 
         data.pop("output", None)
     for where, text in _left_out(data, purpose, output):
         problems.add(text, name_of(where))
+    notes = _old_keys(data, problems.lines)
     keys = checked(EditKeys, data, problems)
     found = purpose == "layout" or any(isinstance(region.masks, FoundMask) for region in keys.regions)
     inversion = {name: getattr(keys.inversion, name) for name in fields_of(InversionSettings)}
@@ -98,6 +103,7 @@ def read_keys(path: Path, purpose: str, output: Path | None) -> tuple[EditFile, 
         | {
             "path": path,
             "lines": problems.lines,
+            "notes": notes,
             "video": keys.video or Path(),
             "sampling": SamplingSettings(**{name: getattr(keys, name) for name in fields_of(SamplingSettings)}),
             "inversion": InversionSettings(**inversion),
@@ -108,6 +114,17 @@ def read_keys(path: Path, purpose: str, output: Path | None) -> tuple[EditFile, 
         }
     )
     return spec, problems
+
+
+def _old_keys(data: Mapping[str, Any], lines: Lines) -> tuple[str, ...]:
+    """What the file has of older versions that does nothing any more, with the line; such values are replaced."""
+    attention, found = data.get("attention"), {}
+    if isinstance(attention, dict) and attention.get("range") == SAMPLED:
+        attention["range"] = "exact"
+        found["attention.range"] = WITHOUT_SAMPLED
+    if isinstance(attention, dict) and "range_every" in attention:
+        found["attention.range_every"] = "it is not used any more, sampled is gone; remove it"
+    return tuple(f"{lines.path.name}:{lines.line_of(key)}: {key}: {text}" for key, text in found.items())
 
 
 def _left_out(data: Mapping[str, Any], purpose: str, output: Path | None) -> list[tuple[tuple, str]]:

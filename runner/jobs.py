@@ -141,7 +141,7 @@ def run_invert(
         command=_command("invert", job.lines.path),
         **job.facts,
         inversion=inversion_facts(inverted.trajectory, inverted.verdict),
-        notes=[*job.clip.notes, *inverted.notes],
+        notes=[*job.clip.notes, *job.notes, *inverted.notes],
         figures=inversion_figures(inverted.trajectory, inverted.trip),
         seconds=progress.timer.seconds,
         device=job.model.device,

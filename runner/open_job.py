@@ -191,7 +191,7 @@ def _on_model(
         with progress.stage("load model"):
             model = _load_model(file.model, file.model_config, file.device, file.dtype)
     chosen = dataclasses.asdict(file)
-    del chosen["lines"]
+    del chosen["lines"], chosen["notes"]
     parts = {name: getattr(file, name) for name in ("sampling", "attention", "blend", "composite", "inversion")}
     return InversionJob(
         clip=clip,
@@ -209,7 +209,7 @@ def _on_model(
             "clip": clip_facts(clip),
             "model": model_facts(file.model, model),
         },
-        notes=notes,
+        notes=(*file.notes, *notes),
     )
 
 

@@ -1,1 +1,1 @@
-"""How modulated attention is computed fast: the row range, the one-pass kernels, and which kernel is trusted."""
+"""How modulated attention is computed fast: the logit range, the one-pass kernels, and which kernel is trusted."""

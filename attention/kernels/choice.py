@@ -2,7 +2,7 @@
 
 "sdpa" is torch's `scaled_dot_product_attention`, which picks a fused kernel for the device itself. "auto" is the same
 wherever modulated attention was measured so far. "xformers" is for devices whose torch has no fused kernel of its own.
-"triton" needs no row range: one pass over the keys does both (one_pass.py); where it does not run, "sdpa" stands in.
+"triton" needs no logit range: one pass over the keys does both (one_pass.py); where it does not run, "sdpa" stands in.
 Kernels that round queries and keys to 8 bits (SageAttention) are none of these: they would lose the bias.
 
 FlexAttention, whose score function would take the labels as they are, is left out: compiled on a CPU (8 heads, d = 40,

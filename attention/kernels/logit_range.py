@@ -1,4 +1,4 @@
-"""The spread of every row of logits, max_j s_ij - min_j s_ij, in one streaming pass (method.md 6).
+"""The range of every row of logits, max_j s_ij - min_j s_ij, in one streaming pass (method.md 6).
 
 The modulation of Eq. 1-5 needs two numbers per query row, the largest and the smallest logit, over ALL keys.
 They are found tile by tile with a running maximum and minimum: no softmax, no values, never an N x M tensor.
@@ -22,7 +22,7 @@ _TILE_ACCELERATOR = 2**26
 _SMALLEST_SIDE = 128
 
 
-def row_range(q: Tensor, k: Tensor, *, chunk: int | None = None) -> Tensor:
+def logit_range(q: Tensor, k: Tensor, *, chunk: int | None = None) -> Tensor:
     """Return max_j s_ij - min_j s_ij of the logits s_ij = q_i . k_j / sqrt(d).
 
     Args:
@@ -41,13 +41,15 @@ def row_range(q: Tensor, k: Tensor, *, chunk: int | None = None) -> Tensor:
     """
     if q.dim() != 4 or k.dim() != 4 or q.shape[:2] != k.shape[:2] or q.shape[3] != k.shape[3]:
         raise ValueError(
-            f"row_range: expected q [B, heads, N, d] and k [B, heads, M, d] with equal B, heads and d; "
+            f"logit_range: expected q [B, heads, N, d] and k [B, heads, M, d] with equal B, heads and d; "
             f"got q {tuple(q.shape)} and k {tuple(k.shape)}. Split the heads before the call."
         )
     if k.shape[2] == 0:
-        raise ValueError(f"row_range: expected at least one key; got k {tuple(k.shape)}. A range needs keys.")
+        raise ValueError(f"logit_range: expected at least one key; got k {tuple(k.shape)}. A range needs keys.")
     if chunk is not None and chunk < 1:
-        raise ValueError(f"row_range: chunk (side of a tile in tokens) must be >= 1; got {chunk}. Pass None to choose.")
+        raise ValueError(
+            f"logit_range: chunk (a tile's side in tokens) must be >= 1; got {chunk}. Pass None to choose."
+        )
 
     if chunk is None and q.device.type == "cuda" and q.dtype != torch.float64:  # ROCm's devices say "cuda" too
         kernel = _kernel(q.device, q.dtype, q.shape[3])
@@ -66,7 +68,7 @@ def _tiled(q: Tensor, k: Tensor, chunk: int | None) -> Tensor:
         tile = _TILE_CPU if q.device.type == "cpu" else _TILE_ACCELERATOR
         chunk = max(_SMALLEST_SIDE, math.isqrt(tile // max(1, batch * heads)))
 
-    spread = torch.empty(batch * heads, rows, dtype=dtype, device=q.device)
+    found = torch.empty(batch * heads, rows, dtype=dtype, device=q.device)
 
     def new_tile() -> Tensor | None:
         if _differentiates(q, k):
@@ -91,8 +93,8 @@ def _tiled(q: Tensor, k: Tensor, chunk: int | None) -> Tensor:
             tile_top, tile_low = logits.amax(-1), logits.amin(-1)
             top = tile_top if top is None else torch.maximum(top, tile_top)
             low = tile_low if low is None else torch.minimum(low, tile_low)
-        spread[:, row : row + chunk] = top - low
-    return spread.reshape(batch, heads, rows)
+        found[:, row : row + chunk] = top - low
+    return found.reshape(batch, heads, rows)
 
 
 def _differentiates(*tensors: Tensor) -> bool:
@@ -112,9 +114,9 @@ def _kernel(device: torch.device, dtype: torch.dtype, dim: int) -> Callable[[Ten
     """The Triton kernel, if it runs on this device for this dtype and width and gives what the tiled pass gives."""
 
     def load() -> Callable[[Tensor, Tensor], Tensor]:
-        from .triton_range import triton_row_range
+        from .triton_range import triton_logit_range
 
-        return triton_row_range
+        return triton_logit_range
 
     def check(kernel: Callable[[Tensor, Tensor], Tensor]) -> None:
         g = torch.Generator().manual_seed(0)
@@ -124,5 +126,5 @@ def _kernel(device: torch.device, dtype: torch.dtype, dim: int) -> Callable[[Ten
     return trusted(
         load,
         check,
-        "the row range of modulated attention is found in torch, not by the Triton kernel, which is faster",
+        "the logit range of modulated attention is found in torch, not by the Triton kernel, which is faster",
     )

@@ -122,7 +122,7 @@ def _attention_kernel(
 def triton_modulated_attention(
     q: Tensor, k: Tensor, v: Tensor, plan: Plan, strength: Tensor, out: Tensor | None = None
 ) -> Tensor:
-    """`attend_matched` in float16, bfloat16 or float32, without a pass for the row range.
+    """`attend_matched` in float16, bfloat16 or float32, without a pass for the logit range.
 
     Args:
         q [B, heads, N, d], k and v [B, heads, M, d]: any strides, but channels side by side (else they are copied).

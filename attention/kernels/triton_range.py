@@ -1,4 +1,4 @@
-"""The row range on NVIDIA and AMD GPUs: one Triton kernel, one pass over the keys (method.md 6).
+"""The logit range on NVIDIA and AMD GPUs: one Triton kernel, one pass over the keys (method.md 6).
 
 A block of queries stays on the chip while all keys stream past; the running maximum and minimum of every query are the
 only results. Nothing of size N x M is ever written, and unlike attention there is no exponential, no sum and no value.
@@ -72,8 +72,8 @@ def _range_kernel(
     tl.store(out + place * rows + row, tl.max(top, 1) - tl.min(low, 1), mask=row_there)
 
 
-def triton_row_range(q: Tensor, k: Tensor) -> Tensor:
-    """`row_range` in float16, bfloat16 or float32: float32 [B, heads, N].
+def triton_logit_range(q: Tensor, k: Tensor) -> Tensor:
+    """`logit_range` in float16, bfloat16 or float32: float32 [B, heads, N].
 
     q [B, heads, N, d], k [B, heads, M, d]: any strides, but channels side by side (else they are copied). Products of
     float16 and bfloat16 are exact and summed in float32.

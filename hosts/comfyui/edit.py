@@ -3,7 +3,7 @@
 Nothing here imports comfy. Three values, all immutable, all their own deep copies (hosts deep-copy what nodes hold):
 
 - `Edit`: what one ST-Layout Attn Patch node does. The patched model holds it.
-- `Tag`: says, on a conditioning, which edit it belongs to and which of its tokens belong to which region.
+- `RegionTag`: says, on a conditioning, which edit it belongs to and which of its tokens belong to which region.
 - `SamplingRun`: what the attention slots must know of the sampling run they are called in (`SamplingRun.begin`);
   lives in transformer_options[KEY] for the time of the run.
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ...attention import CROSS, SELF, Layout, Modulation, RangeRule, Schedule, SpaceTime, normalise_mask
+from ...attention import CROSS, SELF, LabelMap, Modulation, Schedule, SpaceTime, normalise_mask
 from ...attention.kernels.choice import check_kernel
 from ...editing.doubts import Doubt, doubts
 from ...editing.regions import Region
@@ -26,7 +26,7 @@ from ...editing.settings import AttentionSettings
 from .errors import naming
 
 KEY = "videograin"
-"""Our name in a conditioning's dict (a `Tag`) and in transformer_options (a `SamplingRun`)."""
+"""Our name in a conditioning's dict (a `RegionTag`) and in transformer_options (a `SamplingRun`)."""
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,10 @@ class Edit:
     """Space-time self-attention and, if there are regions, the modulation of self- and cross-attention.
 
     Attributes:
-        mode, anchors: the arrangement of the frames (`SpaceTime`).
+        mode, key_frames: the arrangement of the frames (`SpaceTime`).
         regions: in layering order, later = on top. None at all = space-time attention alone, unmodulated.
         text_labels: int64 [L], region 1..R of each token of the prompt, 0 = start, -1 = none; only with regions.
-        self_schedule, cross_schedule, self_halves, cross_halves, background, method, range_rule, kernel: as in
+        self_schedule, cross_schedule, self_halves, cross_halves, background, method, range_steps, kernel: as in
             `Modulation`.
         id: names this edit among others; every new value, also one made by `replace`, has its own.
 
@@ -48,7 +48,7 @@ class Edit:
     """
 
     mode: str = "full"
-    anchors: int = 2
+    key_frames: int = 2
     regions: tuple[Region, ...] = ()
     text_labels: Tensor | None = None
     self_schedule: Schedule = SELF
@@ -57,14 +57,14 @@ class Edit:
     cross_halves: str = "cond"
     background: str = "neutral"
     method: str = "fused"
-    range_rule: RangeRule = field(default_factory=RangeRule)
+    range_steps: int = 1
     kernel: str = "auto"
     id: str = field(init=False, default_factory=lambda: uuid.uuid4().hex)
     # The last modulation made: the next run of the same length need not lay out the masks again.
     _made: dict[int, Modulation] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self):
-        SpaceTime(self.mode, 1, self.anchors)
+        SpaceTime(self.mode, 1, self.key_frames)
         check_kernel(self.kernel)
         if self.regions and self.text_labels is None:
             raise ValueError("Edit: expected text_labels with the regions; got none. encode_regions gives both.")
@@ -89,7 +89,7 @@ class Edit:
         if made is None:
             with naming(node):
                 made = Modulation(
-                    self.layout(frames),
+                    self.label_map(frames),
                     self.text_labels,
                     self.self_schedule,
                     self.cross_schedule,
@@ -98,16 +98,16 @@ class Edit:
                     background=self.background,
                     region_strength=tuple(float(region.strength) for region in self.regions),
                     method=self.method,
-                    range_rule=self.range_rule,
+                    range_steps=self.range_steps,
                     kernel=self.kernel,
                 )
             self._made.clear()
             self._made[frames] = made
         return made
 
-    def layout(self, frames: int) -> Layout:
+    def label_map(self, frames: int) -> LabelMap:
         """The regions, of which there must be some, laid out for a clip; errors as in `modulation`."""
-        return Layout(self._masks(frames))
+        return LabelMap(self._masks(frames))
 
     def _masks(self, frames: int) -> list[Tensor]:
         return [
@@ -140,7 +140,7 @@ class Edit:
 
 
 @dataclass(frozen=True, eq=False)
-class Tag:
+class RegionTag:
     """On a conditioning: the edit it was made for, and the region of each of its tokens.
 
     Not a plain tensor, because ComfyUI's context windows cut tensors of a conditioning to the window's frames.
@@ -153,10 +153,10 @@ class Tag:
     edit: str
     labels: Tensor
 
-    def __deepcopy__(self, memo) -> Tag:
+    def __deepcopy__(self, memo) -> RegionTag:
         return self
 
-    def padded(self, length: int) -> Tag | None:
+    def padded(self, length: int) -> RegionTag | None:
         """The tag of a conditioning of `length` tokens; None if it is shorter than the tag, so not the same prompt.
 
         What other nodes append (Conditioning (Concat)) belongs to no region.
@@ -168,8 +168,8 @@ class Tag:
 
 
 def tag(conditioning: Sequence[Sequence], edit: Edit) -> list[list]:
-    """Copies of the conditioning's entries that carry the edit's `Tag`; without regions they carry none."""
+    """Copies of the conditioning's entries that carry the edit's `RegionTag`; without regions they carry none."""
     if not edit.regions:
         return [[entry[0], dict(entry[1])] for entry in conditioning]
-    mark = Tag(edit.id, edit.text_labels)
-    return [[entry[0], {**entry[1], KEY: mark}] for entry in conditioning]
+    region_tag = RegionTag(edit.id, edit.text_labels)
+    return [[entry[0], {**entry[1], KEY: region_tag}] for entry in conditioning]

@@ -75,14 +75,14 @@ def invert_latent(
     method: str = "warm",
     calls: int = 3,
     mode: str = "full",
-    anchors: int = 2,
+    key_frames: int = 2,
     observer: Observer | None = None,
     node: str,
 ) -> Trajectory:
     """Invert the frames of a LATENT and return the whole way; the model that came in stays unpatched.
 
     model: MODEL. positive: CONDITIONING of the source prompt. latent: LATENT with samples [F, 4, h, w], encoded frames.
-    sigmas: the schedule of the denoising, descending. method, calls: as editing.invert. mode, anchors: attention's
+    sigmas: the schedule of the denoising, descending. method, calls: as editing.invert. mode, key_frames: attention's
     SpaceTime. observer: is shown the attention along the way (a FeatureCollector), or None. node: named in errors.
     Raises ValueError for whatever does not fit, before the model is loaded.
     """
@@ -94,7 +94,7 @@ def invert_latent(
             raise ValueError("the conditioning is empty; connect CLIP Text Encode with the source prompt.")
     report(latent, sigmas, node)
     fingerprint = weights_fingerprint(model)
-    guider = SourceGuider(patch_space_time(model, mode, anchors, node=node, observer=observer))
+    guider = SourceGuider(patch_space_time(model, mode, key_frames, node=node, observer=observer))
     guider.set_conds(positive)
     found: list[Trajectory] = []
 
@@ -121,7 +121,7 @@ def invert_latent(
                 family=family,
                 model_id=fingerprint,
                 extra={
-                    **space_time_notes(mode, anchors),
+                    **space_time_notes(mode, key_frames),
                     **windows_note(model.model_options, len(samples)),
                     "dtype": str(model.model_dtype()).removeprefix("torch."),
                     "host": HOST,

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...attention import Layout
+from ...attention import LabelMap
 from ...attention.options import MAP_LEVELS
 from ...measuring.attention_probe import AttentionProbe, Phrase, Place
 from ...measuring.probed_phrases import chosen_phrases
-from .edit import KEY, Edit, Tag
+from .edit import KEY, Edit, RegionTag
 from .model_info import noise_levels
 from .unet.patch import check_level, edits_of, observe
 from .unet.prompts import word_positions
@@ -52,10 +52,10 @@ def edit_in(model: Any, positive: list) -> tuple[Edit | None, Tensor | None, int
         raise ValueError("the positive conditioning is empty; connect ST-Layout Attn Patch, or CLIP Text Encode.")
     for edit in reversed(edits_of(model)):  # as the slots choose what they show
         for embedding, options in positive:
-            mark = options.get(KEY)
-            mark = mark.padded(embedding.shape[1]) if isinstance(mark, Tag) else None
-            if mark is not None and mark.edit == edit.id:
-                return edit, mark.labels, embedding.shape[1]
+            tag = options.get(KEY)
+            tag = tag.padded(embedding.shape[1]) if isinstance(tag, RegionTag) else None
+            if tag is not None and tag.edit == edit.id:
+                return edit, tag.labels, embedding.shape[1]
     return None, None, positive[0][0].shape[1]
 
 
@@ -162,8 +162,8 @@ def place_of(frame: int, x: int, y: int, size: tuple[int, int]) -> Place | None:
     return Place(frame, (x + 0.5) / width, (y + 0.5) / height)
 
 
-def outlines(layout: Layout | None) -> list[np.ndarray]:
+def outlines(label_map: LabelMap | None) -> list[np.ndarray]:
     """What is visible of each region: float32 [F, H, W]."""
-    if layout is None:
+    if label_map is None:
         return []
-    return [layout.union([number], visible=True).numpy() for number in range(1, layout.regions + 1)]
+    return [label_map.union([number], visible=True).numpy() for number in range(1, label_map.regions + 1)]

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ...attention import Modulation, NoiseLevels, RangeMemory
-from .edit import KEY, Edit, Tag, log
+from .edit import KEY, Edit, RegionTag, log
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,14 +24,14 @@ class SamplingRun:
         roles: for every conditioning of the run, by its uuid, "cond" or "uncond".
         tags: for those that belong to an edit, by uuid, their tags at the conditioning's own length.
         modulations: by Edit.id, for F frames.
-        ranges: what "reuse" keeps of the row range, for all edits; goes with the run.
+        ranges: the logit ranges that are kept, for all edits; goes with the run.
     """
 
     frames: int
     size: tuple[int, int]
     levels: NoiseLevels
     roles: Mapping[Any, str] = field(default_factory=dict)
-    tags: Mapping[Any, Tag] = field(default_factory=dict)
+    tags: Mapping[Any, RegionTag] = field(default_factory=dict)
     modulations: Mapping[str, Modulation] = field(default_factory=dict)
     ranges: RangeMemory = field(default_factory=RangeMemory)
     # What follows from the fields and is asked for in every layer; and what was said. Threads may both
@@ -54,13 +54,13 @@ class SamplingRun:
         roles, tags = {}, {}
         for name, entries in conds.items():
             for entry in entries:
-                key, mark = entry["uuid"], entry.get(KEY)
+                key, tag = entry["uuid"], entry.get(KEY)
                 words = entry.get("cross_attn")
-                mark = mark.padded(words.shape[1]) if isinstance(mark, Tag) and words is not None else None
-                if mark is not None:
-                    tags[key] = mark
+                tag = tag.padded(words.shape[1]) if isinstance(tag, RegionTag) and words is not None else None
+                if tag is not None:
+                    tags[key] = tag
                 # The guiders of ComfyUI call every other one (negative, middle, empty_negative_prompt) negative.
-                roles[key] = "cond" if mark is not None or name == "positive" else "uncond"
+                roles[key] = "cond" if tag is not None or name == "positive" else "uncond"
         size = (int(latent_shape[-2]), int(latent_shape[-1]))
         return cls(int(latent_shape[0]), size, levels, roles, tags)
 
@@ -79,7 +79,7 @@ class SamplingRun:
         modulation = edit.modulation(self.frames, node)
         if modulation is None:
             return self
-        if edit.cross_schedule.strength > 0 and all(mark.edit != edit.id for mark in self.tags.values()):
+        if edit.cross_schedule.strength > 0 and all(tag.edit != edit.id for tag in self.tags.values()):
             log.warning(
                 "%s: no conditioning of this run comes from the node's output `positive`, so that cross-attention is "
                 "not modulated. Connect it to the sampler's positive input.",
@@ -119,8 +119,8 @@ class SamplingRun:
         """uuid of the one prompt that observers see: the first of the last of these edits that has prompts; where none
         has, the first positive; None if there is none."""
         for edit in reversed(edits):
-            for key, mark in self.tags.items():
-                if mark.edit == edit.id:
+            for key, tag in self.tags.items():
+                if tag.edit == edit.id:
                     return key
         return next((key for key, role in self.roles.items() if role == "cond"), None)
 

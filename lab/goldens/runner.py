@@ -111,7 +111,7 @@ def edit_files(boxes: list) -> dict[str, dict[str, Any]]:
 
 PYTHON = f"""
 import hashlib, json, numpy as np, torch
-from videograin.attention import Layout, Modulation, modulated_attention
+from videograin.attention import LabelMap, Modulation, modulated_attention
 from videograin.hosts.diffusers import load_model
 from videograin.runner.layout import clip_layout, picked_mask
 from videograin.runner.pipeline import Region, edit_clip, invert_clip
@@ -122,7 +122,7 @@ q, k, v = torch.randn(3, 2, 3, 12, 8).unbind(0)
 labels, weight = torch.randint(-1, 3, (2, 12)), torch.rand(2, 12) * 0.9
 found = {{m: sha(modulated_attention(q, k, v, labels, labels, weight, m)) for m in ("fused", "reference")}}
 with np.load("input/clip.npz") as clip: frames, masks = clip["frames"][:{FRAMES}], torch.tensor(clip["masks"][:, :{FRAMES}]).float()
-Modulation(Layout(list(masks)), torch.tensor([0, 1, -1, 2]))
+Modulation(LabelMap(list(masks)), torch.tensor([0, 1, -1, 2]))
 model, attention = load_model(), Attention(mode="per_frame", end=0.6, power=1)
 trajectory = invert_clip(model, frames, "{SOURCE}", attention=attention, features="full")
 result = edit_clip(model, frames, trajectory, "{PROMPT}", [Region("a blue square", masks[0]), Region("a green cross", masks[1])], attention=attention)

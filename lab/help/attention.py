@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...attention import Layout
+from ...attention import LabelMap
 from ...editing.pipeline import edit_clip
 from ...measuring.attention_probe import AttentionProbe, Phrase, Place
 from ...measuring.attention_shares import share_table
@@ -21,6 +21,6 @@ def attention_map() -> np.ndarray:
     probe = AttentionProbe(FRAMES, looked, length=len(labels), level="full", place=pixel)
     settings = {"sampling": SAMPLING, "attention": ATTENTION, "observer": probe}
     edit_clip(model(), task().clip.frames, inversion(), task().prompt, regions(), **settings)
-    maps, layout = probe.result(), Layout(list(task().masks))
+    maps, layout = probe.result(), LabelMap(list(task().masks))
     rows = heats(maps, task().masks.numpy(), share_table(maps, layout))
     return heat_video(rows, task().clip.frames)[0]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...attention import Layout
+from ...attention import LabelMap
 from ...editing.mask_images import PALETTE
 from ...editing.pipeline import edit_clip, invert_clip
 from ...editing.presets import embedded_attention
@@ -102,7 +102,7 @@ def edit(regional: bool = True, blend: BlendSettings = BlendSettings(), prompt: 
 
 def labels(masks: Sequence[np.ndarray], frame: int) -> np.ndarray:
     """The labels the attention sees, as colours, uint8 [h, w, 3]; grey = background."""
-    layout = Layout([torch.from_numpy(np.ascontiguousarray(mask)) for mask in masks])
+    layout = LabelMap([torch.from_numpy(np.ascontiguousarray(mask)) for mask in masks])
     side = masks[0].shape[1:]
     colours = np.array([(128, 128, 128), *PALETTE], np.uint8)
     return colours[layout.labels(side)[frame].reshape(side).numpy()]

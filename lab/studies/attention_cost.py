@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...attention import KERNELS, RangeRule, modulated_attention, plain_attention, row_range
+from ...attention import KERNELS, logit_range, modulated_attention, plain_attention
 from ...attention.fused import attend_matched, match_labels
 from ..pages import drawing, read_figures, render, write_page
 from .clock import Clock, facts, in_a_process, peak_resident, resident, restart_peak
@@ -37,9 +37,8 @@ SIZES = {"cpu": (4096, 8192, 16384), "cuda": (16384, 32768, 65536)}
 LITERAL = {"cpu": 4096, "cuda": 16384}
 LARGEST = 65536  # 16 frames of 512 x 512
 DTYPES = {"cpu": torch.float32, "cuda": torch.bfloat16}
-EVERY = RangeRule().every
-# The range measured; known already; of some keys; the formula as it stands.
-VARIANTS = ("plain", "exact", "reused", "sampled", "literal")
+# The range measured; known already; the formula as it stands.
+VARIANTS = ("plain", "exact", "reused", "literal")
 TARGETS = {"cpu": {"exact": 2.6, "reused": 1.15}, "cuda": {"exact": 1.6, "reused": 1.10}}
 LITERAL_TARGET, MEMORY_TARGET = 5.0, 64.0
 MB = 10**6
@@ -98,22 +97,20 @@ def variants(tokens: int, device: str, dtype: torch.dtype, true: bool = True) ->
     """
     x = inputs(tokens, device, dtype)
     q, k, v, labels, strength = x["q"], x["k"], x["v"], x["labels"], x["strength"]
-    matched, sampling = match_labels(labels, labels), RangeRule("sampled", every=EVERY)
-
-    spread = row_range(q, k) if true else torch.full(q.shape[:3], 8.0, device=device)
+    matched = match_labels(labels, labels)
+    known = logit_range(q, k) if true else torch.full(q.shape[:3], 8.0, device=device)
 
     def attend(find: Callable[[], Tensor | None], kernel: str = "auto") -> Callable[[], Tensor]:
-        return lambda: attend_matched(q, k, v, matched, strength, row_range=find(), kernel=kernel)
+        return lambda: attend_matched(q, k, v, matched, strength, logit_range=find(), kernel=kernel)
 
     made = {
         "plain": lambda: plain_attention(q, k, v),
         "exact": attend(lambda: None),
-        "reused": attend(lambda: spread),
-        "sampled": attend(lambda: sampling.measure(q, k)),
+        "reused": attend(lambda: known),
         "literal": lambda: literal_by_head(q, k, v, labels, strength),
     }
     if true:
-        made |= {name: attend(lambda: spread, name) for name in kernels(device, dtype)}
+        made |= {name: attend(lambda: known, name) for name in kernels(device, dtype)}
     return made
 
 
@@ -196,11 +193,13 @@ def verdicts(found: dict) -> list[tuple[str, str, str, bool]]:
 
 
 SHOWN = {"exact": "range measured in the call (exact)", "reused": "range reused", "sampled": "range of some keys"}
+COLUMNS = ("plain", "exact", "reused", "sampled", "literal")  # pages from before the option `sampled` went have it
 
 
 def page(found: dict) -> str:
     """The Markdown page: targets, times, memory."""
-    shape = {"heads": HEADS, "dim": DIM, "regions": REGIONS, "variants": VARIANTS}
+    columns = [name for name in COLUMNS if any(name in row["memory"] for row in found["peaks"])]
+    shape = {"heads": HEADS, "dim": DIM, "regions": REGIONS, "variants": columns}
     return render("attention_cost", found=found, verdicts=verdicts, **shape)
 
 
@@ -208,6 +207,7 @@ def plot(found: dict, path: Path) -> None:
     sizes = [size["tokens"] for size in found["sizes"]]
     with drawing(path, 1, 2, figsize=(9.5, 3.6), dpi=120) as (figure, (times, memory)):
         style = {"exact": "#D55E00", "sampled": "#009E73", "reused": "#0072B2"}
+        style = {name: colour for name, colour in style.items() if name in found["sizes"][0]["ratio"]}
         for name, colour in style.items():
             ratios = [size["ratio"][name] for size in found["sizes"]]
             times.plot(sizes, ratios, marker="o", color=colour, label=SHOWN[name])
@@ -220,7 +220,7 @@ def plot(found: dict, path: Path) -> None:
                 words = f"{ratio['literal']:.1f} = {ratio['literal'] / ratio['exact']:.1f} x ours (exact)"
                 place = (size["tokens"], ratio["literal"])
                 times.annotate(words, place, (8, -3), textcoords="offset points", fontsize=9)
-        highest = max(max(size["ratio"][name] for name in VARIANTS if name in size["ratio"]) for size in found["sizes"])
+        highest = max(max(size["ratio"][name] for name in COLUMNS if name in size["ratio"]) for size in found["sizes"])
         times.set(xscale="log", yscale="log", xlabel="tokens N", ylabel="time / plain attention")
         times.set_ylim(0.8, max(4, highest * 1.5))
         marks = [1, 1.5, 2, 3, 5, 10, 20, 50, 100]
@@ -287,7 +287,6 @@ def measure(args: argparse.Namespace, dtype: torch.dtype) -> dict:
         "dtype": str(dtype).removeprefix("torch."),
         "element": dtype.itemsize,
         "rounds": args.rounds,
-        "every": EVERY,
         "error": measure_error(args.device, dtype),
         "sizes": [],
         "peaks": [],

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ...attention import Layout
+from ...attention import LabelMap
 from ...editing.pipeline import edit_clip, invert_clip
 from ...editing.settings import AttentionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
@@ -50,8 +50,8 @@ def measure(model, seed: int, motion: str, steps: int, attention: AttentionSetti
         "observer": Several(probes),
     }
     done = edit_clip(model, frames, trajectory, task.prompt, regions_of(task), **how)
-    layout = Layout(list(task.masks))
-    tables = {level: share_table(probe.result(), layout).rows for level, probe in zip(LEVELS, probes)}
+    label_map = LabelMap(list(task.masks))
+    tables = {level: share_table(probe.result(), label_map).rows for level, probe in zip(LEVELS, probes)}
     right = read(task, done.frames)
     return {
         "seed": seed,

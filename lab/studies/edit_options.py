@@ -1,4 +1,4 @@
-"""What the row range's options and the space-time modes do to an edit: the embedded world, paired over the same clips.
+"""What reused logit ranges and the space-time modes do to an edit: the embedded world, paired over the same clips.
 
     python -m videograin.lab.studies.edit_options --clips 10 --out docs/benchmarks/edit_options
     python -m videograin.lab.studies.edit_options --clips 0 --out docs/benchmarks/edit_options
@@ -7,7 +7,7 @@ Every clip (8 frames, 128 px, two alike objects that become two different ones) 
 edited with every variant; the world's reader judges the frames, and each edit is compared with that of the exact range
 in mode `full`. "exact x 1.0001" is the control: a change of the range far too small to mean anything shows how far two
 edits drift apart for no reason. WORK/lines.jsonl gets one line a clip and variant; what stands there is not done again.
-The error of the range itself is taken in the exact run, where all rules are asked about the same queries and keys.
+The error of the range itself is taken in the exact run, where the range of every level is known.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import argparse
 import math
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...attention import RangeRule, row_range
+from ...attention import RangeMemory, logit_range
 from ...editing.pipeline import EditResult, decode_clip, edit_clip, invert_clip
 from ...editing.settings import AttentionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
@@ -39,82 +39,79 @@ from .clock import Clock, facts
 from .edit_options_page import CONTROL, EXACT, FRAMES, SIZE, page, plot, range_errors, summary
 
 STEPS = 20
-REUSE, SAMPLED = (2, 3, 5, 15), (4, 8, 16)
+REUSE = (2, 3, 5, 15)
 OTHER_MODES = ("full_coarse", "key_frames", "sparse_causal", "per_frame")
 
 
-@dataclass(frozen=True)
-class Watching(RangeRule):
-    """The exact range, times a factor; `look` is shown the queries, the keys and the range of every call."""
+class Watching(RangeMemory):
+    """Keeps nothing: the exact range of every call, times a factor; `look` is shown it."""
 
-    factor: float = 1.0
-    look: Callable[[Tensor, Tensor, Tensor], None] | None = None
+    def __init__(self, factor: float = 1.0, look: Callable[[Tensor], None] | None = None):
+        super().__init__()
+        self.factor, self.look = factor, look
 
-    @property
-    def exact(self) -> bool:
-        return False  # so that `measure` is asked
-
-    def measure(self, q: Tensor, k: Tensor) -> Tensor:
-        spread = row_range(q, k)
+    def find(self, steps: int, place: Hashable, t: float, q: Tensor, k: Tensor) -> Tensor:
+        found = logit_range(q, k)
         if self.look is not None:
-            self.look(q, k, spread)
-        return spread * self.factor
+            self.look(found)
+        return found * self.factor
 
 
-class WithRule:
-    """A model whose edits take the row range by this rule; everything else is the model's own."""
+class WithRanges:
+    """A model whose edits keep ranges for so many noise levels, or in another memory; all else is the model's own."""
 
-    def __init__(self, model: Any, rule: RangeRule):
-        self._model, self._rule = model, rule
+    def __init__(self, model: Any, steps: int, memory: RangeMemory | None):
+        self._model, self._steps, self._memory = model, steps, memory
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     def denoiser(self, *args: Any, modulation: Any = None, **options: Any) -> Any:
         if modulation is not None:
-            modulation = replace(modulation, range_rule=self._rule)
-        return self._model.denoiser(*args, modulation=modulation, **options)
+            modulation = replace(modulation, range_steps=self._steps)
+        made = self._model.denoiser(*args, modulation=modulation, **options)
+        if self._memory is not None:
+            made._ranges = self._memory
+        return made
 
 
 @dataclass(frozen=True)
 class Variant:
-    """name: in the table. mode: of space-time attention. rule: of the row range."""
+    """name: in the table. mode: of space-time attention. steps: noise levels that share a range. factor: on it."""
 
     name: str
     mode: str
-    rule: RangeRule
+    steps: int = 1
+    factor: float | None = None
 
 
 VARIANTS = (
-    Variant(EXACT, "full", RangeRule()),
-    Variant(CONTROL, "full", Watching("sampled", factor=1.0001)),
-    *(Variant(f"full, reuse {n}", "full", RangeRule("reuse", steps=n)) for n in REUSE),
-    *(Variant(f"full, sampled {n}", "full", RangeRule("sampled", every=n)) for n in SAMPLED),
-    *(Variant(f"{mode}, exact", mode, RangeRule()) for mode in OTHER_MODES),
+    Variant(EXACT, "full"),
+    Variant(CONTROL, "full", factor=1.0001),
+    *(Variant(f"full, reuse {n}", "full", n) for n in REUSE),
+    *(Variant(f"{mode}, exact", mode) for mode in OTHER_MODES),
 )
 
 
+def with_ranges(model: Any, variant: Variant) -> WithRanges:
+    """The model as the variant has it."""
+    # A memory is asked where more than one level may share a range.
+    return WithRanges(model, *((variant.steps, None) if variant.factor is None else (2, Watching(variant.factor))))
+
+
 class RangeErrors:
-    """Collects, in an exact run, the ranges of every modulated call and what the sampled rules would have said.
+    """Collects, in an exact run, the ranges of every modulated call.
 
     Calls of a noise level come in the same order at every level.
     """
 
     def __init__(self):
         self.ranges: list[Tensor] = []
-        self.sampled: dict[int, list[Tensor]] = {every: [] for every in SAMPLED}
-
-    def look(self, q: Tensor, k: Tensor, spread: Tensor) -> None:
-        self.ranges.append(spread)
-        for every, errors in self.sampled.items():
-            found = RangeRule("sampled", every=every).measure(q, k)
-            errors.append((found / spread - 1).abs().flatten())
 
     def result(self, levels: int) -> dict[str, list[float]]:
         """{variant: [median, 99th percentile] of the relative error over all rows of all levels}; a level at which
         "reuse" measures has none."""
-        layers = len(self.ranges) // levels
-        out = {f"full, sampled {every}": _quantiles(errors) for every, errors in self.sampled.items()}
+        layers, out = len(self.ranges) // levels, {}
         for steps in REUSE:
             errors = []
             for level in range(levels):
@@ -142,11 +139,11 @@ def run_clip(model: Any, seed: int, variants: list[Variant], work: Path, steps: 
         for variant in (v for v in variants if v.mode == mode):
             clock, regions = Clock(), regions_of(task)
 
-            def edit(rule: RangeRule, clock: Clock, made=made, regions=regions, options=(sampling, attention)):
+            def edit(model: Any, clock: Clock, made=made, regions=regions, options=(sampling, attention)):
                 common = {"sampling": options[0], "attention": options[1], "progress": clock}
-                return edit_clip(WithRule(model, rule), task.clip.frames, made, task.prompt, regions, **common)
+                return edit_clip(model, task.clip.frames, made, task.prompt, regions, **common)
 
-            result = edit(variant.rule, clock)
+            result = edit(with_ranges(model, variant), clock)
             if variant.name == EXACT:
                 np.save(kept, result.decoded)
             line = {"seed": seed, "variant": variant.name, **judge(task, result, vae, np.load(kept))}
@@ -154,7 +151,7 @@ def run_clip(model: Any, seed: int, variants: list[Variant], work: Path, steps: 
             line["edit"] = clock.total("edit")
             if variant.name == EXACT:
                 errors = RangeErrors()
-                edit(Watching("sampled", look=errors.look), Clock())
+                edit(WithRanges(model, 2, Watching(look=errors.ranges.append)), Clock())
                 line["errors"], line["levels"] = errors.result(result.modulated_steps), result.modulated_steps
             lines.append(line)
             add_line(work / "lines.jsonl", line)

@@ -59,7 +59,7 @@ def range_errors(lines: list[dict]) -> dict[str, list[float]]:
 
 
 def options(variants: dict[str, dict]) -> dict[str, dict]:
-    """The variants that differ from the exact one in the row range alone."""
+    """The variants that differ from the exact one in the logit range alone (`sampled`: in lines of old)."""
     return {name: row for name, row in variants.items() if "reuse" in name or "sampled" in name}
 
 

@@ -88,7 +88,7 @@ def unet_call(
         negative=model.encode_prompt("") if guided else None,
         guidance=GUIDANCE if guided else 1.0,
         spacetime=attention.mode,
-        anchors=attention.anchors,
+        key_frames=attention.anchors,
         modulation=modulation,
     )
     sigma = float(model.sigmas(50)[0])
@@ -101,7 +101,7 @@ def flops(frames: int, size: int, mode: str, channels: int = CHANNELS) -> dict[s
 
     {"inversion", "modulated", "plain", "encode", "decode": {"attention", "modulation", "other": operations}}.
     attention: the two products of self- and cross-attention over the model's own channels; modulation: what a
-    modulated call does more, the pass for the row range and the labels' channels. A multiplication with its addition
+    modulated call does more, the pass for the logit range and the labels' channels. A multiplication with its addition
     counts as two.
     """
     model, task = build("meta", torch.float16, channels), make_task(0, frames, size)

@@ -37,7 +37,7 @@ from pathlib import Path
 
 import torch
 
-from ...attention import row_range
+from ...attention import logit_range
 from ...editing.pipeline import edit_clip, encode_clip, invert_clip
 from ...editing.settings import AttentionSettings, BlendSettings, CompositeSettings, SamplingSettings
 from ...hosts.diffusers.model import DiffusersModel
@@ -128,12 +128,15 @@ def profile(model: DiffusersModel, frames: int, args: argparse.Namespace) -> str
 
 @torch.no_grad()
 def check_range(device: str, tokens: int = 16384) -> list[dict]:
-    """`row_range` as it chooses (on a GPU the Triton kernel) beside the pass in torch: difference, seconds of each."""
+    """`logit_range` as it chooses (on a GPU the Triton kernel) beside the pass in torch: difference, seconds."""
     rows, clock = [], Clock(device)
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         for dim in (40, 80):
             q, k = (torch.randn(1, 8, tokens, dim, device=device, dtype=dtype) for _ in range(2))
-            calls = {"chosen": lambda q=q, k=k: row_range(q, k), "torch": lambda q=q, k=k: row_range(q, k, chunk=2048)}
+            calls = {
+                "chosen": lambda q=q, k=k: logit_range(q, k),
+                "torch": lambda q=q, k=k: logit_range(q, k, chunk=2048),
+            }
             seconds, found = {}, {}
             for name, call in calls.items():
                 call()

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ...attention import CROSS, SELF, Layout, Modulation, SpaceTime, space_time_attention
+from ...attention import CROSS, SELF, LabelMap, Modulation, SpaceTime, space_time_attention
 from ..pages import render
 from .clock import facts
 from .livebytes import FusedAttention, LiveBytes
@@ -130,7 +130,7 @@ def modulation(case: Case) -> Modulation:
     words = torch.full((TOKENS,), -1)
     for region in range(1, case.regions + 1):
         words[3 * region : 3 * region + 3] = region
-    return Modulation(Layout(masks), words, SELF, CROSS)
+    return Modulation(LabelMap(masks), words, SELF, CROSS)
 
 
 def call(unet: torch.nn.Module, case: Case, device: str, dtype: torch.dtype) -> Callable[[], object]:
@@ -165,7 +165,7 @@ def count(unet: torch.nn.Module, case: Case, device: str = "meta", dtype: torch.
 
 
 def kept_ranges(frames: int, grid: tuple[int, int]) -> int:
-    """Bytes of the row ranges that range rule "reuse" keeps: float32, both halves, every self-attention layer."""
+    """Bytes of the logit ranges that range rule "reuse" keeps: float32, both halves, every self-attention layer."""
     layers = (5, 5, 5, 1)  # of SD 1.5 at the latent's size, its half, quarter and eighth
     heads, tokens = SD15["num_heads"], grid[0] * grid[1]
     return sum(2 * 4 * frames * heads * count * tokens // 4**halvings for halvings, count in enumerate(layers))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from videograin.attention import RangeRule, modulated_attention, plain_attention, reference_attention, row_range
+from videograin.attention import logit_range, modulated_attention, plain_attention, reference_attention
 from videograin.attention.fused import match_labels
 
 HALF = (torch.float16, torch.bfloat16)
@@ -97,13 +97,13 @@ def test_the_relative_error_in_half_precision_is_plain_attention_s_and_3e_3(case
     assert relative(modulated_attention(*case), reference_attention(*in_double(*case))) <= own + 3e-3
 
 
-def literal_with_range(q, k, v, q_labels, k_labels, strength, spread):
-    """Eq. 4 in double precision, where the row's maximum is taken to lie `spread` above its minimum."""
-    q, k, v, c, spread = q.double(), k.double(), v.double(), strength.double()[:, None, :, None], spread.double()
+def literal_with_range(q, k, v, q_labels, k_labels, strength, known):
+    """Eq. 4 in double precision, where the row's maximum is taken to lie `known` above its minimum."""
+    q, k, v, c, known = q.double(), k.double(), v.double(), strength.double()[:, None, :, None], known.double()
     s = torch.einsum("bhid,bhjd->bhij", q, k) / q.shape[-1] ** 0.5
     low = s.amin(-1, keepdim=True)
     same = (q_labels[:, None, :, None] == k_labels[:, None, None]) & (q_labels >= 0)[:, None, :, None]
-    return torch.where(same, s + c * (low + spread[..., None] - s), s - c * (s - low)).softmax(-1) @ v
+    return torch.where(same, s + c * (low + known[..., None] - s), s - c * (s - low)).softmax(-1) @ v
 
 
 @settings(max_examples=60, deadline=None)
@@ -112,14 +112,14 @@ def test_with_a_range_of_other_keys_or_queries_it_is_the_literal_formula_with_th
     case = draw_case(**case, size=size)
     q, k = case[:2]
     other = draw_case(**{**case_shape(case), "seed": 17}, size=size)
-    for spread in (RangeRule("sampled", every=every).measure(q, k), row_range(other[0], other[1])):
-        got = modulated_attention(*case, row_range=spread)
-        torch.testing.assert_close(got.double(), literal_with_range(*case, spread), atol=1e-5, rtol=1e-5)
+    for known in (logit_range(q, k[:, :, ::every]), logit_range(other[0], other[1])):
+        got = modulated_attention(*case, logit_range=known)
+        torch.testing.assert_close(got.double(), literal_with_range(*case, known), atol=1e-5, rtol=1e-5)
         for dtype in HALF:
             low = tuple(x.to(dtype) for x in case[:3])
             own = relative(plain_attention(*low), plain_attention(*(x.double() for x in low)))
-            exact = literal_with_range(*low, *case[3:], spread)
-            assert relative(modulated_attention(*low, *case[3:], row_range=spread), exact) <= own + 3e-3
+            exact = literal_with_range(*low, *case[3:], known)
+            assert relative(modulated_attention(*low, *case[3:], logit_range=known), exact) <= own + 3e-3
 
 
 def case_shape(case):
@@ -213,11 +213,11 @@ def test_equal_labels_attract_and_different_ones_repel():
     assert (strong[:, :, 0::2] < weak[:, :, 0::2]).all()
 
 
-def test_a_known_row_range_gives_the_same_and_is_used():
+def test_a_known_logit_range_gives_the_same_and_is_used():
     case = draw_case(6)
-    spread = row_range(case[0], case[1])
-    assert torch.equal(modulated_attention(*case, row_range=spread), modulated_attention(*case))
-    assert not torch.allclose(modulated_attention(*case, row_range=0 * spread), modulated_attention(*case))
+    known = logit_range(case[0], case[1])
+    assert torch.equal(modulated_attention(*case, logit_range=known), modulated_attention(*case))
+    assert not torch.allclose(modulated_attention(*case, logit_range=0 * known), modulated_attention(*case))
 
 
 def test_inputs_are_left_alone_and_may_be_strided():
@@ -273,11 +273,11 @@ def test_the_kernel_that_runs_is_the_fused_one(dtype):
 @pytest.mark.parametrize(("workspace", "calls"), [(0, 15), (14_335, 15), (30_000, 9), (80_000, 3), (150_000, 2)])
 def test_part_by_part_is_as_all_at_once(monkeypatch, workspace, calls, given):
     q, k, v, *rest = draw_case(12, batch=3, heads=5, rows=64, keys=48, dim=8)
-    spread = row_range(q, k) if given else None
-    whole = modulated_attention(q, k, v, *rest, row_range=spread)
+    known = logit_range(q, k) if given else None
+    whole = modulated_attention(q, k, v, *rest, logit_range=known)
     monkeypatch.setattr("videograin.attention.fused.WORKSPACE", workspace)
     with _Watch() as watch:
-        parts = modulated_attention(q, k, v, *rest, row_range=spread)
+        parts = modulated_attention(q, k, v, *rest, logit_range=known)
     torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)
     assert watch.operations[FUSED] == calls
 
@@ -326,8 +326,8 @@ def broken(**changes):
         ({"strength": torch.full((2, 11), -0.5)}, "got -0.5"),
         ({"strength": torch.full((2, 11), math.nan)}, "got nan"),
         ({"method": "fast"}, "method must be one of .*'fused', 'reference'.*got 'fast'"),
-        ({"row_range": torch.zeros(2, 3, 7)}, r"row_range must be .*\(2, 3, 11\); got \(2, 3, 7\)"),
-        ({"row_range": torch.zeros(2, 3, 11), "method": "reference"}, "row_range is used by method 'fused' alone"),
+        ({"logit_range": torch.zeros(2, 3, 7)}, r"logit_range must be .*\(2, 3, 11\); got \(2, 3, 7\)"),
+        ({"logit_range": torch.zeros(2, 3, 11), "method": "reference"}, "logit_range is used by method 'fused' alone"),
     ],
 )
 def test_errors_say_what_was_expected_and_what_came(changes, says):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videograin.attention import Layout, normalise_mask
+from videograin.attention import LabelMap, normalise_mask
 
 
 def draw(*rows):
@@ -20,7 +20,7 @@ def draw(*rows):
 
 def drawn_labels(masks, grid):
     """Labels of the first frame as lines of text."""
-    return ["".join(map(str, row)) for row in Layout(masks).labels(grid)[0].view(grid).tolist()]
+    return ["".join(map(str, row)) for row in LabelMap(masks).labels(grid)[0].view(grid).tolist()]
 
 
 def test_a_region_and_the_background():
@@ -74,7 +74,7 @@ def test_a_small_part_keeps_one_token_at_every_level():
     man[:, 8:56, 16:48] = 1
     glasses = torch.zeros(1, 64, 64)
     glasses[:, 17:19, 25:30] = 1
-    layout = Layout([man, glasses])
+    layout = LabelMap([man, glasses])
     for side in (64, 32, 16, 8, 4):
         labels = layout.labels((side, side)).view(side, side)
         assert (labels == 2).any()
@@ -85,21 +85,21 @@ def test_a_small_part_keeps_one_token_at_every_level():
 def test_a_single_pixel_keeps_a_token_and_an_empty_mask_gets_none():
     speck = torch.zeros(3, 64, 64)
     speck[1, 40, 9] = 1
-    labels = Layout([speck]).labels((8, 8))
+    labels = LabelMap([speck]).labels((8, 8))
     assert (labels[0] == 0).all()
     assert labels[1].nonzero().flatten().tolist() == [5 * 8 + 1]
     assert (labels[2] == 0).all()
 
 
 def test_rounding_dust_is_no_mask():
-    assert (Layout([torch.full((1, 8, 8), 1e-4)]).labels((2, 2)) == 0).all()
-    assert (Layout([torch.full((1, 8, 8), 1 / 255)]).labels((2, 2)) == 1).sum() == 1
+    assert (LabelMap([torch.full((1, 8, 8), 1e-4)]).labels((2, 2)) == 0).all()
+    assert (LabelMap([torch.full((1, 8, 8), 1 / 255)]).labels((2, 2)) == 1).sum() == 1
 
 
 def test_two_specks_in_one_token_both_stay():
     one, two = torch.zeros(1, 16, 16), torch.zeros(1, 16, 16)
     one[:, 0, 0] = two[:, 1, 1] = 1
-    labels = Layout([one, two]).labels((4, 4)).view(4, 4)
+    labels = LabelMap([one, two]).labels((4, 4)).view(4, 4)
     assert (labels == 2).sum() == (labels == 1).sum() == 1
     assert labels[0, 0] == 2
     assert 1 in (labels[0, 1], labels[1, 0])  # the next token
@@ -132,7 +132,7 @@ def test_odd_sizes_average_by_exact_area():
     mask = torch.zeros(2, 37, 66)
     mask[0, :2] = 1
     mask[1, 1:] = 1
-    labels = Layout([mask]).labels((19, 33)).view(2, 19, 33)
+    labels = LabelMap([mask]).labels((19, 33)).view(2, 19, 33)
     assert (labels[0, 0] == 1).all()
     assert (labels[0, 1:] == 0).all()
     assert (labels[1, 0] == 0).all()  # 0.947 of 1.947 is less than half
@@ -142,15 +142,15 @@ def test_odd_sizes_average_by_exact_area():
 def test_union_averages_by_exact_area():
     mask = torch.zeros(1, 5, 2)
     mask[:, 2] = 1
-    union = Layout([mask]).union(size=(2, 1))
+    union = LabelMap([mask]).union(size=(2, 1))
     torch.testing.assert_close(union, torch.tensor([[[0.2], [0.2]]]))  # half of one row in 2.5
 
 
 @pytest.mark.parametrize("grid", [(64, 64), (33, 19), (8, 8), (1, 1)])
 def test_masks_smaller_than_the_grid_are_enlarged(grid):
-    labels = Layout([torch.ones(1, 3, 3)]).labels(grid)
+    labels = LabelMap([torch.ones(1, 3, 3)]).labels(grid)
     assert (labels == 1).all()
-    half = Layout([draw("#.", "#.")]).labels((4, 4)).view(4, 4)
+    half = LabelMap([draw("#.", "#.")]).labels((4, 4)).view(4, 4)
     assert half.tolist() == [[1, 1, 0, 0]] * 4
 
 
@@ -173,7 +173,7 @@ def test_masks_of_different_sizes_are_composed_in_place():
 def test_every_mask_that_is_not_empty_has_a_token(seed, regions, frames, size, grid, dense):
     g = torch.Generator().manual_seed(seed)
     masks = [(torch.rand(frames, *size, generator=g) < dense).float() for _ in range(regions)]
-    labels = Layout(masks).labels(grid)
+    labels = LabelMap(masks).labels(grid)
     assert labels.dtype == torch.int64
     assert labels.shape == (frames, grid[0] * grid[1])
     for frame in range(frames):
@@ -188,7 +188,7 @@ def test_every_mask_that_is_not_empty_has_a_token(seed, regions, frames, size, g
 @given(seed=st.integers(0, 2**31), grid=st.tuples(st.integers(1, 9), st.integers(1, 9)))
 def test_shares_count_the_tokens(seed, grid):
     g = torch.Generator().manual_seed(seed)
-    layout = Layout([torch.rand(3, 9, 7, generator=g) for _ in range(2)])
+    layout = LabelMap([torch.rand(3, 9, 7, generator=g) for _ in range(2)])
     labels = layout.labels(grid)
     counted = torch.stack([(labels == k).float().mean(1) for k in range(3)], dim=1)
     torch.testing.assert_close(layout.shares(grid), counted)
@@ -203,7 +203,7 @@ def moving(frames=5):
 
 
 def test_select_shuffles_and_repeats_frames():
-    layout = Layout([moving(), torch.zeros(5, 8, 8)])
+    layout = LabelMap([moving(), torch.zeros(5, 8, 8)])
     order = [4, 0, 0, 3]
     window = layout.select(order)
     assert (window.frames, window.regions) == (4, 2)
@@ -216,7 +216,7 @@ def test_select_shuffles_and_repeats_frames():
 
 def test_a_layout_is_a_value():
     mask = moving()
-    layout = Layout([mask])
+    layout = LabelMap([mask])
     before = layout.labels((8, 8))
     mask.fill_(0)
     layout.labels((8, 8)).fill_(9)
@@ -231,9 +231,9 @@ def test_a_layout_is_a_value():
 
 
 def test_labels_are_measured_once_per_grid(monkeypatch):
-    layout = Layout([moving()])
+    layout = LabelMap([moving()])
     first = layout.select([0, 1]).labels((4, 4))
-    monkeypatch.setattr(Layout, "_frame", None)  # measuring again would fail
+    monkeypatch.setattr(LabelMap, "_frame", None)  # measuring again would fail
     assert torch.equal(layout.select([0, 1]).labels((4, 4)), first)
     assert layout.labels((4, 4)).shape == (5, 16)
     with pytest.raises(TypeError):
@@ -242,7 +242,7 @@ def test_labels_are_measured_once_per_grid(monkeypatch):
 
 def test_union():
     whole, part = draw("####", "####"), draw(".5..", "....")
-    layout = Layout([whole, part])
+    layout = LabelMap([whole, part])
     assert torch.equal(layout.union(), whole)
     assert torch.equal(layout.union([2]), part)
     # Only the whole is edited, its part is preserved: half of the pixel under the part is left.
@@ -309,11 +309,11 @@ def test_mask_errors_name_the_region_and_both_numbers(mask, says):
 )
 def test_layout_errors(masks, says):
     with pytest.raises(ValueError, match=says):
-        Layout(masks)
+        LabelMap(masks)
 
 
 def test_question_errors():
-    layout = Layout([torch.ones(3, 4, 4)])
+    layout = LabelMap([torch.ones(3, 4, 4)])
     with pytest.raises(ValueError, match=r"grid must be \(h, w\) with both >= 1; got \(0, 4\)"):
         layout.labels((0, 4))
     with pytest.raises(ValueError, match="within must be 'frame' or 'clip'; got 'video'"):

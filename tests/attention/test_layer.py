@@ -5,7 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from videograin.attention import Layer, Layout, Modulation, Schedule, SpaceTime, TokenGrid, reference_attention, wanting
+from videograin.attention import (
+    LabelMap,
+    Layer,
+    Modulation,
+    Schedule,
+    SpaceTime,
+    TokenGrid,
+    reference_attention,
+    wanting,
+)
 from videograin.attention.modulation import plain_of_torch
 
 F, GRID, HEADS, WIDTH, T = 3, (3, 4), 2, 16, 0.8
@@ -18,7 +27,7 @@ def modulation(self_schedule=ON, cross_schedule=ON, **options):
     for frame in range(F):
         left[frame, :, : 2 + frame] = 1
         right[frame, 2:, -2:] = 1
-    return Modulation(Layout([left, right]), WORDS, self_schedule, cross_schedule, **options)
+    return Modulation(LabelMap([left, right]), WORDS, self_schedule, cross_schedule, **options)
 
 
 def layer(attention_type, *, prefix=0, suffix=0, roles=("uncond", "cond"), **options):
@@ -43,7 +52,7 @@ def test_self_attention_is_the_literal_formula(mode):
     edit, spacetime = modulation(), SpaceTime(mode, F)
     q, k, v = (randn(F, 12, seed) for seed in range(3))
     one = layer("self", roles=("cond",), spacetime=spacetime, modulation=edit)
-    bias = edit.self_marks(("cond",), grid=GRID, t=T, spacetime=spacetime)
+    bias = edit.self_bias(("cond",), grid=GRID, t=T, spacetime=spacetime)
     expected = spacetime.restore(literal(spacetime.queries(q), spacetime.keys(k), spacetime.keys(v), *bias))
     torch.testing.assert_close(one.attend_self(q, k, v, HEADS), expected)
 
@@ -72,7 +81,7 @@ def test_tokens_of_no_frame_see_the_text_as_without_an_edit():
         torch.testing.assert_close(got[:, which], plain[:, which])
     own = q[1:, prefix:-suffix].unflatten(1, (F, -1)).flatten(0, 1)
     keys, values = (x[1:].repeat_interleave(F, 0) for x in (k, v))
-    expected = literal(own, keys, values, *edit.cross_marks(("cond",), grid=GRID, t=T))
+    expected = literal(own, keys, values, *edit.cross_bias(("cond",), grid=GRID, t=T))
     torch.testing.assert_close(got[1, prefix:-suffix], expected.flatten(0, 1))
     torch.testing.assert_close(got[0], plain[0])  # the unconditional half
     assert not torch.allclose(got[1], plain[1])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from videograin.attention import Layout, Modulation, Schedule, SpaceTime, modulated_attention
+from videograin.attention import LabelMap, Modulation, Schedule, SpaceTime, modulated_attention
 
 HEADS, WIDTH, GRID, WORDS, FRAMES = 2, 16, (3, 5), 7, 4
 TEXT = torch.tensor([0, 1, 1, -1, 2, -1, -1])
@@ -22,7 +22,7 @@ def make(layout=None, text=TEXT, **options):
         for frame in range(FRAMES):
             one[frame, :2, frame : frame + 2] = 1
         two[1:, 2, 1:4] = 1
-        layout = Layout([one, two])
+        layout = LabelMap([one, two])
     return Modulation(layout, text, Schedule(0.8, 1, 0, 1), Schedule(0.9, 1, 0, 1), **options)
 
 
@@ -46,9 +46,9 @@ def attend(modulation, tensors, mode="full", t=0.9, roles=("cond",), words=None)
 
 def made_anew(modulation, q, k, v, xi, within, background, spacetime, words=None):
     """One chunk through the public function, with labels and strengths made for this very call."""
-    labels = modulation.layout.labels(GRID)
-    factors = torch.tensor([background, *(modulation.region_strength or [1.0] * modulation.layout.regions)])
-    calm = (1 - modulation.layout.shares(GRID, within)).clamp(0, 1)
+    labels = modulation.label_map.labels(GRID)
+    factors = torch.tensor([background, *(modulation.region_strength or [1.0] * modulation.label_map.regions)])
+    calm = (1 - modulation.label_map.shares(GRID, within)).clamp(0, 1)
     if words is not None and modulation.background == "neutral":
         calm[:, 0] = (calm[:, 0] > 0).float()
     elif words is not None:
@@ -112,7 +112,7 @@ def test_a_changed_copy_does_not_remember_the_original():
     copied = attend(replace(original, text_labels=TEXT.flip(0), **other), tensors)
     pairs = [
         (copied, attend(make(text=TEXT.flip(0), **other), tensors)),
-        (attend(original.select(window), in_window), attend(make(original.layout.select(window)), in_window)),
+        (attend(original.select(window), in_window), attend(make(original.label_map.select(window)), in_window)),
         (attend(original, tensors), first),
     ]
     for got, expected in pairs:

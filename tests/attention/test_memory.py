@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videograin.attention import Layout, Modulation, RangeMemory, RangeRule, Schedule, SpaceTime, within_memory
+from videograin.attention import LabelMap, Modulation, RangeMemory, Schedule, SpaceTime, within_memory
 
 HEADS, GRID = 3, (3, 4)  # odd: the halves differ
 
@@ -30,7 +30,7 @@ def modulated(memory, place, t):
     left = torch.zeros(2, *GRID)
     left[:, :, :2] = 1
     always = Schedule(0.8, 1.0, 0.0, 1.0)
-    edit = Modulation(Layout([left]), torch.tensor([-1, 1]), always, always, range_rule=RangeRule("reuse"))
+    edit = Modulation(LabelMap([left]), torch.tensor([-1, 1]), always, always, range_steps=3)
 
     def attend(q, k, v, heads, part):
         return edit.self_attention(

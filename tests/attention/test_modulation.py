@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videograin.attention import Layout, Modulation, Schedule, SpaceTime, space_time_attention
+from videograin.attention import LabelMap, Modulation, Schedule, SpaceTime, space_time_attention
 
 HEADS, WIDTH, GRID, WORDS = 2, 16, (3, 5), 7
 TOKENS = GRID[0] * GRID[1]
@@ -25,7 +25,7 @@ def two_regions(frames):
     two[:, 2, 1:4] = 1
     if frames > 1:
         two[0] = 0
-    return Layout([one, two])
+    return LabelMap([one, two])
 
 
 def batch(chunks, frames, tokens=TOKENS, seed=0):
@@ -79,8 +79,8 @@ def test_self_attention_is_eq_4_row_by_row(mode, method):
     modulation = Modulation(two_regions(frames), TEXT, **ALWAYS, region_strength=(0.5, 1.0), method=method)
     q, k, v = (batch(1, frames, seed=n) for n in range(3))
     out = run_self(modulation, q, k, v, ("cond",), frames, t=t, mode=mode)
-    labels = modulation.layout.labels(GRID)
-    for frame, seen in enumerate(SpaceTime(mode, frames).key_frames):
+    labels = modulation.label_map.labels(GRID)
+    for frame, seen in enumerate(SpaceTime(mode, frames).seen):
         c = strength_by_hand(labels, frame, 0.8 * t, "clip", (1.0, 0.5, 1.0))
         keys, values, key_labels = (x[seen].flatten(0, 1) for x in (k, v, labels))
         expected = row_by_row(q[frame], keys, values, labels[frame], key_labels, c)
@@ -95,7 +95,7 @@ def test_cross_attention_is_eq_1_row_by_row(background):
     modulation = Modulation(two_regions(frames), words, **ALWAYS, background=background)
     q, k, v = batch(1, frames), batch(1, frames, WORDS, 1), batch(1, frames, WORDS, 2)
     out = run_cross(modulation, q, k, v, ("cond",), frames, t=t)
-    labels = modulation.layout.labels(GRID)
+    labels = modulation.label_map.labels(GRID)
     for frame in range(frames):
         c = strength_by_hand(labels, frame, 0.9 * t, "frame", (0.0 if background == "free" else 1.0, 1.0, 1.0))
         if background == "neutral":  # the start token is the background's, at full strength
@@ -163,9 +163,9 @@ def silent_modulations(frames):
     return {
         "strength 0": Modulation(layout, TEXT, off, off, "both", "both"),
         "outside the active range": Modulation(layout, TEXT, Schedule(1.0, 0, 0.5, 1), Schedule(1.0, 0, 0.5, 1)),
-        "one full-frame region": Modulation(Layout([one]), TEXT.clamp(max=1), **ALWAYS),
-        "empty masks": Modulation(Layout([0 * one, 0 * one]), TEXT, **ALWAYS),
-        "region strength 0": Modulation(Layout([one, layout.union([2])]), TEXT, **ALWAYS, region_strength=(0.0, 0.0)),
+        "one full-frame region": Modulation(LabelMap([one]), TEXT.clamp(max=1), **ALWAYS),
+        "empty masks": Modulation(LabelMap([0 * one, 0 * one]), TEXT, **ALWAYS),
+        "region strength 0": Modulation(LabelMap([one, layout.union([2])]), TEXT, **ALWAYS, region_strength=(0.0, 0.0)),
     }
 
 
@@ -189,8 +189,8 @@ def test_an_empty_mask_is_an_absent_region():
     frames = 3
     layout = two_regions(frames)
     one, two = layout.union([1]), layout.union([2])
-    absent = Modulation(Layout([one, two]), TEXT, **ALWAYS)
-    empty = Modulation(Layout([one, torch.zeros_like(two), two]), torch.where(TEXT == 2, 3, TEXT), **ALWAYS)
+    absent = Modulation(LabelMap([one, two]), TEXT, **ALWAYS)
+    empty = Modulation(LabelMap([one, torch.zeros_like(two), two]), torch.where(TEXT == 2, 3, TEXT), **ALWAYS)
     q, k, v = (batch(1, frames, seed=n) for n in range(3))
     text_k, text_v = batch(1, frames, WORDS, 3), batch(1, frames, WORDS, 4)
     for run, tensors in ((run_self, (q, k, v)), (run_cross, (q, text_k, text_v))):
@@ -219,8 +219,8 @@ def test_a_context_window_is_the_edit_of_its_frames():
     whole = run_cross(modulation, q, text_k, text_v, ("cond",), 6)
     part = run_cross(modulation.select(window), q[window], text_k[window], text_v[window], ("cond",), 4)
     torch.testing.assert_close(part, whole[window], atol=1e-6, rtol=0)
-    # The window is the clip of its call: the area shares and the row range are the window's own.
-    alone = Modulation(Layout([modulation.layout.union([n])[window] for n in (1, 2)]), TEXT, **ALWAYS)
+    # The window is the clip of its call: the area shares and the logit range are the window's own.
+    alone = Modulation(LabelMap([modulation.label_map.union([n])[window] for n in (1, 2)]), TEXT, **ALWAYS)
     in_window = [x[window] for x in (q, k, v)]
     assert torch.equal(
         run_self(modulation.select(window), *in_window, ("cond",), 4), run_self(alone, *in_window, ("cond",), 4)
@@ -260,7 +260,7 @@ def test_repeated_text_takes_repeated_labels():
     [
         (
             {"text_labels": torch.tensor([-1, 3])},
-            r"1..2 \(the layout's regions\), 0 for start.*got \[-1, 3\]",
+            r"1..2 \(the label map's regions\), 0 for start.*got \[-1, 3\]",
         ),
         ({"text_labels": torch.tensor([-2, 1])}, r"got \[-2, 1\]"),
         ({"text_labels": torch.tensor([1.0])}, r"got torch.float32 \[1\]"),
@@ -283,7 +283,7 @@ def test_construction_errors(changes, says):
         ({"roles": ()}, r"roles must be one of \('cond', 'uncond'\) per chunk of the batch; got \(\)"),
         ({"roles": ("cond", "negative")}, "got .'cond', 'negative'"),
         ({"roles": ("cond",)}, r"expected q \[1 chunks \* 3 frames.*got \(6, 15, 16\)"),
-        ({"frames": 2}, r"the call has 2 frames, the layout has 3.*modulation.select"),
+        ({"frames": 2}, r"the call has 2 frames, the label map has 3.*modulation.select"),
         ({"q": torch.zeros(6, 14, 16)}, r"3 \* 5 tokens.*got \(6, 14, 16\)"),
         ({"q": torch.zeros(6, 15, 15)}, r"2 heads \* d\]; got \(6, 15, 15\)"),
         ({"k": torch.zeros(6, 14, 16)}, r"\(6, 14, 16\)|\[6, 14, 16\]"),
@@ -331,7 +331,7 @@ def test_a_neutral_background_looks_at_the_start_token():
     words = torch.tensor([0, 1, -1])
     mask = torch.zeros(1, 2, 2)
     mask[0, 0, 0] = 1
-    modulation = Modulation(Layout([mask]), words, cross_schedule=Schedule(0.5, 0, 0, 1), background="neutral")
+    modulation = Modulation(LabelMap([mask]), words, cross_schedule=Schedule(0.5, 0, 0, 1), background="neutral")
     q, k = torch.ones(1, 4, 1), torch.tensor([[[0.0], [1.0], [0.0]]])
     out = modulation.cross_attention(
         q, k, torch.eye(3)[None, :, :1] * 1.0, heads=1, grid=(2, 2), roles=("cond",), t=0.9, frames=1

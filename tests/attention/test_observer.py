@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videograin.attention import Layout, Modulation, Schedule, SpaceTime, reference_attention
+from videograin.attention import LabelMap, Modulation, Schedule, SpaceTime, reference_attention
 from videograin.attention.options import MODES
 
 F, GRID, HEADS, WIDTH = 3, (3, 4), 2, 16
@@ -18,7 +18,7 @@ def modulation(**options):
         left[frame, :, : 2 + frame] = 1
         right[frame, 2:, -2:] = 1
     schedule = Schedule(0.7, 1.0, 0.0, 1.0)
-    return Modulation(Layout([left, right]), WORDS, schedule, schedule, **options)
+    return Modulation(LabelMap([left, right]), WORDS, schedule, schedule, **options)
 
 
 def qkv(keys=TOKENS):
@@ -31,10 +31,10 @@ def split(x):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_self_marks_make_the_literal_formula_equal_to_self_attention(mode):
+def test_self_bias_makes_the_literal_formula_equal_to_self_attention(mode):
     edit, spacetime = modulation(region_strength=(0.5, 1.0)), SpaceTime(mode, F).at(finest=True)
     q, k, v = qkv()
-    labels, strength = edit.self_marks(("cond",), grid=GRID, t=T, spacetime=spacetime)
+    labels, strength = edit.self_bias(("cond",), grid=GRID, t=T, spacetime=spacetime)
     arranged = (split(x) for x in (spacetime.queries(q), spacetime.keys(k), spacetime.keys(v)))
     literal = reference_attention(*arranged, labels.q, labels.k, strength)
     literal = spacetime.restore(literal.transpose(1, 2).flatten(2))
@@ -46,10 +46,10 @@ def test_self_marks_make_the_literal_formula_equal_to_self_attention(mode):
 
 @pytest.mark.parametrize("background", ["neutral", "paper", "free"])
 @pytest.mark.parametrize("times", [1, 2])
-def test_cross_marks_make_the_literal_formula_equal_to_cross_attention(background, times):
+def test_cross_bias_makes_the_literal_formula_equal_to_cross_attention(background, times):
     edit, words = modulation(background=background), WORDS.repeat(times) if times > 1 else None
     q, k, v = qkv(times * len(WORDS))
-    labels, strength = edit.cross_marks(("cond",), grid=GRID, t=T, text_labels=words)
+    labels, strength = edit.cross_bias(("cond",), grid=GRID, t=T, text_labels=words)
     literal = reference_attention(*(split(x) for x in (q, k, v)), labels.q, labels.k, strength)
     got = edit.cross_attention(q, k, v, heads=HEADS, grid=GRID, roles=("cond",), t=T, frames=F, text_labels=words)
     torch.testing.assert_close(got, literal.transpose(1, 2).flatten(2))
@@ -66,12 +66,12 @@ def test_cross_marks_make_the_literal_formula_equal_to_cross_attention(backgroun
 )
 def test_there_are_none_where_nothing_is_modulated(options, roles, t):
     late = Schedule(0.7, 1.0, 0.0, 0.5)  # the first half of the steps: t = 0 lies outside
-    edit = Modulation(modulation().layout, WORDS, late, late, **options)
-    assert edit.self_marks(roles, grid=GRID, t=t, spacetime=SpaceTime("full", F)) is None
-    assert edit.cross_marks(roles, grid=GRID, t=t) is None
+    edit = Modulation(modulation().label_map, WORDS, late, late, **options)
+    assert edit.self_bias(roles, grid=GRID, t=t, spacetime=SpaceTime("full", F)) is None
+    assert edit.cross_bias(roles, grid=GRID, t=t) is None
 
 
 def test_a_strength_of_zero_everywhere_is_none():
     edit = modulation(region_strength=(0.0, 0.0), background="free")
-    assert edit.cross_marks(("cond",), grid=GRID, t=T) is None
-    assert edit.self_marks(("cond",), grid=GRID, t=T, spacetime=SpaceTime("full", F)) is not None  # the background's
+    assert edit.cross_bias(("cond",), grid=GRID, t=T) is None
+    assert edit.self_bias(("cond",), grid=GRID, t=T, spacetime=SpaceTime("full", F)) is not None  # the background's

@@ -53,22 +53,22 @@ def test_modes_agree_with_a_literal_loop(mode, frames, chunks, tokens, seed):
 def test_key_frames_agree_with_a_literal_loop():
     q, k, v = (torch.randn(2 * 8, 5, 8) for _ in range(3))
     table = [[0, 2, 6], [1, 2, 6], [2, 6, 1], [3, 2, 6], [4, 2, 6], [5, 2, 6], [6, 2, 5], [7, 2, 6]]
-    out = space_time_attention(q, k, v, heads=2, spacetime=SpaceTime("key_frames", 8, anchors=2))
+    out = space_time_attention(q, k, v, heads=2, spacetime=SpaceTime("key_frames", 8, key_frames=2))
     torch.testing.assert_close(out, literal(q, k, v, 2, 2, 8, table), atol=1e-5, rtol=1e-5)
 
 
-@given(frames=st.integers(1, 20), anchors=st.integers(1, 25))
-def test_key_frames_are_the_own_frame_and_distinct_others(frames, anchors):
-    table = SpaceTime("key_frames", frames, anchors).key_frames.tolist()
+@given(frames=st.integers(1, 20), key_frames=st.integers(1, 25))
+def test_key_frames_are_the_own_frame_and_distinct_others(frames, key_frames):
+    table = SpaceTime("key_frames", frames, key_frames).seen.tolist()
     assert len(table) == frames
     for frame, row in enumerate(table):
         assert row[0] == frame
-        assert len(row) == len(set(row)) == min(anchors + 1, frames)
+        assert len(row) == len(set(row)) == min(key_frames + 1, frames)
         assert all(0 <= f < frames for f in row)
 
 
 def test_anchors_are_evenly_spaced():
-    assert SpaceTime("key_frames", 12, anchors=3).key_frames[0].tolist() == [0, 2, 6, 10]
+    assert SpaceTime("key_frames", 12, key_frames=3).seen[0].tolist() == [0, 2, 6, 10]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -113,7 +113,7 @@ def test_other_modes_are_the_same_at_every_level(mode, finest):
 
 
 def test_full_coarse_is_full_at_the_coarser_levels_and_key_frames_at_the_finest():
-    spacetime = SpaceTime("full_coarse", 8, anchors=2)
+    spacetime = SpaceTime("full_coarse", 8, key_frames=2)
     q, k, v = (torch.randn(2 * 8, 5, 8) for _ in range(3))
     anchored = [[0, 2, 6], [1, 2, 6], [2, 6, 1], [3, 2, 6], [4, 2, 6], [5, 2, 6], [6, 2, 5], [7, 2, 6]]
     for finest, table in ((False, table_of("full", 8)), (True, anchored)):
@@ -123,7 +123,7 @@ def test_full_coarse_is_full_at_the_coarser_levels_and_key_frames_at_the_finest(
 
 def test_full_coarse_by_itself_arranges_nothing():
     spacetime, x = SpaceTime("full_coarse", 4), torch.zeros(4, 5, 8)
-    for arrange in (spacetime.queries, spacetime.keys, spacetime.restore, lambda _: spacetime.key_frames):
+    for arrange in (spacetime.queries, spacetime.keys, spacetime.restore, lambda _: spacetime.seen):
         with pytest.raises(ValueError, match=r"'full_coarse' is .* no arrangement of its own.*Call at\(finest\) first"):
             arrange(x)
 
@@ -131,10 +131,10 @@ def test_full_coarse_by_itself_arranges_nothing():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("full_coarse", 4, 0), "anchors must be >= 1; got 0"),
+        (("full_coarse", 4, 0), "key_frames must be >= 1; got 0"),
         (("all", 4), "mode must be one of .*; got 'all'"),
         (("full", 0), "frames must be >= 1; got 0"),
-        (("key_frames", 4, 0), "anchors must be >= 1; got 0"),
+        (("key_frames", 4, 0), "key_frames must be >= 1; got 0"),
     ],
 )
 def test_construction_errors(arguments, says):

@@ -28,8 +28,8 @@ class Watcher:
     def __init__(self, *kinds):
         self.kinds, self.seen = kinds or ("self", "cross"), []
 
-    def wants(self, kind, grid, size, t):
-        return kind in self.kinds
+    def wants(self, attention_type, grid, size, t):
+        return attention_type in self.kinds
 
     def add(self, seen):
         self.seen.append(seen)
@@ -63,12 +63,12 @@ def test_the_output_is_the_same_bit_for_bit(any_model, how):
     watcher = Watcher()
     got = tiny.sample(observe(patched, watcher, node="Attention Map"), positive, cfg=7.0)
     assert torch.equal(got, tiny.sample(patched, positive, cfg=7.0))
-    assert {seen.kind for seen in watcher.seen} == {"self", "cross"}
+    assert {seen.attention_type for seen in watcher.seen} == {"self", "cross"}
     assert all((seen.matched is not None) == (how == "edit") for seen in watcher.seen)
     assert all(seen.frames is None and seen.size == (16, 16) for seen in watcher.seen)
-    modes = {seen.spacetime for seen in watcher.seen if seen.kind == "self"}
+    modes = {seen.spacetime for seen in watcher.seen if seen.attention_type == "self"}
     assert modes == {SpaceTime("per_frame" if how == "none" else "full", 3)}
-    assert all(seen.spacetime is None for seen in watcher.seen if seen.kind == "cross")
+    assert all(seen.spacetime is None for seen in watcher.seen if seen.attention_type == "cross")
 
 
 def test_every_layer_of_the_conditional_half_is_shown(any_model):
@@ -84,7 +84,7 @@ def test_every_layer_of_the_conditional_half_is_shown(any_model):
         for seen in watcher.seen:
             assert seen.q.shape[:2] == (3, seen.grid[0] * seen.grid[1])
             assert seen.strength.shape == seen.q.shape[:2]
-            assert seen.k.shape[1] == (77 if seen.kind == "cross" else seen.q.shape[1])
+            assert seen.k.shape[1] == (77 if seen.attention_type == "cross" else seen.q.shape[1])
 
 
 @pytest.mark.parametrize("how", PATCHES)
@@ -124,7 +124,9 @@ def test_a_compiled_model_is_shown_too(model):
     compiled = observe(patched, watcher, node=NODE)
     set_torch_compile_wrapper(model=compiled, backend="eager")
     tiny.sample(compiled, positive, steps=1)
-    assert [(seen.kind, seen.grid) for seen in watcher.seen] == [(seen.kind, seen.grid) for seen in plain.seen]
+    assert [(seen.attention_type, seen.grid) for seen in watcher.seen] == [
+        (seen.attention_type, seen.grid) for seen in plain.seen
+    ]
     torch.testing.assert_close(watcher.q, plain.q, rtol=1e-4, atol=1e-4)
 
 
@@ -147,7 +149,7 @@ def test_an_edit_applied_after_the_observer_is_seen(model):
     got = tiny.sample(watched, positive, cfg=7.0, steps=1)
     assert torch.equal(got, tiny.sample(patched_in("edit", model, edit)[0], positive, cfg=7.0, steps=1))
     assert all(seen.matched is not None for seen in watcher.seen)
-    assert {seen.kind for seen in watcher.seen} == {"self", "cross"}
+    assert {seen.attention_type for seen in watcher.seen} == {"self", "cross"}
 
 
 def test_the_edits_on_a_model_are_known_in_their_order(any_model):
@@ -156,7 +158,7 @@ def test_the_edits_on_a_model_are_known_in_their_order(any_model):
     one = patch_edit(any_model, first, node=NODE)
     assert edits_of(one) == (first,)
     assert edits_of(observe(patch_edit(one, last, node=NODE), Watcher(), node=NODE)) == (first, last)
-    assert edits_of(patch_space_time(any_model, "key_frames", 3, node=NODE))[-1].anchors == 3
+    assert edits_of(patch_space_time(any_model, "key_frames", 3, node=NODE))[-1].key_frames == 3
 
 
 def test_room_for_the_observer_is_reserved(model, monkeypatch):

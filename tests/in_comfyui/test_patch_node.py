@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from videograin.attention import RangeRule, Schedule
+from videograin.attention import Schedule
 from videograin.editing.regions import Region, edited_area, kept_area
 from videograin.hosts.comfyui.edit import KEY, Edit
 from videograin.hosts.comfyui.embedded_model import embedded_model
@@ -84,7 +84,15 @@ def test_what_saves_time_stands_behind_show_advanced_and_reaches_the_edit(world)
     assert all(inputs[name].optional for name in hidden)
     model = node(world, two_regions(), row_range="reuse", range_steps=2, range_every=4, kernel="sdpa")[0]
     (edit,) = edits_of(model)
-    assert (edit.range_rule, edit.kernel) == (RangeRule("reuse", 2, 4), "sdpa")
+    assert (edit.range_steps, edit.kernel) == (2, "sdpa")
+
+
+def test_a_workflow_with_sampled_ranges_is_exact_and_says_so_once(world, caplog):
+    model = node(world, two_regions(), row_range="sampled", range_every=4)[0]
+    (edit,) = edits_of(model)
+    assert edit.range_steps == 1
+    assert caplog.text.count("sampled") == 1
+    assert f"{NODE}: row_range: sampled is not there any more, the exact range is found; write exact" in caplog.text
 
 
 def test_a_kernel_that_is_not_installed_is_refused_at_the_node(world, monkeypatch):
@@ -103,7 +111,7 @@ def test_prompts_from_before_these_inputs_run_as_they_did(world):
             model=world[0], clip=world[1], prompt=PROMPT, regions=two_regions(), **old
         ).result[0]
     (edit,) = edits_of(model)
-    assert (edit.range_rule, edit.kernel) == (RangeRule(), "auto")
+    assert (edit.range_steps, edit.kernel) == (1, "auto")
 
 
 def test_the_outputs_are_the_edit(world):

@@ -1,18 +1,18 @@
-"""Row ranges, full_coarse and kernels on tiny random models of ComfyUI's own classes, sampled by ComfyUI."""
+"""Logit ranges, full_coarse and kernels on tiny random models of ComfyUI's own classes, sampled by ComfyUI."""
 
 import logging
 
 import pytest
 import torch
 
-from videograin.attention import RangeRule, Schedule
+from videograin.attention import Schedule
 from videograin.hosts.comfyui.unet.patch import observe, patch_edit, patch_space_time, tag
 
 from . import tiny
 from .edits import NODE, apart, close, edit_of, edited
 from .test_patch_calls import cannot_batch
 
-REUSE = RangeRule("reuse", steps=3)
+STEPS = 3
 RUN = {"cfg": 7.0, "steps": 4}
 # The tiny SD1 UNet: blocks at its latent's full side, and at half of it.
 FINE, COARSE = (("input", 1), ("output", 2), ("output", 3)), (("input", 3), ("middle", 0), ("output", 0), ("output", 1))
@@ -60,14 +60,14 @@ def test_edits_have_both_arrangements_too(model, size):
         def __deepcopy__(self, memo):
             return self
 
-        def wants(self, kind, grid, size, t):
-            return kind == "self"
+        def wants(self, attention_type, grid, size, t):
+            return attention_type == "self"
 
         def add(self, seen):
             assert seen.matched is not None
             self.modes.setdefault(seen.grid, set()).add(seen.spacetime.mode)
 
-    watcher, edit = Watcher(), edit_of(mode="full_coarse", anchors=1)
+    watcher, edit = Watcher(), edit_of(mode="full_coarse", key_frames=1)
     noise = tiny.noise_of(3, size)
     patched = patch_edit(model, edit, node=NODE)
     watched = observe(patched, watcher, node=NODE)
@@ -78,39 +78,36 @@ def test_edits_have_both_arrangements_too(model, size):
     apart(out, full, 1e-4)
 
 
-# --- row ranges ---
+# --- logit ranges ---
 
 
-@pytest.mark.parametrize("rule", [RangeRule("reuse", steps=1), RangeRule("sampled", every=1)])
-def test_rules_that_save_nothing_change_nothing(model, rule):
-    assert torch.equal(edited(model, edit_of(range_rule=rule), **RUN), edited(model, edit_of(), **RUN))
+def test_one_level_a_range_changes_nothing(model):
+    assert torch.equal(edited(model, edit_of(range_steps=1), **RUN), edited(model, edit_of(), **RUN))
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun"])
-@pytest.mark.parametrize("rule", [REUSE, RangeRule("sampled", every=4)])
-def test_rules_that_save_change_the_edit_a_little(model, rule, sampler):
+def test_reuse_changes_the_edit_a_little(model, sampler):
     exact = edited(model, edit_of(), sampler=sampler, **RUN)
     plain = tiny.sample(patch_space_time(model, "full", node=NODE), tiny.conditioning(1), sampler=sampler, **RUN)
-    saved = edited(model, edit_of(range_rule=rule), sampler=sampler, **RUN)
+    saved = edited(model, edit_of(range_steps=STEPS), sampler=sampler, **RUN)
     apart(saved, exact, 1e-6)
     assert float((saved - exact).abs().max()) < 0.3 * float((plain - exact).abs().max())
 
 
 def test_cross_attention_is_always_exact(model):
     off = {"self_schedule": Schedule(0.0)}
-    assert torch.equal(edited(model, edit_of(range_rule=REUSE, **off), **RUN), edited(model, edit_of(**off), **RUN))
+    assert torch.equal(edited(model, edit_of(range_steps=STEPS, **off), **RUN), edited(model, edit_of(**off), **RUN))
 
 
-@pytest.mark.parametrize("rule", [REUSE, RangeRule("sampled", every=4)])
-def test_prompts_in_one_call_and_in_two_give_the_same(model, rule):
-    edit = edit_of(range_rule=rule)
+def test_prompts_in_one_call_and_in_two_give_the_same(model):
+    edit = edit_of(range_steps=STEPS)
     patched = patch_edit(model, edit, node=NODE)
     together = tiny.sample(patched, tag(tiny.conditioning(1), edit), **RUN)
     close(tiny.sample(cannot_batch(patched), tag(tiny.conditioning(1), edit), **RUN), together)
 
 
 def test_nothing_is_kept_from_one_run_to_the_next(model):
-    edit, positive = edit_of(range_rule=REUSE), tiny.conditioning(1)
+    edit, positive = edit_of(range_steps=STEPS), tiny.conditioning(1)
     patched = patch_edit(model, edit, node=NODE)
     runs = [tiny.sample(patched, tag(positive, edit), noise=tiny.noise_of(3, seed=s), **RUN) for s in (1, 2, 1)]
     assert torch.equal(runs[0], runs[2])

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from videograin.attention import Layout
+from videograin.attention import LabelMap
 from videograin.measuring.attention_probe import AttentionMaps, Phrase
 from videograin.measuring.attention_shares import share_table
 
@@ -20,7 +20,7 @@ def layout():
     masks = torch.zeros(2, 2, 2, 2)
     masks[0, :, :, 0] = 1
     masks[1, 1, 1, 1] = 1
-    return Layout(list(masks))
+    return LabelMap(list(masks))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_one_line(maps, layout):
 
 
 def test_layouts_that_do_not_fit(maps, layout):
-    with pytest.raises(ValueError, match="the layout has 1 frames, the maps 2"):
+    with pytest.raises(ValueError, match="the label map has 1 frames, the maps 2"):
         share_table(maps, layout.select([0]))
     with pytest.raises(ValueError, match="no region for 'a cat', 'a dog'"):
         share_table(maps)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videograin.attention import LayerCall, Layout, Modulation, Schedule, SpaceTime
+from videograin.attention import LabelMap, LayerCall, Modulation, Schedule, SpaceTime
 from videograin.attention.fused import match_labels
 from videograin.attention.options import MODES
 from videograin.attention.reference import modulated_logits
@@ -100,7 +100,7 @@ def test_a_row_is_the_literal_formula_over_the_frames_it_sees(mode):
     seen = see("self", q, k, spacetime=spacetime, matched=matched, strength=strength)
     for place in range(FRAMES):
         for token in (0, TOKENS - 1):
-            frames = spacetime.key_frames[place].unique()
+            frames = spacetime.seen[place].unique()
             keys, key_labels = split(k)[frames].transpose(0, 1).flatten(1, 2)[None], of[frames].flatten()[None]
             for c, got in zip((0 * strength, strength), self_row(seen, place, token)):
                 row = modulated_logits(
@@ -126,13 +126,13 @@ def modulation():
     masks[1, 1:, 2:, 6:] = 1
     words = torch.tensor([-1, 1, 1, -1, 2, -1, -1])
     half = Schedule(0.8, 1.0, 0.0, 1.0)
-    return Modulation(Layout(list(masks)), words, half, half, region_strength=(1.0, 0.7))
+    return Modulation(LabelMap(list(masks)), words, half, half, region_strength=(1.0, 0.7))
 
 
 def test_cross_probabilities_are_those_that_the_modulator_attends_with(modulation):
     q, k, v = (randn(FRAMES, n, HEADS * DIM, seed=n + s) for s, n in enumerate((TOKENS, WORDS, WORDS)))
     options = {"grid": GRID, "t": T}
-    matched, strength = modulation.cross_marks(("cond",), **options)
+    matched, strength = modulation.cross_bias(("cond",), **options)
     _, after = whole(see("cross", q, k, matched=matched, strength=strength))
     out = modulation.cross_attention(q, k, v, heads=HEADS, roles=("cond",), frames=FRAMES, **options)
     torch.testing.assert_close((after @ split(v)).transpose(1, 2).flatten(2), out, rtol=1e-4, atol=1e-5)
@@ -143,7 +143,7 @@ def test_self_probabilities_are_those_that_the_modulator_attends_with(modulation
     """One head: then the mean over heads is the row that is attended with."""
     q, k, v = (randn(FRAMES, TOKENS, DIM, seed=s) for s in range(3))
     options = {"grid": GRID, "t": T, "spacetime": SpaceTime(mode, FRAMES).at(finest=True)}
-    matched, strength = modulation.self_marks(("cond",), **options)
+    matched, strength = modulation.self_bias(("cond",), **options)
     strength = options["spacetime"].restore(strength)
     seen = LayerCall("self", q, k, 1, GRID, (4, 6), T, None, options["spacetime"], matched, strength)
     out = modulation.self_attention(q, k, v, heads=1, roles=("cond",), **options)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videograin.attention import CROSS, SELF, Layout, Modulation
+from videograin.attention import CROSS, SELF, LabelMap, Modulation
 from videograin.editing.samplers import SAMPLERS
 from videograin.hosts.diffusers import load_model
 from videograin.measuring.attention_probe import AttentionProbe, Phrase, Place
@@ -18,7 +18,7 @@ def runs():
     """(latents without a probe, with one, its maps, the layout): the modulated steps of an edit from noise."""
     model, task = load_model(), make_task(1, FRAMES, 128)
     encoded, spans, labels, _ = model.encode_regions(task.prompt, task.phrases)
-    layout = Layout(list(task.masks))
+    layout = LabelMap(list(task.masks))
     modulation = Modulation(layout, labels, SELF, CROSS)
     phrases = [Phrase(text, tuple(span), n) for n, (text, span) in enumerate(zip(task.phrases, spans), 1)]
     sigmas = model.sigmas(STEPS)[:4]

@@ -131,6 +131,18 @@ def test_all_sections(folder):
     assert (spec.composite.dilate, spec.composite.feather) == (4, 0)
 
 
+def test_sampled_ranges_of_older_files_are_exact_and_the_log_says_where_they_stand(folder, caplog):
+    spec = load(folder, GOOD.replace("steps: 4", "attention:\n  range: sampled\n  range_every: 4"))
+    assert spec.attention == AttentionSettings(range_every=4)
+    assert spec.notes == (
+        "edit.yaml:13: attention.range: sampled is not there any more, the exact range is found; write exact, or reuse "
+        "to save time",
+        "edit.yaml:14: attention.range_every: it is not used any more, sampled is gone; remove it",
+    )
+    assert [record.getMessage() for record in caplog.records] == list(spec.notes)
+    assert load(folder, GOOD).notes == ()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "parts"),
     [
@@ -140,7 +152,7 @@ def test_all_sections(folder):
         ("steps: 4", "steps: 2.5", 12, ["steps: 2.5", "whole number"]),
         ("steps: 4", "steps: 4\nsteps: 5", 13, ["steps is given twice", "line 12", "remove one"]),
         ("steps: 4", "attention: {mode: ful}", 12, ["attention.mode: 'ful'", "sparse_causal", "choose one"]),
-        ("steps: 4", "attention: {range: guess}", 12, ["attention.range: 'guess'", "exact, reuse, sampled"]),
+        ("steps: 4", "attention: {range: guess}", 12, ["attention.range: 'guess'", "one of exact, reuse;"]),
         ("steps: 4", "attention: {range_every: 0}", 12, ["attention.range_every: 0", "whole number from 1 to 1024"]),
         ("steps: 4", "attention: {kernel: sage}", 12, ["attention.kernel: 'sage'", "auto, sdpa, xformers"]),
         ("steps: 4", "attention:\n  mod: full", 13, ["unknown key attention.mod", "did you mean mode?"]),

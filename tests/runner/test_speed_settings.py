@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videograin.attention import KERNELS, RANGES, RangeRule
+from videograin.attention import KERNELS, RANGES
 from videograin.attention.options import MODES
 from videograin.editing.region_modulation import build_modulation
 from videograin.editing.settings import AttentionSettings, SettingError
@@ -18,6 +18,13 @@ def test_settings_have_the_names_of_the_method(name, legal):
         AttentionSettings(**{name: "other"})
 
 
+def test_sampled_is_exact_and_says_so_to_whoever_wrote_it():
+    with pytest.warns(FutureWarning, match="range: sampled is not there any more, the exact range is found") as said:
+        chosen = AttentionSettings(range="sampled", range_every=4)
+    assert [warning.filename for warning in said] == [__file__]
+    assert (chosen.range, chosen.steps_of_a_range) == ("exact", 1)
+
+
 def test_the_demo_knows_all_modes():
     for mode in MODES:
         assert build_parser().parse_args(["demo", "--attention", mode]).attention == mode
@@ -27,10 +34,9 @@ def test_they_reach_the_modulation():
     masks, labels = [torch.ones(2, 8, 8)], torch.tensor([-1, 1])
     chosen = AttentionSettings(range="reuse", range_steps=5, range_every=2, kernel="sdpa")
     edit = build_modulation(masks, labels, chosen, [1.0])
-    assert (edit.range_rule, edit.kernel) == (RangeRule("reuse", 5, 2), "sdpa")
+    assert (edit.range_steps, edit.kernel) == (5, "sdpa")
     edit = build_modulation(masks, labels, AttentionSettings(), [1.0])
-    assert (edit.range_rule, edit.kernel) == (RangeRule(), "auto")
-    assert edit.range_rule.exact
+    assert (edit.range_steps, edit.kernel) == (1, "auto")
 
 
 @pytest.mark.parametrize(("mode", "anchors"), [("full", None), ("key_frames", "3"), ("full_coarse", "3")])

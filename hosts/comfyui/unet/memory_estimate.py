@@ -3,7 +3,7 @@
 Attention is fused and never holds logits, so everything here is linear in the number of tokens. ComfyUI's own estimate
 knows the plain attention of the same frames; on top of that come the gathered keys and values of the seen frames, and
 where attention is modulated the widened queries, keys and values (method.md 6), of some heads at a time, and one tile
-of the row range. Computed from the tensors, not measured on a GPU; the tests measure the same sums on the CPU.
+of the logit range. Computed from the tensors, not measured on a GPU; the tests measure the same sums on the CPU.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ....attention import RangeRule, SpaceTime
+from ....attention import SpaceTime
 from ....attention.fused import WORKSPACE
 
 TILE = 2**26 * 4
-"""Bytes of one tile of logits in `row_range` on an accelerator."""
+"""Bytes of one tile of logits in `logit_range` on an accelerator."""
 
 LOOKING = 2**29
 """Bytes that an observer may hold on an accelerator while it looks at a layer."""
@@ -38,17 +38,19 @@ def peak_bytes(
     *,
     frames: int,
     regions: int,
-    rule: RangeRule | None = None,
+    range_steps: int = 1,
     kept: int | None = None,
     **call,
 ) -> int:
     """Bytes that a network whose attention layers are `levels` holds on top: the hungriest layer's `attention_bytes`,
-    for one chunk, and the row ranges (float32) that "reuse" keeps of all layers, of both halves of a guided run.
+    for one chunk, and the logit ranges (float32) that are kept of all layers, of both halves of a guided run.
 
     kept: the frames that ranges are kept of; more than `frames` where a clip is seen in windows. None = frames.
     """
-    hungriest = max(attention_bytes(one, frames=frames, regions=regions, rule=rule, **call) for one in levels)
-    keeps = regions > 0 and rule is not None and rule.mode == "reuse" and not rule.exact
+    hungriest = max(
+        attention_bytes(one, frames=frames, regions=regions, range_steps=range_steps, **call) for one in levels
+    )
+    keeps = regions > 0 and range_steps > 1
     ranges = sum(2 * 4 * (kept or frames) * one.tokens * one.heads for one in levels)
     return hungriest + (ranges if keeps else 0)
 
@@ -58,23 +60,23 @@ def attention_bytes(
     *,
     frames: int,
     mode: str,
-    anchors: int,
+    key_frames: int,
     regions: int,
     element: int,
-    rule: RangeRule | None = None,
+    range_steps: int = 1,
     tile: int = TILE,
 ) -> int:
     """Bytes that one self-attention call holds beside q, k, v and its output, at its peak, for one chunk.
 
     Args:
-        frames: F of the chunk. mode, anchors: see `SpaceTime`.
+        frames: F of the chunk. mode, key_frames: see `SpaceTime`.
         regions: R of a modulated call; 0 = not modulated.
         element: bytes of a number (2 in fp16 and bf16).
-        rule: how the row range is come by; None = exactly. What "reuse" keeps is not in it.
+        range_steps: as of `Modulation`. What is kept for more than one of them is not in it.
     """
     one = frames * level.tokens * level.channels * element  # q, or k, or v, or the output
-    spacetime = SpaceTime(mode, frames, anchors).at(level.finest)
-    seen = 1 if spacetime.mode == "full" else spacetime.key_frames.shape[1]
+    spacetime = SpaceTime(mode, frames, key_frames).at(level.finest)
+    seen = 1 if spacetime.mode == "full" else spacetime.seen.shape[1]
     gathered = 0 if spacetime.mode in ("full", "per_frame") else 2 * seen * one
     if regions == 0:
         return gathered
@@ -86,9 +88,8 @@ def attention_bytes(
     heads = min(level.heads, max(1, int(WORKSPACE // (widened / level.heads))))
     attending = one + widened  # the scaled queries as well
     share = heads / level.heads
-    exact = rule is None or rule.exact
     # Copies of queries and keys: of the same heads, or beforehand of all.
-    ranging = (1 + seen) * one * (share if exact else 1)
+    ranging = (1 + seen) * one * (share if range_steps == 1 else 1)
     return int(gathered + max(ranging + tile, attending * share))
 
 

@@ -40,19 +40,19 @@ SLOTS = {"attn1": SelfSlot, "attn2": CrossSlot}
 
 
 def patch_space_time(
-    model: ModelPatcher, mode: str, anchors: int = 2, *, node: str, observer: Observer | None = None
+    model: ModelPatcher, mode: str, key_frames: int = 2, *, node: str, observer: Observer | None = None
 ) -> ModelPatcher:
     """A clone whose self-attention is space-time, not modulated (inversion; the patch without regions).
 
     Args:
-        mode, anchors: see `attention.SpaceTime`.
+        mode, key_frames: see `attention.SpaceTime`.
         node: names us in messages.
         observer: is shown every attention layer (`observe`), or None.
 
     Raises:
         ValueError: another model family (`check_model`), an unknown mode.
     """
-    patched = _patched(model, Edit(mode, anchors), node)
+    patched = _patched(model, Edit(mode, key_frames), node)
     return patched if observer is None else observe(patched, observer, node=node)
 
 
@@ -187,9 +187,9 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
             levels(patcher, tuple(noise_shape[-2:])),
             frames=noise_shape[0],
             mode=edit.mode,
-            anchors=edit.anchors,
+            key_frames=edit.key_frames,
             regions=len(edit.regions) if edit.modulates else 0,
-            rule=edit.range_rule,
+            range_steps=edit.range_steps,
             kept=kept,
             element=model_management.dtype_size(patcher.model.manual_cast_dtype or patcher.model_dtype()),
         )

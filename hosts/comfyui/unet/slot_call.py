@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ....attention import Modulation
-from ..edit import KEY, Edit, Tag
+from ..edit import KEY, Edit, RegionTag
 from ..sampling_run import SamplingRun
 
 
@@ -37,7 +37,7 @@ class SlotCall:
     indices: tuple[int, ...] | None
     roles: tuple[str, ...]
     edits: tuple[Edit, ...]
-    tags: tuple[Tag | None, ...]
+    tags: tuple[RegionTag | None, ...]
     ids: tuple[Any, ...]
     grid: tuple[int, int]
     latent: tuple[int, int]
@@ -81,7 +81,7 @@ def read_call(q: Tensor, extra: dict, edits: tuple[Edit, ...], node: str) -> Slo
         (run.roles.get(one) if run else None) or ("cond" if index == 0 else "uncond") for one, index in zip(ids, order)
     ]
     by_id = {edit.id: edit for edit in edits}
-    rules = [by_id.get(mark.edit, edits[-1]) if mark else edits[-1] for mark in tags]
+    rules = [by_id.get(tag.edit, edits[-1]) if tag else edits[-1] for tag in tags]
     latent = tuple(extra["original_shape"][-2:])
     cropped = run is not None and latent != run.size
     modulated = run is not None and any(edit.id in run.modulations for edit in rules)

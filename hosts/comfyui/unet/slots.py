@@ -45,7 +45,7 @@ class AttentionSlot:
         finest: how many sides of the model's finest level with attention make the latent's (SD1.x 1, SDXL 2).
     """
 
-    kind: str
+    attention_type: str
 
     def __init__(
         self,
@@ -140,11 +140,11 @@ class AttentionSlot:
                 "SamplerCustomAdvanced."
             )
         t = run.t(extra["sigmas"])
-        wanted = wanting(self.observers, self.kind, call.grid, run.size, t)
+        wanted = wanting(self.observers, self.attention_type, call.grid, run.size, t)
         if not wanted:
             return
-        if doubt := unfit(self.kind, q, k, call, extra):
-            run.say_once(f"unseen {self.kind}", f"{self.node}: {doubt}; such layers are not looked at.")
+        if doubt := unfit(self.attention_type, q, k, call, extra):
+            run.say_once(f"unseen {self.attention_type}", f"{self.node}: {doubt}; such layers are not looked at.")
             return
         number = self._shown(call)
         if number is None:
@@ -175,7 +175,7 @@ class AttentionSlot:
     def _layer_of(self, call: SlotCall, chunks: Sequence[int], modulation: Modulation | None, **more: Any) -> Layer:
         roles = tuple(call.roles[number] for number in chunks)
         tokens = TokenGrid(call.frames, *call.grid)
-        return Layer(self.kind, tokens, call.latent, call.t, roles, modulation=modulation, **more)
+        return Layer(self.attention_type, tokens, call.latent, call.t, roles, modulation=modulation, **more)
 
     def _by_kind(self, call: SlotCall, kinds: Sequence[Hashable], q, k, v, heads: int, attend: AttendPart) -> Tensor:
         """Chunks of one kind go through one call, within the memory there is (comfy_parts.py)."""
@@ -203,13 +203,13 @@ class AttentionSlot:
 class SelfSlot(AttentionSlot):
     """In attn1: space-time attention of every chunk by its edit's arrangement, modulated where the edit says so."""
 
-    kind = "self"
+    attention_type = "self"
 
     def _attend(self, call, q, k, v, extra, plain):
         def leaves(edit: Edit) -> bool:
             modulation = call.modulation(edit)
-            calm = modulation is None or modulation.self_schedule.xi(call.t) == 0
-            return calm and (edit.mode == "per_frame" or call.frames == 1)
+            idle = modulation is None or modulation.self_schedule.xi(call.t) == 0
+            return idle and (edit.mode == "per_frame" or call.frames == 1)
 
         check_batch(q, extra, self.node)
         for edit in call.edits:
@@ -231,7 +231,7 @@ class SelfSlot(AttentionSlot):
         return call.edits[number]
 
     def _layer(self, call, chunks, todo, plain=None):
-        spacetime = SpaceTime(todo.mode, call.frames, todo.anchors).at(call.on_level(self.finest))
+        spacetime = SpaceTime(todo.mode, call.frames, todo.key_frames).at(call.on_level(self.finest))
         return self._layer_of(call, chunks, call.modulation(todo), spacetime=spacetime, plain=plain)
 
     def _place(self, call: SlotCall, edit: Edit, part: Part, q: Tensor, extra: dict) -> Hashable:
@@ -253,7 +253,7 @@ class CrossSlot(AttentionSlot):
     modulated, which the log says once.
     """
 
-    kind = "cross"
+    attention_type = "cross"
 
     def _attend(self, call, q, k, v, extra, plain):
         if not any(edit.modulates for edit in self.edits):
@@ -281,14 +281,14 @@ class CrossSlot(AttentionSlot):
 
     def _todo(self, call: SlotCall, number: int, keys: int) -> tuple[Edit, tuple[int, ...]] | None:
         """(edit, labels of the keys) of a chunk; None = not modulated in this call."""
-        edit, role, mark = call.edits[number], call.roles[number], call.tags[number]
+        edit, role, tag = call.edits[number], call.roles[number], call.tags[number]
         modulation = call.modulation(edit)
         if modulation is None or modulation.cross_halves not in ("both", role):
             return None
         if modulation.cross_schedule.xi(call.t) == 0:
             return None
-        if mark is not None and mark.edit == edit.id:
-            labels = mark.labels
+        if tag is not None and tag.edit == edit.id:
+            labels = tag.labels
         elif role == "uncond":
             labels = edit.text_labels
         else:

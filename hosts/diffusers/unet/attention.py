@@ -31,7 +31,7 @@ class UNetCall:
     """What the processors need to know about one UNet call. `grid` (h, w) is set by each transformer as it starts.
 
     size: (h, w) of the latent. observer: who is shown the queries and keys of the conditional half, if anybody.
-    indices: which frames of the clip the rows of a chunk are, None = all. ranges: what is kept of the row ranges during
+    indices: which frames of the clip the rows of a chunk are, None = all. ranges: the logit ranges that are kept during
     the run. finest: how often the latent's side is halved at the finest level with attention.
     """
 

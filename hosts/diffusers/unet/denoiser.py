@@ -36,8 +36,8 @@ class _Once:
     def begin(self, again: bool = False) -> None:
         self._shown, self._skip = 0, self._shown if again else 0
 
-    def wants(self, kind: str, grid: tuple[int, int], size: tuple[int, int], t: float) -> bool:
-        return self._observer.wants(kind, grid, size, t)
+    def wants(self, attention_type: str, grid: tuple[int, int], size: tuple[int, int], t: float) -> bool:
+        return self._observer.wants(attention_type, grid, size, t)
 
     def add(self, seen: LayerCall) -> None:
         if self._shown >= self._skip:
@@ -71,7 +71,7 @@ class UNetDenoiser:
         negative: Prompt | None = None,
         guidance: float = 1.0,
         spacetime: str | SpaceTime = "full",
-        anchors: int = 2,
+        key_frames: int = 2,
         modulation: Modulation | None = None,
         controlnet: Control | None = None,
         batched: bool = True,
@@ -85,7 +85,7 @@ class UNetDenoiser:
                 f"guidance {guidance} needs a negative prompt to guide away from; pass negative=encode_prompt(''), or "
                 "guidance=1."
             )
-        self.spacetime = SpaceTime(spacetime, frames, anchors) if isinstance(spacetime, str) else spacetime
+        self.spacetime = SpaceTime(spacetime, frames, key_frames) if isinstance(spacetime, str) else spacetime
         if self.spacetime.frames != frames:
             raise ValueError(
                 f"spacetime is for {self.spacetime.frames} frames, the denoiser for {frames}; make them equal."
@@ -95,10 +95,10 @@ class UNetDenoiser:
                 f"the indices name {len(indices)} frames of a clip, the denoiser is for {frames}; make them equal."
             )
         if modulation is not None:
-            if modulation.layout.frames != frames:
+            if modulation.label_map.frames != frames:
                 raise ValueError(
-                    f"the layout has masks for {modulation.layout.frames} frames, the video {frames}; give each region "
-                    f"1 or {frames} masks."
+                    f"the regions have masks for {modulation.label_map.frames} frames, the video {frames}; give each "
+                    f"region 1 or {frames} masks."
                 )
             if len(modulation.text_labels) != len(prompt.ids):
                 raise ValueError(
@@ -140,7 +140,7 @@ class UNetDenoiser:
     def select(self, indices: Sequence[int]) -> UNetDenoiser:
         """The denoiser of some of the frames (a window), in the given order; shares the prompts with this one.
 
-        Where anchors are key frames they are those of the window.
+        Key frames are those of the window.
         """
         part = copy.copy(self)
         part.frames = len(indices)
@@ -264,8 +264,8 @@ class WindowedDenoiser:
     """`denoise(x, sigma, **extra) -> x0` of a whole clip: a UNetDenoiser a window, one after the other.
 
     x, sigma, extra and what is returned: as UNetDenoiser. What grows with the clip are labels of the tokens (some 40
-    bytes each, on the CPU) and, where ranges are reused, those of every window (attention/ranges.py); prompts, masks
-    and control video are shared by the windows, and the UNet sees one of them at a time. Leaving a `with` block
+    bytes each, on the CPU) and, where ranges are reused, those of every window (attention/range_memory.py); prompts,
+    masks and control video are shared by the windows, and the UNet sees one of them at a time. Leaving a `with` block
     releases all of them.
     """
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....attention import Modulation, RangeRule, Schedule, normalise_mask
+from ....attention import Modulation, Schedule, normalise_mask
 from ....editing.blend import blend
 from ....editing.composite import composite
 from ....editing.pipeline import decode_clip, starting_noise
@@ -20,7 +20,7 @@ from ....editing.trajectory import Trajectory
 from ..mask_damage import changed_masks
 from ..settings import BenchSettings
 from ..tasks import EditTask
-from .labelling import layout_of
+from .labelling import label_map_of
 
 Denoise = Callable[..., Tensor]
 """x [F, C, h, w], sigma -> x0, as editing's samplers call it."""
@@ -60,10 +60,10 @@ def modulation_of(
         "cross_halves": attention.cross_halves,
         "background": attention.background,
         "region_strength": tuple(region.strength for region in regions),
-        "range_rule": RangeRule(attention.range, attention.range_steps, attention.range_every),
+        "range_steps": attention.steps_of_a_range,
         "kernel": attention.kernel,
     }
-    return kind(layout=layout_of(masks, settings.ablation.labels), text_labels=labels, **{**given, **more})
+    return kind(label_map=label_map_of(masks, settings.ablation.labels), text_labels=labels, **{**given, **more})
 
 
 def guided(model: Any, prompt: Any, settings: BenchSettings, frames: int, modulation: Modulation | None = None) -> Any:
@@ -75,7 +75,7 @@ def guided(model: Any, prompt: Any, settings: BenchSettings, frames: int, modula
         negative=model.encode_prompt("") if guidance != 1 else None,
         guidance=guidance,
         spacetime=settings.attention.mode,
-        anchors=settings.attention.anchors,
+        key_frames=settings.attention.anchors,
         modulation=modulation,
     )
 

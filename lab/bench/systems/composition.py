@@ -45,7 +45,7 @@ def edit(model: Any, frames: np.ndarray, trajectory: Trajectory, task: EditTask,
     """The edited frames, uint8 [F, H, W, 3]."""
     regions = regions_of(task, settings)
     prompts = [task.prompt, *(task.alone(region) for region in task.regions), ""]
-    view = {"frames": len(frames), "spacetime": settings.attention.mode, "anchors": settings.attention.anchors}
+    view = {"frames": len(frames), "spacetime": settings.attention.mode, "key_frames": settings.attention.anchors}
     shares = weights([region.mask for region in regions], trajectory.size)
     with ExitStack() as stack:
         each = [stack.enter_context(model.denoiser(model.encode_prompt(text), **view)) for text in prompts]

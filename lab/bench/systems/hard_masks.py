@@ -28,7 +28,7 @@ class HardMasks(Modulation):
 
     def cross_attention(self, q, k, v, *, heads, grid, roles, t, frames, plain=None, text_labels=None) -> Tensor:
         """As Modulation.cross_attention: q [chunk * F, h * w, heads * d], k and v [chunk * F, L, heads * d]."""
-        seen = visible_words(self.layout.labels(grid), self.text_labels).to(q.device)
+        seen = visible_words(self.label_map.labels(grid), self.text_labels).to(q.device)
         parts = []
         for role, *part in zip(roles, *(x.chunk(len(roles)) for x in (q, k, v))):
             split = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in part)

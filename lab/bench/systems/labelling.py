@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ....attention import Layout
+from ....attention import LabelMap
 from ....attention.coverage import area_average, visible_parts
 from ..settings import LABELS
 
@@ -15,8 +15,8 @@ RULES = LABELS
 TOUCHED = 1 / 512  # coverage from which "any" counts a token as touched: half a step of an 8-bit mask
 
 
-class RuledLayout:
-    """Stands where a Layout does for the modulation of a whole clip; its tokens are labelled by another rule.
+class RuledLabelMap:
+    """Stands where a LabelMap does for the modulation of a whole clip; its tokens are labelled by another rule.
 
     "centre": what is seen at the token's centre, in the pixel that it lies in (the one to the lower right where it lies
     on a corner of pixels). "any": the topmost region of which any part is seen in the token. A region may be left
@@ -27,7 +27,7 @@ class RuledLayout:
         """masks: one float32 [F, H, W] in [0, 1] a region, of one size, later ones on top; rule: of RULES, not the
         product's."""
         if rule not in RULES[1:]:
-            raise ValueError(f"RuledLayout: the rule is {rule!r}; expected one of {', '.join(RULES[1:])}; use Layout")
+            raise ValueError(f"RuledLabelMap: rule {rule!r}; expected one of {', '.join(RULES[1:])}; use LabelMap")
         self._seen = torch.stack([visible_parts(torch.stack(one)) for one in zip(*masks)])  # [F, R + 1, H, W]
         self._rule = rule
         self._labels: dict[tuple[int, int], Tensor] = {}
@@ -41,7 +41,7 @@ class RuledLayout:
         return self._seen.shape[1] - 1
 
     def labels(self, grid: tuple[int, int]) -> Tensor:
-        """As Layout.labels: int64 [F, h * w], 0..R."""
+        """As LabelMap.labels: int64 [F, h * w], 0..R."""
         grid = (int(grid[0]), int(grid[1]))
         if grid not in self._labels:
             shown = self._at_centres(grid) if self._rule == "centre" else self._touched(grid)
@@ -50,7 +50,7 @@ class RuledLayout:
         return self._labels[grid]
 
     def shares(self, grid: tuple[int, int], within: str = "frame") -> Tensor:
-        """As Layout.shares: float32 [F, R + 1]."""
+        """As LabelMap.shares: float32 [F, R + 1]."""
         shares = torch.nn.functional.one_hot(self.labels(grid), self.regions + 1).float().mean(1)
         return shares.mean(0, keepdim=True).expand_as(shares).clone() if within == "clip" else shares
 
@@ -64,6 +64,6 @@ class RuledLayout:
         return area_average(self._seen, grid) > TOUCHED
 
 
-def layout_of(masks: Sequence[Tensor], rule: str) -> Layout | RuledLayout:
-    """The layout of these masks, float32 [F, H, W] each, under a rule of RULES."""
-    return Layout(masks) if rule == "coverage" else RuledLayout(masks, rule)
+def label_map_of(masks: Sequence[Tensor], rule: str) -> LabelMap | RuledLabelMap:
+    """The label map of these masks, float32 [F, H, W] each, under a rule of RULES."""
+    return LabelMap(masks) if rule == "coverage" else RuledLabelMap(masks, rule)

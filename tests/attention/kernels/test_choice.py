@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from videograin.attention import Layout, Modulation, SpaceTime
+from videograin.attention import LabelMap, Modulation, SpaceTime
 from videograin.attention.kernels.choice import attend
 
 FUSED = "aten::_scaled_dot_product_flash_attention_for_cpu"
@@ -16,7 +16,7 @@ TEXT = torch.tensor([-1, 1, 2, -1, -1])
 def layout(frames=2, grid=(8, 8)):
     left = torch.zeros(frames, *grid)
     left[:, :, : grid[1] // 2] = 1
-    return Layout([left, left.flip(1)])
+    return LabelMap([left, left.flip(1)])
 
 
 def operations(function):

@@ -1,4 +1,4 @@
-"""The streaming row range against the logits written out."""
+"""The streaming logit range against the logits written out."""
 
 from importlib import import_module
 
@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videograin.attention import row_range
+from videograin.attention import logit_range
 
 
 def written_out(q, k):
@@ -29,14 +29,14 @@ def test_equals_the_range_of_the_logits_for_any_tile(seed, heads, rows, keys, di
     g = torch.Generator().manual_seed(seed)
     q = torch.randn(2, heads, rows, dim, generator=g).to(dtype) * 2
     k = torch.randn(2, heads, keys, dim, generator=g).to(dtype) * 2
-    spread = row_range(q, k, chunk=chunk)
+    spread = logit_range(q, k, chunk=chunk)
     assert spread.shape == (2, heads, rows)
     assert spread.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     torch.testing.assert_close(spread.double(), written_out(q, k), atol=1e-5, rtol=1e-5)
 
 
 def test_one_key_has_no_range():
-    assert torch.equal(row_range(torch.randn(1, 2, 9, 4), torch.randn(1, 2, 1, 4)), torch.zeros(1, 2, 9))
+    assert torch.equal(logit_range(torch.randn(1, 2, 9, 4), torch.randn(1, 2, 1, 4)), torch.zeros(1, 2, 9))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_one_key_has_no_range():
 )
 def test_errors(q, k, chunk, says):
     with pytest.raises(ValueError, match=says):
-        row_range(torch.zeros(q), torch.zeros(k), chunk=chunk)
+        logit_range(torch.zeros(q), torch.zeros(k), chunk=chunk)
 
 
 def test_where_the_kernel_does_not_run_it_says_so_and_leaves_the_work_to_torch():
@@ -63,13 +63,13 @@ def test_where_the_kernel_does_not_run_it_says_so_and_leaves_the_work_to_torch()
 def test_gradients_pass_through_the_tiles():
     q = torch.randn(1, 2, 7, 4, dtype=torch.float64, requires_grad=True)
     k = torch.randn(1, 2, 9, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda q, k: row_range(q, k, chunk=4), (q, k))
+    assert torch.autograd.gradcheck(lambda q, k: logit_range(q, k, chunk=4), (q, k))
 
 
 def test_where_the_tile_does_not_fit_the_memory_a_smaller_one_does(monkeypatch):
     g = torch.Generator().manual_seed(0)
     q, k = (torch.randn(1, 2, 700, 8, generator=g) for _ in range(2))
-    exact = row_range(q, k, chunk=700)
+    exact = logit_range(q, k, chunk=700)
     empty, asked = torch.empty, []
 
     def little_memory(*size, **options):
@@ -79,8 +79,8 @@ def test_where_the_tile_does_not_fit_the_memory_a_smaller_one_does(monkeypatch):
         return empty(*size, **options)
 
     monkeypatch.setattr(torch, "empty", little_memory)
-    found = row_range(q, k)
+    found = logit_range(q, k)
     assert asked[1:] == [2 * 512**2, 2 * 256**2]  # the first is the result
     torch.testing.assert_close(found, exact)
     with pytest.raises(torch.OutOfMemoryError):
-        row_range(q.repeat(1, 40, 1, 1), k.repeat(1, 40, 1, 1))  # 128 a side is the least
+        logit_range(q.repeat(1, 40, 1, 1), k.repeat(1, 40, 1, 1))  # 128 a side is the least

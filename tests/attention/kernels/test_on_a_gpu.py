@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videograin.attention import Layout, Modulation, SpaceTime, reference_attention, row_range
+from videograin.attention import LabelMap, Modulation, SpaceTime, logit_range, reference_attention
 from videograin.attention.fused import attend_in_one_pass, match_labels
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -23,7 +23,7 @@ def random(*shape, dtype, seed=0):
 def test_a_fused_kernel_is_the_one_that_runs(kind, dtype):
     left = torch.zeros(2, *GRID)
     left[:, :, : GRID[1] // 2] = 1
-    edit = Modulation(Layout([left, left.flip(2)]), TEXT)
+    edit = Modulation(LabelMap([left, left.flip(2)]), TEXT)
     tokens, width = GRID[0] * GRID[1], HEADS * DIM
     q, words = random(4, tokens, width, dtype=dtype), random(4, len(TEXT), width, dtype=dtype)
     call = {"heads": HEADS, "grid": GRID, "roles": ("uncond", "cond"), "t": 0.98}
@@ -43,11 +43,11 @@ def test_a_fused_kernel_is_the_one_that_runs(kind, dtype):
 @dtypes
 def test_the_range_kernel_agrees_with_torch(dtype):
     pytest.importorskip("triton")
-    from videograin.attention.kernels.triton_range import triton_row_range
+    from videograin.attention.kernels.triton_range import triton_logit_range
 
     q, k = random(2, HEADS, 700, DIM, dtype=dtype), random(2, HEADS, 1000, DIM, dtype=dtype, seed=1)
-    tiled = row_range(q, k, chunk=256)  # a chunk of one's own is for the pass in torch
-    torch.testing.assert_close(triton_row_range(q, k), tiled, rtol=1e-4, atol=1e-4)
+    tiled = logit_range(q, k, chunk=256)  # a chunk of one's own is for the pass in torch
+    torch.testing.assert_close(triton_logit_range(q, k), tiled, rtol=1e-4, atol=1e-4)
 
 
 @dtypes

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videograin.attention import modulated_attention, reference_attention, row_range
+from videograin.attention import logit_range, modulated_attention, reference_attention
 from videograin.attention.fused import attend_in_one_pass, match_labels
 from videograin.attention.kernels.triton_attention import triton_modulated_attention
-from videograin.attention.kernels.triton_range import triton_row_range
+from videograin.attention.kernels.triton_range import triton_logit_range
 
 DIMS = st.sampled_from([8, 33, 40, 64, 80, 160])
 DTYPES = st.sampled_from([torch.float32, torch.float16, torch.bfloat16])
@@ -34,14 +34,14 @@ def test_equals_the_logits_written_out(seed, batch, heads, rows, keys, dim, dtyp
     q = heads_of(batch, rows, heads, dim, dtype, g)
     k = heads_of(batch, keys, heads, dim, dtype, g)
     s = q.double() @ k.double().mT / dim**0.5
-    found = triton_row_range(q, k)
+    found = triton_logit_range(q, k)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), s.amax(-1) - s.amin(-1), atol=2e-5, rtol=1e-5)
 
 
 def test_channels_that_do_not_lie_side_by_side():
     q, k = torch.randn(1, 2, 16, 20).mT, torch.randn(1, 2, 16, 30).mT
-    torch.testing.assert_close(triton_row_range(q, k), row_range(q, k))
+    torch.testing.assert_close(triton_logit_range(q, k), logit_range(q, k))
 
 
 @settings(max_examples=25, deadline=None)

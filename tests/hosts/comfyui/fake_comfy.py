@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from videograin.attention import Layout, Modulation, NoiseLevels, Schedule, SpaceTime
+from videograin.attention import LabelMap, Modulation, NoiseLevels, Schedule, SpaceTime
 from videograin.editing.regions import Region
 from videograin.hosts.comfyui.edit import KEY, Edit, tag
 from videograin.hosts.comfyui.sampling_run import SamplingRun
@@ -115,7 +115,7 @@ def cross_slot(edit, host=HOST):
 def modulation_of(edit, frames=FRAMES):
     """The edit's modulation, put together by hand."""
     return Modulation(
-        Layout([region.mask for region in edit.regions]),
+        LabelMap([region.mask for region in edit.regions]),
         edit.text_labels,
         edit.self_schedule,
         edit.cross_schedule,
@@ -128,7 +128,7 @@ def modulation_of(edit, frames=FRAMES):
 
 def expected_self(edit, qkv, roles=("uncond", "cond"), grid=GRID):
     return modulation_of(edit).self_attention(
-        *qkv, heads=HEADS, grid=grid, roles=roles, t=T, spacetime=SpaceTime(edit.mode, FRAMES, edit.anchors)
+        *qkv, heads=HEADS, grid=grid, roles=roles, t=T, spacetime=SpaceTime(edit.mode, FRAMES, edit.key_frames)
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from videograin.attention import Layout
+from videograin.attention import LabelMap
 from videograin.lab.bench.settings import LABELS, BenchSettings, varied
 from videograin.lab.bench.systems.common import modulation_of, regions_of
 from videograin.lab.bench.systems.labelling import RuledLayout, layout_of
@@ -42,7 +42,7 @@ def test_the_pixel_of_the_centre():
     hit, near = rows("... .#. ... ... .#. ..."), rows("### #.# ### ### #.# ###")
     assert RuledLayout([hit], "centre").labels((2, 1)).tolist() == [[1, 1]]
     assert RuledLayout([near], "centre").labels((2, 1)).tolist() == [[0, 0]]
-    assert Layout([near]).labels((2, 1)).tolist() == [[1, 1]]
+    assert LabelMap([near]).labels((2, 1)).tolist() == [[1, 1]]
     # of a soft pixel the larger share counts: 0.4 of the region is 0.6 of the background
     assert RuledLayout([hit * 0.4], "centre").labels((2, 1)).tolist() == [[0, 0]]
     assert RuledLayout([hit * 0.4], "any").labels((2, 1)).tolist() == [[1, 1]]
@@ -72,6 +72,6 @@ def test_the_rule_reaches_the_modulation():
         assert replace(settings, ablation=given.ablation) == given
         made = modulation_of(PartialModulation, regions_of(task, settings), words, settings)
         expected = layout_of([r.mask for r in task.regions], rule)
-        assert torch.equal(made.layout.labels((4, 4)), expected.labels((4, 4)))
+        assert torch.equal(made.label_map.labels((4, 4)), expected.labels((4, 4)))
     with pytest.raises(ValueError, match="'area'"):
         RuledLayout([BELOW], "area")

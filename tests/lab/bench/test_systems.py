@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.attention import Layout, Schedule, SpaceTime
+from videograin.attention import LabelMap, Schedule, SpaceTime
 from videograin.editing.pipeline import edit_clip, invert_clip
 from videograin.editing.regions import Region
 from videograin.editing.settings import BlendSettings
@@ -93,10 +93,10 @@ def test_settings_reach_the_systems(model, settings, instance):
     for change in wishes:
         other = replace(settings, ablation=replace(settings.ablation, **change))
         assert not np.array_equal(run("ours", model, instance, other), ours), change
-    sampled = replace(settings, attention=replace(settings.attention, range="sampled", range_every=4))
-    assert not np.array_equal(run("ours", model, instance, sampled), ours)
-    expected = product(model, instance, sampled, regions_of(instance[0], settings))
-    assert np.array_equal(run("ours", model, instance, sampled), expected)
+    reused = replace(settings, attention=replace(settings.attention, range="reuse", range_steps=4))
+    assert not np.array_equal(run("ours", model, instance, reused), ours)
+    expected = product(model, instance, reused, regions_of(instance[0], settings))
+    assert np.array_equal(run("ours", model, instance, reused), expected)
 
 
 def test_kept_regions_are_preserved_and_unblended_edits_are_not(model, settings):
@@ -179,11 +179,11 @@ def test_modulated_passes_are_the_products_edits_of_one_region_each(model, setti
     )
 
 
-def marks(modulation, grid, t=0.98, kind="self", mode="full"):
-    frames = modulation.layout.frames
+def bias(modulation, grid, t=0.98, kind="self", mode="full"):
+    frames = modulation.label_map.frames
     if kind == "cross":
-        return modulation.cross_marks(("cond",), grid=grid, t=t)
-    return modulation.self_marks(("cond",), grid=grid, t=t, spacetime=SpaceTime(mode, frames))
+        return modulation.cross_bias(("cond",), grid=grid, t=t)
+    return modulation.self_bias(("cond",), grid=grid, t=t, spacetime=SpaceTime(mode, frames))
 
 
 def partial(**more):
@@ -193,20 +193,20 @@ def partial(**more):
     right[:, 2:7, 5:8] = 1
     words = torch.tensor([-1, 1, 1, -1, 2, -1])
     given = {"self_schedule": Schedule(0.5, 2.0, 0, 1), "cross_schedule": Schedule(1.0, 1.0, 0, 1), "finest": (8, 8)}
-    return PartialModulation(layout=Layout([left, right]), text_labels=words, **{**given, **more})
+    return PartialModulation(label_map=LabelMap([left, right]), text_labels=words, **{**given, **more})
 
 
 def test_without_the_size_term_every_region_is_modulated_alike():
     t = 0.9
-    _, strength = marks(partial(size_term=False), (8, 8), t)
+    _, strength = bias(partial(size_term=False), (8, 8), t)
     assert torch.allclose(strength, torch.full_like(strength, 0.5 * t**2))
-    labels = partial().layout.labels((8, 8))
+    labels = partial().label_map.labels((8, 8))
     for background, own in (("neutral", 1.0), ("paper", 1.0), ("free", 0.0)):
         wishes = {"background": background, "region_strength": (0.5, 1.0)}
-        _, cross = marks(partial(size_term=False, **wishes), (8, 8), t, "cross")
+        _, cross = bias(partial(size_term=False, **wishes), (8, 8), t, "cross")
         factor = torch.tensor([own, 0.5, 1.0])[labels]
         assert torch.allclose(cross, t * factor, atol=1e-6), background
-    _, sized = marks(partial(), (8, 8), t)
+    _, sized = bias(partial(), (8, 8), t)
     assert not torch.allclose(sized, strength)
 
 
@@ -214,15 +214,15 @@ def test_levels():
     for levels, fine, coarse in (("all", True, True), ("coarse", False, True), ("finest", True, False)):
         modulation = partial(levels=levels)
         for kind in ("self", "cross"):
-            assert (marks(modulation, (8, 8), kind=kind) is not None) == fine
-            assert (marks(modulation, (4, 4), kind=kind) is not None) == coarse
+            assert (bias(modulation, (8, 8), kind=kind) is not None) == fine
+            assert (bias(modulation, (4, 4), kind=kind) is not None) == coarse
 
 
 @pytest.mark.parametrize("mode", ["full", "per_frame"])
 def test_a_background_that_matches_nothing(mode):
-    labels, _ = marks(partial(background_matches=False), (8, 8), mode=mode)
-    whole, _ = marks(partial(), (8, 8), mode=mode)
-    own = SpaceTime(mode, 2).queries(partial().layout.labels((8, 8)))
+    labels, _ = bias(partial(background_matches=False), (8, 8), mode=mode)
+    whole, _ = bias(partial(), (8, 8), mode=mode)
+    own = SpaceTime(mode, 2).queries(partial().label_map.labels((8, 8)))
     for matched, background in ((whole, True), (labels, False)):
         q, k = matched.q[..., :, None], matched.k[..., None, :]
         positive = (q == k) & (q >= 0)
@@ -235,13 +235,13 @@ def test_a_background_that_matches_nothing(mode):
 def test_hard_masks_against_loops():
     modulation = partial()
     masks = hard_masks.HardMasks(
-        layout=modulation.layout, text_labels=modulation.text_labels, self_schedule=Schedule(0.0)
+        label_map=modulation.label_map, text_labels=modulation.text_labels, self_schedule=Schedule(0.0)
     )
     torch.manual_seed(0)
     heads, tokens, words = 2, 16, 6
     q, k, v = torch.randn(4, tokens, 8), torch.randn(4, words, 8), torch.randn(4, words, 8)
     out = masks.cross_attention(q, k, v, heads=heads, grid=(4, 4), roles=("uncond", "cond"), t=0.5, frames=2)
-    labels = modulation.layout.labels((4, 4))
+    labels = modulation.label_map.labels((4, 4))
     assert set(labels.unique().tolist()) == {0, 1, 2}
     for row in range(4):
         for token in range(tokens):

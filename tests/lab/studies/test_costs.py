@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from videograin.attention import RangeRule, row_range
+from videograin.attention import logit_range
 from videograin.lab.paths import BENCHMARKS as HERE
 from videograin.lab.studies import attention_cost as attention
 from videograin.lab.studies import clock as measuring
@@ -97,11 +97,11 @@ def test_time_is_noted_where_the_functions_are(monkeypatch):
     q, text = torch.randn(1, 2, 300, 8), torch.randn(1, 2, 77, 8)
     with whole_edit.Spent() as spent:
         torch.nn.functional.scaled_dot_product_attention(q, text, text)
-        row_range(q, text)
+        logit_range(q, text)
     assert spent.seconds == {"attention": 0, "range": 0}
     with whole_edit.Spent() as spent:
         torch.nn.functional.scaled_dot_product_attention(q, q, q)
-        row_range(q, q)
+        logit_range(q, q)
     assert spent.seconds["attention"] == 1
     assert spent.seconds["range"] >= 1
 
@@ -180,26 +180,19 @@ def test_the_gpu_script_runs_on_a_cpu(tmp_path):
     assert "met" not in told.split("##")[0].replace("method", "")  # targets are for the true size on a GPU
 
 
-def test_errors_of_reused_and_sampled_ranges():
+def test_errors_of_reused_ranges():
     errors = edit_options.RangeErrors()
-    errors.sampled = {4: []}
-    g = torch.Generator().manual_seed(0)
-    k = torch.randn(1, 1, 64, 8, generator=g)
     for level in (1.0, 1.1, 1.5):
         for _ in range(2):  # two layers
-            errors.look(torch.ones(1, 1, 3, 8), k, torch.full((1, 1, 3), level))
+            errors.ranges.append(torch.full((1, 1, 3), level))
     found = errors.result(3)
     assert found["full, reuse 2"] == pytest.approx([0, 1 - 1 / 1.1], abs=1e-6)  # levels 0, 0, 2
     assert found["full, reuse 5"][1] == pytest.approx(1 - 1 / 1.5, abs=1e-6)
-    true = RangeRule("sampled", every=4).measure(torch.ones(1, 1, 3, 8), k)[0, 0, 0]
-    assert found["full, sampled 4"][1] == pytest.approx(max(abs(float(true) / level - 1) for level in (1.0, 1.1, 1.5)))
 
 
 def test_the_control_is_the_exact_range_but_for_its_factor():
     q, k = torch.randn(1, 2, 9, 8), torch.randn(1, 2, 30, 8)
-    rule = edit_options.Watching("sampled", factor=1.5)
-    assert not rule.exact
-    torch.testing.assert_close(rule.measure(q, k), 1.5 * row_range(q, k))
+    torch.testing.assert_close(edit_options.Watching(1.5).find(2, "layer", 0.9, q, k), 1.5 * logit_range(q, k))
 
 
 def line(seed, variant, colour, same, step=1.0):
@@ -241,7 +234,7 @@ def test_what_is_said_of_shares_follows_from_them():
     assert f"{OPTION}: colour -39.5% +- 0.2%; {OPTION}: colour and shape" in clear
     even = decided(edit_page.FEW, lambda seed: 0.4 + 0.2 * (seed % 2))
     assert "None of 2 shares differs" in even
-    assert "Reuse and sampling change an edit more than the control" in even
+    assert "All options change an edit more than the control" in even
     same = decided(edit_page.FEW, lambda seed: 0.5, same=70.0)
     assert "No option changes an edit more than the control" in same
     assert "nothing here would speak against another" in same

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.attention import Layout
+from videograin.attention import LabelMap
 from videograin.measuring.attention_probe import AttentionMaps, Phrase, Place
 from videograin.measuring.attention_shares import share_table
 from videograin.measuring.pictures.heat import ANCHORS, PANEL, Heat, colours, heat_sheet, heat_video, heats, overlay
@@ -95,13 +95,13 @@ def test_one_hot_token_does_not_darken_the_rest():
 def test_rows_of_maps():
     masks = np.zeros((1, FRAMES, 30, 41))
     masks[0, :, :10] = 1
-    table = share_table(maps_of(), Layout([torch.from_numpy(masks[0]).float()]))
+    table = share_table(maps_of(), LabelMap([torch.from_numpy(masks[0]).float()]))
     cat, sky, pixel = heats(maps_of(place=Place(2, 0.5, 0.5)), masks, table)
     assert (cat.title, sky.title) == ("1  a cat", "sky")
     assert cat.outline.shape == (FRAMES, 30, 41)
     assert sky.outline is None
     assert cat.note == table.rows[0].summary()
-    assert [row.note for row in heats(maps_of(), (), share_table(maps_of(), Layout([torch.ones(FRAMES, 3, 4)])))] == [
+    assert [row.note for row in heats(maps_of(), (), share_table(maps_of(), LabelMap([torch.ones(FRAMES, 3, 4)])))] == [
         "",
         "",
     ]

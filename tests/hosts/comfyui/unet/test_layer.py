@@ -29,7 +29,7 @@ def split(x):
 @pytest.mark.parametrize("attention_type", ["self", "cross"])
 def test_both_hosts_and_the_literal_formula_agree(attention_type):
     edit, is_self = edit_of(self_halves="both", cross_halves="both"), attention_type == "self"
-    modulation, spacetime = modulation_of(edit), SpaceTime(edit.mode, FRAMES, edit.anchors)
+    modulation, spacetime = modulation_of(edit), SpaceTime(edit.mode, FRAMES, edit.key_frames)
     qkv = tensors(keys=None if is_self else 7)
     slot, occupant = ("attn1", self_slot(edit)) if is_self else ("attn2", cross_slot(edit))
     in_comfyui = attend(slot, occupant, qkv, options_of(run_of(edit)))
@@ -39,10 +39,10 @@ def test_both_hosts_and_the_literal_formula_agree(attention_type):
     in_diffusers = (layer.attend_self if is_self else layer.attend_cross)(*qkv, HEADS)
 
     if is_self:
-        labels, strength = modulation.self_marks(("cond",), grid=GRID, t=T, spacetime=spacetime)
+        labels, strength = modulation.self_bias(("cond",), grid=GRID, t=T, spacetime=spacetime)
         arranged = [spacetime.queries(qkv[0]), *(spacetime.keys(x) for x in qkv[1:])]
     else:
-        labels, strength = modulation.cross_marks(("cond",), grid=GRID, t=T)
+        labels, strength = modulation.cross_bias(("cond",), grid=GRID, t=T)
         arranged = qkv
     both = labels.q.repeat(2, 1), labels.k.repeat(2, 1), strength.repeat(2, 1)
     literal = reference_attention(*(split(x) for x in arranged), *both).transpose(1, 2).flatten(2)

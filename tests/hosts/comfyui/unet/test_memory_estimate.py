@@ -4,15 +4,14 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from videograin.attention import Layout, Modulation, RangeRule, Schedule, SpaceTime, space_time_attention
+from videograin.attention import LabelMap, Modulation, Schedule, SpaceTime, space_time_attention
 from videograin.hosts.comfyui.host_attention import HostAttention
 from videograin.hosts.comfyui.unet.call_parts import by_kind
 from videograin.hosts.comfyui.unet.memory_estimate import Level, attention_bytes, enlarged, peak_bytes
 
 FRAMES, GRID, HEADS, DIM = 4, (16, 24), 8, 40
 LEVEL = Level(GRID[0] * GRID[1], HEADS * DIM, HEADS)
-TILE = 2**19 * 4  # row_range's on a CPU
-EXACT, REUSE = RangeRule(), RangeRule("reuse")
+TILE = 2**19 * 4  # logit_range's on a CPU
 
 
 def peak(call) -> int:
@@ -27,16 +26,16 @@ def peak(call) -> int:
     return highest
 
 
-def modulation_of(rule):
+def modulation_of(range_steps):
     masks = torch.zeros(2, FRAMES, *GRID)
     masks[0, ..., :8] = masks[1, ..., -8:] = 1
     schedule = Schedule(0.5, 1.0, 0.0, 1.0)
-    return Modulation(Layout(list(masks)), torch.tensor([1, 2, -1]), schedule, schedule, range_rule=rule)
+    return Modulation(LabelMap(list(masks)), torch.tensor([1, 2, -1]), schedule, schedule, range_steps=range_steps)
 
 
-def attention_of(mode, regions, rule=EXACT):
+def attention_of(mode, regions, range_steps=1):
     """A self-attention layer, (q, k, v, heads) -> out."""
-    modulation, spacetime = modulation_of(rule), SpaceTime(mode, FRAMES, 2)
+    modulation, spacetime = modulation_of(range_steps), SpaceTime(mode, FRAMES, 2)
 
     def attend(q, k, v, heads=HEADS):
         if not regions:
@@ -48,12 +47,12 @@ def attention_of(mode, regions, rule=EXACT):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("mode", ["full", "key_frames", "sparse_causal"])
-@pytest.mark.parametrize(("regions", "rule"), [(0, EXACT), (2, EXACT), (2, REUSE), (2, RangeRule("sampled", every=4))])
-def test_the_estimate_is_what_torch_allocates(dtype, mode, regions, rule):
+@pytest.mark.parametrize(("regions", "range_steps"), [(0, 1), (2, 1), (2, 3)])
+def test_the_estimate_is_what_torch_allocates(dtype, mode, regions, range_steps):
     q, k, v = torch.randn(3, FRAMES, LEVEL.tokens, LEVEL.channels).to(dtype)
-    attend = attention_of(mode, regions, rule)
+    attend = attention_of(mode, regions, range_steps)
     attend(q, k, v)  # the level's labels are made once
-    sizes = {"anchors": 2, "regions": regions, "element": q.element_size(), "rule": rule, "tile": TILE}
+    sizes = {"key_frames": 2, "regions": regions, "element": q.element_size(), "range_steps": range_steps, "tile": TILE}
     expected = attention_bytes(LEVEL, frames=FRAMES, mode=mode, **sizes) + q.nbytes
     measured = peak(lambda: attend(q, k, v))
     assert 0.9 * measured - TILE <= expected <= 1.2 * measured + TILE
@@ -61,7 +60,7 @@ def test_the_estimate_is_what_torch_allocates(dtype, mode, regions, rule):
 
 def test_full_coarse_is_key_frames_at_the_finest_level_and_full_elsewhere():
     """By hand: the hungrier of the two, whichever that is."""
-    sizes = {"frames": 8, "anchors": 2, "regions": 2, "element": 2}
+    sizes = {"frames": 8, "key_frames": 2, "regions": 2, "element": 2}
     for fine, coarse in (
         (Level(4096, 320, 8, True), Level(1024, 640, 8)),
         (Level(1024, 64, 2, True), Level(1024, 640, 8)),
@@ -76,15 +75,15 @@ def test_full_coarse_is_key_frames_at_the_finest_level_and_full_elsewhere():
 def test_ranges_that_are_kept_are_reckoned_with():
     levels, sizes = (
         [Level(96, 320, 8, True), Level(24, 640, 8)],
-        {"frames": 4, "mode": "full", "anchors": 2, "element": 2},
+        {"frames": 4, "mode": "full", "key_frames": 2, "element": 2},
     )
-    exact, once = (peak_bytes(levels, regions=2, rule=RangeRule("reuse", steps), **sizes) for steps in (1, 2))
-    hungriest = max(attention_bytes(level, regions=2, rule=REUSE, **sizes) for level in levels)
+    exact, once = (peak_bytes(levels, regions=2, range_steps=steps, **sizes) for steps in (1, 2))
+    hungriest = max(attention_bytes(level, regions=2, range_steps=3, **sizes) for level in levels)
     assert once - hungriest == 2 * 4 * 4 * 8 * (96 + 24)  # halves, float32, frames, heads, tokens
-    windows = peak_bytes(levels, regions=2, rule=REUSE, kept=20, **sizes)  # five windows of 4 frames
+    windows = peak_bytes(levels, regions=2, range_steps=3, kept=20, **sizes)  # five windows of 4 frames
     assert windows - hungriest == 5 * (once - hungriest)
     assert exact == peak_bytes(levels, regions=2, **sizes)
-    assert peak_bytes(levels, regions=0, rule=REUSE, **sizes) == peak_bytes(levels, regions=0, **sizes)
+    assert peak_bytes(levels, regions=0, range_steps=3, **sizes) == peak_bytes(levels, regions=0, **sizes)
 
 
 @pytest.mark.parametrize(

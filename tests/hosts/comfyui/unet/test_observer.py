@@ -59,8 +59,8 @@ def look(kind, edits, options, *, keys=None, chunks=2, host=HOST, frames=FRAMES)
 def marks_of(kind, edit, labels=None, mode="full"):
     modulation = modulation_of(edit)
     if kind == "self":
-        return modulation.self_marks(("cond",), grid=GRID, t=T, spacetime=SpaceTime(mode, FRAMES))
-    return modulation.cross_marks(("cond",), grid=GRID, t=T, text_labels=labels)
+        return modulation.self_bias(("cond",), grid=GRID, t=T, spacetime=SpaceTime(mode, FRAMES))
+    return modulation.cross_bias(("cond",), grid=GRID, t=T, text_labels=labels)
 
 
 def assert_marked(seen, marks):
@@ -114,7 +114,7 @@ def test_where_the_host_repeats_the_prompt_its_labels_are_repeated():
         {"self_halves": "uncond", "cross_halves": "uncond"},
     ],
 )
-def test_what_is_not_modulated_has_no_marks(kind, options):
+def test_what_is_not_modulated_has_no_bias(kind, options):
     edit = edit_of(**options)
     (seen,), _, _ = look(kind, edit, options_of(run_of(edit)))
     assert (seen.matched, seen.strength, seen.t) == (None, None, T)
@@ -199,9 +199,9 @@ def test_a_window_says_which_frames_it_has(kind, regions):
         part = modulation_of(edit, 6).select((5, 0, 2))
         spacetime = SpaceTime("full", 3)
         marks = (
-            part.self_marks(("cond",), grid=GRID, t=T, spacetime=spacetime)
+            part.self_bias(("cond",), grid=GRID, t=T, spacetime=spacetime)
             if kind == "self"
-            else part.cross_marks(("cond",), grid=GRID, t=T)
+            else part.cross_bias(("cond",), grid=GRID, t=T)
         )
         assert_marked(seen, marks)
 

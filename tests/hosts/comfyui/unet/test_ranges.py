@@ -1,4 +1,4 @@
-"""Row ranges, the finest level and the host's kernels in the attention slots; no ComfyUI needed."""
+"""Logit ranges, the finest level and the host's kernels in the attention slots; no ComfyUI needed."""
 
 import functools
 import logging
@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import videograin.attention.ranges as ranges
-from videograin.attention import Modulation, RangeRule, Schedule, SpaceTime, space_time_attention
-from videograin.attention.kernels.logit_range import row_range
+import videograin.attention.range_memory as range_memory
+from videograin.attention import Schedule, SpaceTime, space_time_attention
+from videograin.attention.kernels.logit_range import logit_range
 from videograin.hosts.comfyui.edit import KEY, Edit
 from videograin.hosts.comfyui.host_attention import HostAttention
 from videograin.hosts.comfyui.unet.slots import SelfSlot
@@ -23,12 +23,10 @@ from ..fake_comfy import (
     LEVELS,
     NODE,
     SIGMA,
-    T,
     attend,
     attention,
     cross_slot,
     edit_of,
-    expected_self,
     modulation_of,
     options_of,
     run_of,
@@ -36,7 +34,7 @@ from ..fake_comfy import (
     tensors,
 )
 
-REUSE = RangeRule("reuse", steps=3)
+STEPS = 3
 
 
 @pytest.fixture
@@ -46,9 +44,9 @@ def measured(monkeypatch):
 
     def counted(q, k):
         seen.append(tuple(q.shape))
-        return row_range(q, k)
+        return logit_range(q, k)
 
-    monkeypatch.setattr(ranges, "row_range", counted)
+    monkeypatch.setattr(range_memory, "logit_range", counted)
     return seen
 
 
@@ -56,9 +54,9 @@ def at(options, sigma):
     return {**options, "sigmas": torch.full((len(options["sigmas"]),), float(sigma))}
 
 
-def literal(edit, qkv, sigma, spread_of, roles=("uncond", "cond")):
+def literal(edit, qkv, sigma, range_of, roles=("uncond", "cond")):
     """The edit with the range of other queries and keys, by the literal formula's own parts."""
-    modulation, spacetime = modulation_of(edit), SpaceTime(edit.mode, FRAMES, edit.anchors)
+    modulation, spacetime = modulation_of(edit), SpaceTime(edit.mode, FRAMES, edit.key_frames)
     t = LEVELS.t(sigma)
     split = [
         arrange(x).unflatten(2, (HEADS, -1)).transpose(1, 2)
@@ -66,15 +64,15 @@ def literal(edit, qkv, sigma, spread_of, roles=("uncond", "cond")):
     ]
     old = [
         arrange(x).unflatten(2, (HEADS, -1)).transpose(1, 2)
-        for arrange, x in zip((spacetime.queries, spacetime.keys), spread_of)
+        for arrange, x in zip((spacetime.queries, spacetime.keys), range_of)
     ]
-    labels, c = modulation.self_marks(roles, grid=GRID, t=t, spacetime=spacetime)
+    labels, c = modulation.self_bias(roles, grid=GRID, t=t, spacetime=spacetime)
     labels, c = labels.repeat(len(roles)), c.repeat(len(roles), 1)
-    spread = row_range(*old)
+    known = logit_range(*old)
     same = (labels.q[:, :, None] == labels.k[:, None, :]) & (labels.q[:, :, None] >= 0)
     q, k, v = split
     logits = (q @ k.transpose(2, 3)) / q.shape[-1] ** 0.5
-    logits = (1 - c)[:, None, :, None] * logits + (c[:, None] * spread)[..., None] * same[:, None]
+    logits = (1 - c)[:, None, :, None] * logits + (c[:, None] * known)[..., None] * same[:, None]
     out = (logits.softmax(-1) @ v).transpose(1, 2).flatten(2)
     return spacetime.restore(out)
 
@@ -85,7 +83,7 @@ def literal(edit, qkv, sigma, spread_of, roles=("uncond", "cond")):
 @pytest.mark.parametrize("mode", ["full", "key_frames"])
 def test_a_range_serves_so_many_noise_levels(measured, mode):
     """The second and the third level get the first one's range; the fourth its own."""
-    edit = edit_of(mode=mode, range_rule=REUSE)
+    edit = edit_of(mode=mode, range_steps=STEPS)
     run, slot = run_of(edit), self_slot(edit)
     steps = [tensors(seed=number) for number in range(4)]
     for number, (sigma, qkv) in enumerate(zip((10.0, 8.0, 6.0, 5.0), steps)):
@@ -98,17 +96,16 @@ def test_a_range_serves_so_many_noise_levels(measured, mode):
 
 def test_one_step_is_the_exact_range_bit_for_bit():
     qkv = [tensors(seed=number) for number in range(3)]
-    for rule in (RangeRule("reuse", steps=1), RangeRule("sampled", every=1)):
-        outs = []
-        for edit in (edit_of(range_rule=rule), edit_of()):
-            run = options_of(run_of(edit))
-            outs.append([attend("attn1", self_slot(edit), one, at(run, s)) for one, s in zip(qkv, (10.0, 8.0, 6.0))])
-        assert all(torch.equal(*pair) for pair in zip(*outs))
+    outs = []
+    for edit in (edit_of(range_steps=1), edit_of()):
+        run = options_of(run_of(edit))
+        outs.append([attend("attn1", self_slot(edit), one, at(run, s)) for one, s in zip(qkv, (10.0, 8.0, 6.0))])
+    assert all(torch.equal(*pair) for pair in zip(*outs))
 
 
 def test_a_level_that_is_evaluated_twice_counts_once(measured):
     """Heun: levels 10 8 8 6 6 4 4; three of them share a range however often they are evaluated."""
-    edit = edit_of(range_rule=REUSE)
+    edit = edit_of(range_steps=STEPS)
     run, slot = run_of(edit), self_slot(edit)
     for sigma in (10.0, 8.0, 8.0, 6.0, 6.0, 4.0, 4.0):
         attend("attn1", slot, tensors(), at(options_of(run), sigma))
@@ -117,7 +114,7 @@ def test_a_level_that_is_evaluated_twice_counts_once(measured):
 
 def test_prompts_in_one_call_and_in_two_never_share(measured):
     """A batch of both, then each alone, then both: every call finds its own range."""
-    edit = edit_of(range_rule=REUSE)
+    edit = edit_of(range_steps=STEPS)
     run, slot = run_of(edit), self_slot(edit)
     both = tensors(seed=1)
     parts = {name: [x.chunk(2)[number] for x in tensors(seed=2)] for number, name in enumerate(("n", "p"))}
@@ -136,7 +133,7 @@ def test_prompts_in_one_call_and_in_two_never_share(measured):
 
 
 def test_layers_and_edits_have_ranges_of_their_own(measured):
-    one = edit_of(range_rule=REUSE)
+    one = edit_of(range_steps=STEPS)
     two = replace(one)
     run = run_of(one, two)
     for edit, key, index in (
@@ -154,16 +151,20 @@ def test_layers_and_edits_have_ranges_of_their_own(measured):
 
 
 def test_a_host_that_does_not_say_whose_rows_these_are_gets_them_measured(measured):
-    edit = edit_of(range_rule=REUSE)
-    options = options_of(run_of(edit))
-    for sigma in (10.0, 8.0):
-        attend("attn1", self_slot(edit), tensors(), at({**options, "uuids": []}, sigma))
-    assert len(measured) == 2
+    edits = edit_of(range_steps=STEPS), edit_of()
+    runs = [options_of(run_of(edit)) for edit in edits]
+    for number, sigma in enumerate((10.0, 8.0)):
+        kept, exact = (
+            attend("attn1", self_slot(edit), tensors(seed=number), at({**run, "uuids": []}, sigma))
+            for edit, run in zip(edits, runs)
+        )
+        assert torch.equal(kept, exact)
+    assert not measured
 
 
 def test_windows_that_move_do_not_fill_the_memory(measured):
     """Each level has windows of its own; what the last levels cannot use is dropped."""
-    edit = edit_of(12, range_rule=REUSE)
+    edit = edit_of(12, range_steps=STEPS)
     run, slot, kept = run_of(edit, frames=12), self_slot(edit), []
     for step in range(12):
         for start in range(3):
@@ -171,13 +172,13 @@ def test_windows_that_move_do_not_fill_the_memory(measured):
             attend("attn1", slot, tensors(), at(options_of(run, context_window=window), 14.0 - step))
         kept.append((len(run.ranges), len(run._windows)))
     most_ranges, most_labels = (max(counts) for counts in zip(*kept))
-    assert most_ranges <= 3 * REUSE.steps
+    assert most_ranges <= 3 * STEPS
     assert most_labels <= 3 * 3  # of this level, the one before, and what was there before that
     assert len(measured) > 3  # they did move
 
 
 def test_windows_that_stay_find_their_ranges_again(measured):
-    edit = edit_of(6, range_rule=REUSE)
+    edit = edit_of(6, range_steps=STEPS)
     run, slot = run_of(edit, frames=6), self_slot(edit)
     for sigma in (10.0, 8.0, 6.0):
         for indices in ([0, 1, 2], [3, 4, 5]):
@@ -188,7 +189,7 @@ def test_windows_that_stay_find_their_ranges_again(measured):
 
 def test_the_memory_is_the_runs():
     """It outlives a second edit in the same run, and no run has another one's."""
-    one, two = edit_of(range_rule=REUSE), edit_of()
+    one, two = edit_of(range_steps=STEPS), edit_of()
     run = run_of(one)
     assert run.with_edit(two, NODE).ranges is run.ranges
     assert run_of(one).ranges is not run.ranges
@@ -208,7 +209,7 @@ def test_halves_of_the_heads_have_ranges_of_their_own(measured, monkeypatch):
             raise Full
         return original(q, *args, **kwargs)
 
-    edit = edit_of(range_rule=REUSE)
+    edit = edit_of(range_steps=STEPS)
     run = run_of(edit)
     slot = self_slot(edit, HostAttention(attention, out_of_memory=(Full,)))
     first, second = tensors(seed=1), tensors(seed=2)
@@ -216,23 +217,6 @@ def test_halves_of_the_heads_have_ranges_of_their_own(measured, monkeypatch):
     for sigma, qkv in ((10.0, first), (8.0, second)):
         out = attend("attn1", slot, qkv, at(options_of(run), sigma))
         torch.testing.assert_close(out, literal(edit, qkv, sigma, first), rtol=1e-4, atol=1e-5)
-
-
-def test_sampled_ranges_reach_the_modulation():
-    edit = edit_of(range_rule=RangeRule("sampled", every=4))
-    qkv = tensors()
-    out = attend("attn1", self_slot(edit), qkv, options_of(run_of(edit)))
-    expected = Modulation.self_attention(
-        replace(modulation_of(edit), range_rule=edit.range_rule),
-        *qkv,
-        heads=HEADS,
-        grid=GRID,
-        roles=("uncond", "cond"),
-        t=T,
-        spacetime=SpaceTime("full", FRAMES),
-    )
-    torch.testing.assert_close(out, expected)
-    assert not torch.allclose(out, expected_self(edit, qkv), atol=1e-4)
 
 
 def test_kernels_are_checked_where_the_edit_is_made():
@@ -252,7 +236,7 @@ def test_kernels_are_checked_where_the_edit_is_made():
 def test_full_coarse_is_key_frames_at_the_finest_level_and_full_elsewhere(modulated, finest, grid, mode):
     """The latent is 4 x 6. Halving rounds up: a quarter of it is 1 x 2."""
     mode = mode or "key_frames"
-    edits = [edit_of(mode=one, anchors=1) if modulated else Edit(one, 1) for one in ("full_coarse", mode)]
+    edits = [edit_of(mode=one, key_frames=1) if modulated else Edit(one, 1) for one in ("full_coarse", mode)]
     tokens = grid[0] * grid[1]
     qkv = [x[:, :tokens] for x in tensors()]
     outs = []
@@ -267,7 +251,7 @@ def test_full_coarse_is_key_frames_at_the_finest_level_and_full_elsewhere(modula
 
 def test_a_cropped_area_has_the_levels_of_its_own_latent():
     """2 x 2 of the latent's cells: as many tokens as a coarse level of the whole, and yet the finest there is."""
-    edit, grid = edit_of(mode="full_coarse", anchors=1), (2, 2)
+    edit, grid = edit_of(mode="full_coarse", key_frames=1), (2, 2)
     qkv = [x[:, :4] for x in tensors()]
     options = options_of(run_of(edit), grid=grid, original_shape=[2 * FRAMES, 4, *grid])
     out = attend("attn1", self_slot(edit), qkv, options)
@@ -277,8 +261,10 @@ def test_a_cropped_area_has_the_levels_of_its_own_latent():
 
 @pytest.mark.parametrize("grid", [(4, 6), (2, 3)])
 def test_a_window_of_full_coarse_is_a_clip_of_its_own(grid):
-    edit, window = edit_of(6, mode="full_coarse", anchors=1), [5, 0, 3]
-    own = edit_of(mode="full_coarse", anchors=1, regions=tuple(replace(r, mask=r.mask[window]) for r in edit.regions))
+    edit, window = edit_of(6, mode="full_coarse", key_frames=1), [5, 0, 3]
+    own = edit_of(
+        mode="full_coarse", key_frames=1, regions=tuple(replace(r, mask=r.mask[window]) for r in edit.regions)
+    )
     qkv = [x[:, : grid[0] * grid[1]] for x in tensors()]
     named = {"ad_params": {"sub_idxs": window}}
     out = attend("attn1", self_slot(edit), qkv, options_of(run_of(edit, frames=6), grid=grid, **named))
@@ -286,7 +272,7 @@ def test_a_window_of_full_coarse_is_a_clip_of_its_own(grid):
 
 
 def test_another_patch_on_top_keeps_the_level():
-    edit = edit_of(mode="full_coarse", anchors=1)
+    edit = edit_of(mode="full_coarse", key_frames=1)
     below = SelfSlot((edit_of(),), HOST, NODE, finest=2)
     stack = SelfSlot((edit,), HOST, NODE, finest=2).chained(below)
     assert stack.finest == stack.copy().finest == 2
@@ -295,7 +281,7 @@ def test_another_patch_on_top_keeps_the_level():
 def test_observers_see_the_arrangement_of_the_level():
     from .test_observer import Watcher
 
-    edit, watcher = edit_of(mode="full_coarse", anchors=1), Watcher()
+    edit, watcher = edit_of(mode="full_coarse", key_frames=1), Watcher()
     for grid in ((4, 6), (2, 3)):
         qkv = [x[:, : grid[0] * grid[1]] for x in tensors()]
         attend("attn1", self_slot(edit).observed(watcher), qkv, options_of(run_of(edit), grid=grid))

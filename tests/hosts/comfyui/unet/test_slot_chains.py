@@ -8,7 +8,7 @@ import torch
 
 from videograin.attention import Schedule
 from videograin.editing.regions import Region
-from videograin.hosts.comfyui.edit import Edit, Tag
+from videograin.hosts.comfyui.edit import Edit, RegionTag
 from videograin.hosts.comfyui.unet.slots import HostAttention
 
 from ..fake_comfy import (
@@ -82,7 +82,7 @@ def test_copies_share_what_is_large_and_keep_what_is_added_apart():
 
 def test_values_are_their_own_deep_copies():
     edit = edit_of()
-    for value in (edit, Tag(edit.id, edit.text_labels), run_of(edit), HOST):
+    for value in (edit, RegionTag(edit.id, edit.text_labels), run_of(edit), HOST):
         assert copy.deepcopy(value) is value
     assert not hasattr(self_slot(edit), "to")  # hosts call it, with devices and with dtypes
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videograin.attention import Layout, Modulation, Schedule, SpaceTime
+from videograin.attention import LabelMap, Modulation, Schedule, SpaceTime
 from videograin.editing.samplers import sample_euler
 
 F, H, W = 3, 6, 10  # odd enough: neither square nor a power of two
@@ -19,7 +19,7 @@ def x():
 def layout(frames=F):
     left = torch.zeros(frames, 48, 80)
     left[:, 8:40, 4:30] = 1
-    return Layout([left, left.flip(-1)])
+    return LabelMap([left, left.flip(-1)])
 
 
 def modulation(labels, strength, frames=F, **options):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videograin.attention import Layout, Modulation, Schedule, SpaceTime
+from videograin.attention import LabelMap, Modulation, Schedule, SpaceTime
 from videograin.hosts.diffusers.unet import attention as diffusers_attention
 
 FRAMES, SIZE, SIGMA = 3, (5, 6), 2.0
@@ -31,7 +31,7 @@ def modulation(labels, strength=0.6, **options):
     left = torch.zeros(FRAMES, 40, 48)
     left[:, 8:32, 4:20] = 1
     schedule = Schedule(strength, 0.0, 0.0, 1.0)
-    return Modulation(Layout([left, left.flip(-1)]), labels, schedule, schedule, **options)
+    return Modulation(LabelMap([left, left.flip(-1)]), labels, schedule, schedule, **options)
 
 
 def run(model, x, observer, *, edit=False, halves="both", **options):
@@ -85,23 +85,23 @@ def test_every_layer_is_shown_as_it_is(model, x, mode):
     assert watcher.asked == [(seen.attention_type, seen.grid, seen.size, seen.t) for seen in watcher.seen]
 
 
-def test_the_marks_are_the_modulations(sd1, x):
+def test_the_bias_is_the_modulations(sd1, x):
     watcher = Watcher()
     run(sd1, x, watcher, edit=True)
     _, _, labels, _ = sd1.encode_regions(PROMPT, PHRASES)
     edit = modulation(labels)
     for seen in watcher.seen:
         if seen.attention_type == "self":
-            marks = edit.self_marks(("cond",), grid=seen.grid, t=seen.t, spacetime=SpaceTime("full", FRAMES))
+            marks = edit.self_bias(("cond",), grid=seen.grid, t=seen.t, spacetime=SpaceTime("full", FRAMES))
         else:
-            marks = edit.cross_marks(("cond",), grid=seen.grid, t=seen.t)
+            marks = edit.cross_bias(("cond",), grid=seen.grid, t=seen.t)
         assert torch.equal(seen.matched.q, marks[0].q)
         assert torch.equal(seen.matched.k, marks[0].k)
         assert torch.equal(seen.strength.flatten(), marks[1].flatten())
         assert seen.strength.shape == (FRAMES, seen.q.shape[1])
 
 
-def test_where_only_the_other_half_is_modulated_there_are_no_marks(sd1, x):
+def test_where_only_the_other_half_is_modulated_there_is_no_bias(sd1, x):
     watcher = Watcher()
     run(sd1, x, watcher, edit=True, halves="uncond", negative=sd1.encode_prompt("a square"), guidance=3.0)
     assert watcher.seen

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from videograin.attention import Layout, Modulation, RangeRule, Schedule, row_range
+from videograin.attention import LabelMap, Modulation, Schedule, logit_range
 from videograin.attention import modulation as modulator
 from videograin.editing.samplers import sample_euler
 from videograin.hosts.diffusers.unet import attention as diffusers_attention
@@ -23,8 +23,8 @@ class Watcher:
     def __init__(self):
         self.seen = []
 
-    def wants(self, kind, grid, size, t):
-        return kind == "self"
+    def wants(self, attention_type, grid, size, t):
+        return attention_type == "self"
 
     def add(self, seen):
         self.seen.append(seen)
@@ -39,7 +39,7 @@ def modulation(labels, **options):
     left = torch.zeros(FRAMES, 32, 48)
     left[:, 8:24, 4:20] = 1
     always = Schedule(0.6, 0.0, 0.0, 1.0)
-    return Modulation(Layout([left, left.flip(-1)]), labels, always, always, **options)
+    return Modulation(LabelMap([left, left.flip(-1)]), labels, always, always, **options)
 
 
 def settings(model, **options):
@@ -55,20 +55,20 @@ def settings(model, **options):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """The (rows, keys) of every measurement of "reuse" and "sampled"."""
+    """The (rows, keys) of every measurement of a range that is kept."""
     calls = []
 
     def measure(q, k):
         calls.append((q.shape[2], k.shape[2]))
-        return row_range(q, k)
+        return logit_range(q, k)
 
-    monkeypatch.setattr("videograin.attention.ranges.row_range", measure)
+    monkeypatch.setattr("videograin.attention.range_memory.logit_range", measure)
     return calls
 
 
 @pytest.mark.parametrize("batched", [True, False])
 def test_a_run_measures_every_layer_and_half_once_for_so_many_levels(sd1, x, measured, batched):
-    prompt, options = settings(sd1, range_rule=RangeRule("reuse", steps=2))
+    prompt, options = settings(sd1, range_steps=2)
     results = []
     for _ in range(2):
         with sd1.denoiser(prompt, batched=batched, **options) as denoise:
@@ -79,18 +79,14 @@ def test_a_run_measures_every_layer_and_half_once_for_so_many_levels(sd1, x, mea
     assert torch.equal(*results)  # nothing is left of the first run
 
 
-def test_reuse_and_samples_stay_near_the_exact_edit(sd1, x):
-    def run(rule):
-        prompt, options = settings(sd1, range_rule=rule)
-        with sd1.denoiser(prompt, **options) as denoise:
+def test_reuse_stays_near_the_exact_edit(sd1, x):
+    def run(steps, modulated=True):
+        prompt, options = settings(sd1, range_steps=steps)
+        with sd1.denoiser(prompt, **options | ({} if modulated else {"modulation": None})) as denoise:
             return sample_euler(denoise, x * 10, sd1.sigmas(5))
 
-    exact, off = run(RangeRule()), run(RangeRule("sampled", every=1000))
-    assert torch.equal(run(RangeRule("reuse", steps=1)), exact)
-    assert torch.equal(run(RangeRule("sampled", every=1)), exact)
-    far = (off - exact).norm()  # one key: hardly any range at all
-    for rule in (RangeRule("reuse", steps=2), RangeRule("sampled", every=2)):
-        assert 0 < (run(rule) - exact).norm() < 0.5 * far
+    exact, off = run(1), run(1, modulated=False)
+    assert 0 < (run(2) - exact).norm() < 0.5 * (off - exact).norm()
 
 
 @pytest.mark.parametrize("mode", ["full", "full_coarse", "key_frames"])
@@ -101,7 +97,7 @@ def test_full_coarse_is_key_frames_at_the_finest_level_alone(model, x, mode):
     by_grid = {seen.grid: seen.spacetime.mode for seen in watcher.seen}
     finest, coarse = {"full_coarse": ("key_frames", "full")}.get(mode, (mode, mode))
     assert by_grid == {SIZE: finest, (2, 3): coarse}
-    assert {seen.spacetime.anchors for seen in watcher.seen} == {2}
+    assert {seen.spacetime.key_frames for seen in watcher.seen} == {2}
 
 
 def test_the_finest_level_is_the_finest_that_has_attention(sd1, x, monkeypatch):
@@ -124,7 +120,7 @@ def test_key_frames_at_the_finest_level_changes_the_result_and_modulates(sd1, x)
     results = {}
     for mode in ("full", "full_coarse", "key_frames"):
         for edit in (None, options["modulation"]):
-            with sd1.denoiser(prompt, **{**options, "modulation": edit}, spacetime=mode, anchors=1) as denoise:
+            with sd1.denoiser(prompt, **{**options, "modulation": edit}, spacetime=mode, key_frames=1) as denoise:
                 results[mode, edit is None] = denoise(x, 2.0)
     values = list(results.values())
     for n, one in enumerate(values):
@@ -165,9 +161,9 @@ def scarce(monkeypatch, limit):
     return tried
 
 
-@pytest.mark.parametrize("rule", [RangeRule(), RangeRule("reuse")])
-def test_scarce_memory_halves_the_heads_of_a_layer(sd1, x, monkeypatch, rule):
-    prompt, guided = settings(sd1, range_rule=rule)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_scarce_memory_halves_the_heads_of_a_layer(sd1, x, monkeypatch, steps):
+    prompt, guided = settings(sd1, range_steps=steps)
     inversion = {"frames": FRAMES}
     unguided = {"frames": FRAMES, "modulation": guided["modulation"]}
     for options in (inversion, unguided, guided):

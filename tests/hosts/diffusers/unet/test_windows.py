@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.attention import Layout, Modulation, Schedule
+from videograin.attention import LabelMap, Modulation, Schedule
 from videograin.editing.attention_features import FeatureCollector
 from videograin.editing.inversion import invert
 from videograin.editing.samplers import sample_euler
@@ -30,7 +30,7 @@ def moving_layout():
     for f in range(F):
         masks[0, f, 4:30, 4 + 4 * f : 24 + 4 * f] = 1
         masks[1, f, 30 : 40 + f // 2, 40:70] = f != 3  # hidden in one frame
-    return Layout(list(masks))
+    return LabelMap(list(masks))
 
 
 def guided(model, **options):
@@ -42,7 +42,7 @@ def guided(model, **options):
 
 @pytest.mark.parametrize("mode", ["full", "key_frames"])
 def test_windows_are_denoised_one_by_one_and_mixed_by_their_weights(model, x, mode):
-    prompt, options = guided(model, spacetime=mode, anchors=1)
+    prompt, options = guided(model, spacetime=mode, key_frames=1)
     sigma = model.levels.sigmas[800]
     with model.denoiser(prompt, frames=F, windows=WINDOWS, **options) as denoise:
         got = denoise(x, sigma)
@@ -112,8 +112,8 @@ def test_observers_are_told_which_frames_they_are_shown(sd1, x):
         def __init__(self):
             self.seen = []
 
-        def wants(self, kind, grid, size, t):
-            return kind == "self"
+        def wants(self, attention_type, grid, size, t):
+            return attention_type == "self"
 
         def add(self, seen):
             self.seen.append((seen.frames, len(seen.q), seen.spacetime.frames))
@@ -143,11 +143,11 @@ def test_what_is_large_is_shared_by_the_windows(sd1):
     prompt, options = guided(sd1)
     edit = options["modulation"]
     parts = [edit.select(window.indices) for window in WINDOWS.split(F)]
-    masks = [mask.data_ptr() for mask in edit.layout._masks]
+    masks = [mask.data_ptr() for mask in edit.label_map._masks]
     for part in parts:
-        part.layout.labels((H, W))
-        assert [mask.data_ptr() for mask in part.layout._masks] == masks
-        assert part.layout._cache is edit.layout._cache
+        part.label_map.labels((H, W))
+        assert [mask.data_ptr() for mask in part.label_map._masks] == masks
+        assert part.label_map._cache is edit.label_map._cache
     with sd1.denoiser(prompt, frames=F, windows=WINDOWS, **options) as denoise:
         contexts = {id(part._context) for _, part in denoise._parts}
     assert len(contexts) == 1
