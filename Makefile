@@ -21,7 +21,7 @@ HOST := .venv/host
 export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: demo test quick host lint types docs evaluate train clean
+.PHONY: demo test slow coverage quick host lint types docs evaluate train clean
 
 demo: $(STAMP)
 	$(BIN)/videograin demo --out out/demo
@@ -29,13 +29,21 @@ demo: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
+# What `test` leaves out: compilers, training, fuzzing.
+slow: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+# Which lines of the product `test` runs. The nodes, and most of hosts/comfyui, need `host` and show little here.
+coverage: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing
+
 # The method's mathematics, the nodes' definitions and the layout of the house: seconds, for while you work.
 quick: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/attention tests/nodes tests/test_*.py \
 	    --ignore tests/attention/kernels/test_triton.py
 
 host: $(HOST)/comfyui
-	VIDEOGRAIN_SLOW=1 OMP_NUM_THREADS=1 COMFYUI_PATH="$(COMFYUI)" $(HOST)/bin/python -m pytest tests/in_comfyui
+	OMP_NUM_THREADS=1 COMFYUI_PATH="$(COMFYUI)" $(HOST)/bin/python -m pytest -m "" tests/in_comfyui
 
 # Style, and that arrows between the rooms run one way (the contracts in pyproject.toml).
 lint: $(STAMP)

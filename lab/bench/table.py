@@ -9,8 +9,11 @@ import csv
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
+
+import pandas
 
 from ...measuring.metrics.pixels import MARGIN
 from .bootstrap import LEVEL, Interval, mean_interval
@@ -72,6 +75,7 @@ MEASURES = {
     "seconds": Measure("s", "lower", 1, 1, "processor time of the edit, without the shared inversion"),
 }
 DIFFERENCES = ("union", "union_clip", "object", "leak", "leak_pixels", "flicker", "warp", "ideal_psnr")
+NO_EDIT = pandas.MultiIndex.from_arrays([[], []], names=["clip", "seed"])
 Row = tuple[str, str]
 """A system's name and a variation's label."""
 
@@ -84,12 +88,21 @@ class Group:
     cells: tuple[Cell, ...]
     family: bool = False
 
+    @cached_property
+    def edits(self) -> dict[Row, pandas.DataFrame]:
+        """Of every row its edits: a line under clip and seed, a column a measure."""
+        lines = pandas.DataFrame(
+            [{**vars(cell), **cell.metrics} for cell in self.cells],
+            columns=["system", "vary", "clip", "seed", *MEASURES],
+        )
+        lines = lines.set_index(["clip", "seed"])
+        return dict(iter(lines.groupby(["system", "vary"], sort=False)))
+
     @property
     def rows(self) -> list[Row]:
         """(system, variation) that occur, in the order of SYSTEMS and of the variations' first cells."""
-        seen = dict.fromkeys((cell.system, cell.vary) for cell in self.cells)
         order = list(SYSTEMS)
-        return sorted(seen, key=lambda row: order.index(row[0]))
+        return sorted(self.edits, key=lambda row: order.index(row[0]))
 
     @property
     def clips(self) -> int:
@@ -102,26 +115,19 @@ class Group:
 
     def values(self, row: Row, measure: str) -> dict[str, float]:
         """Clip -> the mean over its seeds; clips without a value are left out."""
-        return _by_clip(self._edits(row, measure))
+        return _by_clip(self._of(row, measure))
 
-    def _edits(self, row: Row, measure: str) -> dict[tuple[str, int], float]:
-        """(clip, seed) -> the value, where there is one."""
-        found = {}
-        for cell in self.cells:
-            if (cell.system, cell.vary) == row:
-                value = cell.seconds if measure == "seconds" else cell.metrics.get(measure, math.nan)
-                if not math.isnan(value):
-                    found[cell.clip, cell.seed] = value
-        return found
+    def _of(self, row: Row, measure: str) -> pandas.Series:
+        """(clip, seed) -> the value, nan where there is none."""
+        return self.edits[row][measure] if row in self.edits else pandas.Series(dtype=float, index=NO_EDIT)
 
     def interval(self, row: Row, measure: str) -> Interval:
         return mean_interval(self.values(row, measure))
 
     def difference(self, row: Row, other: Row, measure: str, level: float = LEVEL) -> Interval:
         """row - other, paired by clip, over the seeds that both have; the interval's level in (0, 1)."""
-        ours, theirs = self._edits(row, measure), self._edits(other, measure)
-        gaps = {edit: ours[edit] - theirs[edit] for edit in ours if edit in theirs}
-        return mean_interval(_by_clip(gaps), level=level)
+        ours, theirs = self._of(row, measure), self._of(other, measure)
+        return mean_interval(_by_clip(ours - theirs.reindex(ours.index)), level=level)
 
     def warp_ratio(self, row: Row) -> float:
         """Warp error over the ideal's own, of the means over clips."""
@@ -129,11 +135,8 @@ class Group:
         return sum(values.values()) / sum(ideal.values()) if sum(ideal.values()) else math.nan
 
 
-def _by_clip(edits: Mapping[tuple[str, int], float]) -> dict[str, float]:
-    found: dict[str, list[float]] = {}
-    for (clip, _), value in edits.items():
-        found.setdefault(clip, []).append(value)
-    return {clip: sum(values) / len(values) for clip, values in found.items()}
+def _by_clip(edits: pandas.Series) -> dict[str, float]:
+    return edits.dropna().groupby("clip", sort=False).mean().to_dict()
 
 
 def title_of(row: Row) -> str:
@@ -177,13 +180,26 @@ def facts(groups: Sequence[Group], inversions: Sequence[InversionCell]) -> dict[
                 entry["differences"] = {key: _plain(group.difference(row, reference, key)) for key in DIFFERENCES}
             listed.append(entry)
         out["groups"].append({"name": group.name, "clips": group.clips, "rows": listed})
-    for how in dict.fromkeys(inversion.how for inversion in inversions):
-        these = [inversion for inversion in inversions if inversion.how == how]
-        spread = [inversion.noise_std for inversion in these]
-        psnr = mean_interval({one.clip: one.round_trip_psnr for one in these})
-        entry = {"how": how, "round_trip_psnr": _plain(psnr), "lowest": min(o.round_trip_psnr for o in these)}
-        out["inversions"].append({**entry, "noise_std": [min(spread), sum(spread) / len(spread), max(spread)]})
+    for one in inverted(inversions):
+        out["inversions"].append({key: value for key, value in one.items() if key != "seconds"})
+        out["inversions"][-1]["round_trip_psnr"] = _plain(one["round_trip_psnr"])
     return out
+
+
+def inverted(inversions: Sequence[InversionCell]) -> list[dict[str, Any]]:
+    """The inversions by how they were made: round_trip_psnr, an Interval over clips; the lowest; noise_std, its least,
+    mean and greatest; mean seconds."""
+    lines = pandas.DataFrame(map(vars, inversions), columns=[one.name for one in fields(InversionCell)])
+    return [
+        {
+            "how": how,
+            "round_trip_psnr": mean_interval(dict(zip(these["clip"], these["round_trip_psnr"]))),
+            "lowest": float(these["round_trip_psnr"].min()),
+            "noise_std": these["noise_std"].agg(["min", "mean", "max"]).tolist(),
+            "seconds": float(these["seconds"].mean()),
+        }
+        for how, these in lines.groupby("how", sort=False)
+    ]
 
 
 def _plain(interval: Interval) -> dict[str, Any]:

@@ -56,20 +56,6 @@ def facts(device: str) -> dict[str, str]:
     return {"machine": machine(device), "device": device, "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
 
 
-def head(title: str, found: dict[str, str]) -> list[str]:
-    """The first lines of a page: its title, and when, where and by which command its figures were made (`facts`)."""
-    return [
-        f"# {title}",
-        "",
-        f"Made on {found['date']} on {found['machine']} with torch {found['torch']} by",
-        "",
-        "```sh",
-        found["command"],
-        "```",
-        "",
-    ]
-
-
 def in_a_process(module: str, *words: object, **environment: str) -> str:
     """What `python -m MODULE WORDS` prints; subprocess.CalledProcessError where it fails. For peaks of its own."""
     command = [sys.executable, "-m", module, *map(str, words)]

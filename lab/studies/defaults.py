@@ -23,13 +23,13 @@ import yaml
 
 from ..bench.page import as_markdown, plot, plot_kinds
 from ..bench.table import facts as table_facts
-from ..bench.table import groups_of
+from ..bench.table import groups_of, inverted
 from ..pages import render
 from ..paths import BENCHMARKS
 from .clock import facts
 from .defaults_claims import fig_14, table_3, targets
 from .defaults_page import measured_with, write_pages
-from .defaults_sums import TOLERANCE, Runs, check_decision, default_text, inverted, read_runs, sweep, sweeps
+from .defaults_sums import TOLERANCE, Runs, check_decision, default_text, plain, read_runs, sweep, sweeps
 
 DECISIONS = BENCHMARKS / "defaults" / "decisions.yaml"
 
@@ -37,6 +37,10 @@ DECISIONS = BENCHMARKS / "defaults" / "decisions.yaml"
 def collect(main: Runs, swept: Runs) -> dict[str, Any]:
     """Everything that the pages say but the decisions, as JSON values."""
     names = sweeps(swept)
+    inversions = [
+        {"how": one["how"], "psnr": plain(one["round_trip_psnr"]), "std": one["noise_std"], "seconds": one["seconds"]}
+        for one in inverted(swept.inversions)
+    ]
     return {
         "setup": dict(swept.setup or main.setup),
         "main_setup": dict(main.setup),
@@ -44,7 +48,7 @@ def collect(main: Runs, swept: Runs) -> dict[str, Any]:
         "clips": {"main": len({c.clip for c in main.cells}), "runs": len({c.clip for c in swept.cells})},
         "splits": {"main": main.split, "runs": swept.split},
         "defaults": {name: sweep(swept, name, labels) for name, labels in names.items()},
-        "inversions": inverted(swept),
+        "inversions": inversions,
         "targets": targets(main, swept),
         "table_3": table_3(main),
         "fig_14": fig_14(swept),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bench.bootstrap import LEVEL, Interval, mean_interval
+from ..bench.bootstrap import LEVEL, Interval
 from ..bench.records import Cell, InversionCell, read_folder
 from ..bench.settings import places
 from ..bench.table import MEASURES, Group
@@ -151,23 +151,6 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def is_worse(measure: str, gap: Interval) -> bool:
     """Whether a difference's whole interval lies on the measure's bad side."""
     return gap.below_zero if MEASURES[measure].better == "higher" else gap.above_zero
-
-
-def inverted(runs: Runs) -> list[dict[str, Any]]:
-    """The inversions by how they were made: round trip and std of the noise over clips."""
-    out = []
-    for how in dict.fromkeys(one.how for one in runs.inversions):
-        these = [one for one in runs.inversions if one.how == how]
-        stds = [one.noise_std for one in these]
-        out.append(
-            {
-                "how": how,
-                "psnr": plain(mean_interval({one.clip: one.round_trip_psnr for one in these})),
-                "std": [min(stds), sum(stds) / len(stds), max(stds)],
-                "seconds": sum(one.seconds for one in these) / len(these),
-            }
-        )
-    return out
 
 
 def check_decision(name: str, found: Mapping[str, Any], stated: Mapping[str, Any] | None) -> str | None:

@@ -86,17 +86,11 @@ def cell(mode: str, frames: int) -> dict:
     latents = encode_clip(model, source, progress=clock)
     common = {"attention": attention, "progress": clock}
     made = invert_clip(model, source, task.clip.caption, steps=STEPS, latents=latents, **common)
-    sampling = SamplingSettings(steps=STEPS, guidance=GUIDANCE)
-    result = edit_clip(
-        model,
-        source,
-        made,
-        task.prompt,
-        regions_of(task),
-        sampling=sampling,
-        composite=CompositeSettings(enabled=False),
-        **common,
-    )
+    common |= {
+        "sampling": SamplingSettings(steps=STEPS, guidance=GUIDANCE),
+        "composite": CompositeSettings(enabled=False),
+    }
+    result = edit_clip(model, source, made, task.prompt, regions_of(task), **common)
     with clock.stage("composite"):
         composite(source, result.decoded, result.area)
     steps, active = clock.steps("edit"), result.modulated_steps

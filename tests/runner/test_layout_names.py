@@ -73,6 +73,7 @@ def note(out: Path, masks: object) -> None:
     (out / "layout.json").write_text(json.dumps({"masks": masks}))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(names, values, max_size=8))
 @example(dict.fromkeys(HOSTILE, "right"))

@@ -8,7 +8,7 @@ import torch
 from videograin.attention import LabelMap
 from videograin.lab.bench.settings import LABELS, BenchSettings, varied
 from videograin.lab.bench.systems.common import modulation_of, regions_of
-from videograin.lab.bench.systems.labelling import RuledLayout, layout_of
+from videograin.lab.bench.systems.labelling import RuledLabelMap, label_map_of
 from videograin.lab.bench.systems.modulations import PartialModulation
 from videograin.lab.bench.tasks import clip_specs, edit_task
 
@@ -32,7 +32,7 @@ CASES = {
 
 @pytest.mark.parametrize("rule", LABELS)
 def test_labels_by_hand(rule):
-    layout = layout_of([BELOW, ABOVE], rule)
+    layout = label_map_of([BELOW, ABOVE], rule)
     assert layout.labels((1, 2)).tolist() == CASES[rule]
     assert (layout.frames, layout.regions) == (2, 2)
 
@@ -40,25 +40,25 @@ def test_labels_by_hand(rule):
 def test_the_pixel_of_the_centre():
     # 6 x 3 pixels onto 2 x 1 tokens: centres at (1.5, 1.5) and (4.5, 1.5), in the pixels (1, 1) and (4, 1)
     hit, near = rows("... .#. ... ... .#. ..."), rows("### #.# ### ### #.# ###")
-    assert RuledLayout([hit], "centre").labels((2, 1)).tolist() == [[1, 1]]
-    assert RuledLayout([near], "centre").labels((2, 1)).tolist() == [[0, 0]]
+    assert RuledLabelMap([hit], "centre").labels((2, 1)).tolist() == [[1, 1]]
+    assert RuledLabelMap([near], "centre").labels((2, 1)).tolist() == [[0, 0]]
     assert LabelMap([near]).labels((2, 1)).tolist() == [[1, 1]]
     # of a soft pixel the larger share counts: 0.4 of the region is 0.6 of the background
-    assert RuledLayout([hit * 0.4], "centre").labels((2, 1)).tolist() == [[0, 0]]
-    assert RuledLayout([hit * 0.4], "any").labels((2, 1)).tolist() == [[1, 1]]
+    assert RuledLabelMap([hit * 0.4], "centre").labels((2, 1)).tolist() == [[0, 0]]
+    assert RuledLabelMap([hit * 0.4], "any").labels((2, 1)).tolist() == [[1, 1]]
 
 
 def test_what_a_region_on_top_hides_does_not_count():
     inner, cover = rows(".... .##. .##. ...."), rows(".... .##. .##. ....")
     for rule in LABELS[1:]:
-        assert RuledLayout([inner, cover], rule).labels((1, 1)).tolist() == [[2]]
-    assert RuledLayout([cover, inner * 0], "any").labels((2, 2)).tolist() == [[1, 1, 1, 1]]
+        assert RuledLabelMap([inner, cover], rule).labels((1, 1)).tolist() == [[2]]
+    assert RuledLabelMap([cover, inner * 0], "any").labels((2, 2)).tolist() == [[1, 1, 1, 1]]
     # of "any" a trace of less than half an 8-bit step over the token is none
-    assert RuledLayout([inner * 0.003], "any").labels((1, 1)).tolist() == [[0]]
+    assert RuledLabelMap([inner * 0.003], "any").labels((1, 1)).tolist() == [[0]]
 
 
 def test_shares_are_those_of_the_labels():
-    layout = RuledLayout([BELOW, ABOVE], "any")
+    layout = RuledLabelMap([BELOW, ABOVE], "any")
     assert layout.shares((1, 2)).tolist() == [[0, 0, 1], [0.5, 0, 0.5]]
     assert layout.shares((1, 2), "clip").tolist() == [[0.25, 0, 0.75]] * 2
 
@@ -71,7 +71,7 @@ def test_the_rule_reaches_the_modulation():
         settings = varied(given, "labels", rule)
         assert replace(settings, ablation=given.ablation) == given
         made = modulation_of(PartialModulation, regions_of(task, settings), words, settings)
-        expected = layout_of([r.mask for r in task.regions], rule)
+        expected = label_map_of([r.mask for r in task.regions], rule)
         assert torch.equal(made.label_map.labels((4, 4)), expected.labels((4, 4)))
     with pytest.raises(ValueError, match="'area'"):
-        RuledLayout([BELOW], "area")
+        RuledLabelMap([BELOW], "area")

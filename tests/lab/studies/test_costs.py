@@ -165,6 +165,7 @@ def test_committed_operations():
     assert own <= whole["attention"] <= own * 1.01  # and the VAE's one layer each way
 
 
+@pytest.mark.slow
 def test_the_gpu_script_runs_on_a_cpu(tmp_path):
     out = tmp_path / "made" / "sd15"
     options = "--device cpu --frames 2 --size 64 --steps 2 --channels 32 --dtypes float32 --modes full --ranges exact"

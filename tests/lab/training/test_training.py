@@ -22,6 +22,7 @@ def run(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_smoke_training_writes_a_model_samples_and_a_plot(run):
     for name in ("model/model_index.json", "unet/samples.png", "loss.png", "vae/state.pt", "unet/log.jsonl"):
         assert (run / name).stat().st_size > 0, name
@@ -32,6 +33,7 @@ def test_smoke_training_writes_a_model_samples_and_a_plot(run):
         assert bool(denoise(torch.randn(2, 4, 8, 8), torch.full((2,), 3.0)).isfinite().all())
 
 
+@pytest.mark.slow
 def test_stock_diffusers_draws_the_same_picture(run):
     from diffusers import StableDiffusionPipeline
 
@@ -61,6 +63,7 @@ def test_stock_diffusers_draws_the_same_picture(run):
     assert torch.allclose(picture, model.vae.net.decode(theirs), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_word_is_one_token_and_strangers_are_spelt(run):
     from transformers import CLIPTokenizer
 

@@ -185,6 +185,7 @@ def test_what_does_not_fit_in_halves_is_an_error_that_names_frames_size_and_sett
     assert len(watcher.seen) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # what torch.compile says about its own workings
 def test_a_compiled_unet_gives_the_same_and_is_compiled_once(sd1, x, monkeypatch):
     """Backend "eager": traced as for any backend, but not turned into machine code. Graphs break at attention."""
