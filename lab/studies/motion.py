@@ -8,7 +8,6 @@ OUT.json and OUT.md. Half of the clips are 4 frames long, half 8; crossing ones 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from ...editing.motion.places import centres, moved
 from ...world.clips import WorldClip, scene_clip
 from ...world.exact_flow import exact_transforms
 from ..bench.mask_damage import changed_masks
-from .clock import facts, head
+from ..pages import render, write_page
+from .clock import facts
 
 SIDE, FIRST_SEED = 128, 70_000
 KINDS = ("apart", "crossing")
@@ -113,7 +113,6 @@ def summary(lines: list[dict]) -> list[dict]:
 
 def page(result: dict) -> str:
     lines = [
-        *head("Motion of regions, measured", result["made"]),
         ABOUT.format(clips=result["clips"], side=SIDE, least=LEAST),
         "| masks | clips | steps | cut | mean | median | 95 % | most | background | target | |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -132,7 +131,7 @@ def page(result: dict) -> str:
         "",
         LIMITS,
     ]
-    return "\n".join(lines)
+    return render("motion", found=result["made"], body="\n".join(lines))
 
 
 def main() -> None:
@@ -147,12 +146,8 @@ def main() -> None:
             lines += [measure(kind, number, masks) for number in range(args.clips)]
             print(masks, kind, len(lines), flush=True)
     made = {**facts("cpu"), "command": COMMAND.format(clips=args.clips)}
-    write({"made": made, "clips": args.clips, "rows": summary(lines)}, args.out)
-
-
-def write(result: dict, out: Path) -> None:
-    out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(page(result), encoding="utf-8")
+    result = {"made": made, "clips": args.clips, "rows": summary(lines)}
+    write_page(args.out, result, page(result))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """The sums behind docs/benchmarks/motion.md, and one clip measured."""
 
+import json
+
 import pytest
 
+from videograin.lab.paths import BENCHMARKS
 from videograin.lab.studies.motion import KINDS, MASKS, clip_of, measure, page, summary
 
 
@@ -34,3 +37,8 @@ def test_a_clip_is_measured_against_the_exact_motion():
     found = measure("apart", 0, "exact")
     assert (found["cut"], len(found["errors"]), len(found["background"])) == (0, 3, 3)
     assert max(found["errors"]) == pytest.approx(0, abs=0.15)
+
+
+def test_the_page_is_that_of_its_figures():
+    found = json.loads((BENCHMARKS / "motion.json").read_text(encoding="utf-8"))
+    assert page(found) == (BENCHMARKS / "motion.md").read_text(encoding="utf-8")
