@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -12,22 +12,31 @@ from .settings import AttentionSettings
 
 
 def build_modulation(
-    masks: Sequence[Tensor], text_labels: Tensor, attention: AttentionSettings, strengths: Sequence[float]
+    masks: Sequence[Tensor],
+    text_labels: Tensor,
+    attention: AttentionSettings,
+    strengths: Sequence[float],
+    *,
+    kind: type[Modulation] = Modulation,
+    label_map: Callable[[Sequence[Tensor]], LabelMap] = LabelMap,
+    **more: Any,
 ) -> Modulation:
-    """The Modulation of these settings. masks: one [F, H, W] per region; text_labels: int64 [tokens]."""
+    """The Modulation of these settings. masks: one [F, H, W] per region; text_labels: int64 [tokens].
+
+    kind: its class; label_map: masks -> labels; more: replaces or adds fields.
+    """
     span = {"power": attention.power, "start": attention.start, "end": attention.end}
-    return Modulation(
-        label_map=LabelMap(masks),
-        text_labels=text_labels,
-        self_schedule=Schedule(attention.self_strength, **span),
-        cross_schedule=Schedule(attention.cross_strength, **span),
-        self_halves=attention.self_halves,
-        cross_halves=attention.cross_halves,
-        background=attention.background,
-        region_strength=tuple(strengths),
-        range_steps=attention.steps_of_a_range,
-        kernel=attention.kernel,
-    )
+    given: dict[str, Any] = {
+        "self_schedule": Schedule(attention.self_strength, **span),
+        "cross_schedule": Schedule(attention.cross_strength, **span),
+        "self_halves": attention.self_halves,
+        "cross_halves": attention.cross_halves,
+        "background": attention.background,
+        "region_strength": tuple(strengths),
+        "range_steps": attention.steps_of_a_range,
+        "kernel": attention.kernel,
+    }
+    return kind(label_map=label_map(masks), text_labels=text_labels, **{**given, **more})
 
 
 def is_computed(halves: str, guidance: float) -> bool:

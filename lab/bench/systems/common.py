@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....attention import Modulation, Schedule, normalise_mask
+from ....attention import Modulation, normalise_mask
 from ....editing.blend import blend
 from ....editing.composite import composite
 from ....editing.pipeline import decode_clip, starting_noise
+from ....editing.region_modulation import build_modulation
 from ....editing.regions import Areas, Region, areas
 from ....editing.samplers import SAMPLERS
 from ....editing.trajectory import Trajectory
@@ -52,18 +53,15 @@ def modulation_of(
     """A Modulation of class `kind` with these settings; more: replaces or adds fields."""
     attention, frames = settings.attention, len(regions[0].mask)
     masks = [normalise_mask(region.mask, frames, f"region {n}") for n, region in enumerate(regions, 1)]
-    span = {"power": attention.power, "start": attention.start, "end": attention.end}
-    given = {
-        "self_schedule": Schedule(attention.self_strength, **span),
-        "cross_schedule": Schedule(attention.cross_strength, **span),
-        "self_halves": attention.self_halves,
-        "cross_halves": attention.cross_halves,
-        "background": attention.background,
-        "region_strength": tuple(region.strength for region in regions),
-        "range_steps": attention.steps_of_a_range,
-        "kernel": attention.kernel,
-    }
-    return kind(label_map=label_map_of(masks, settings.ablation.labels), text_labels=labels, **{**given, **more})
+    return build_modulation(
+        masks,
+        labels,
+        attention,
+        [region.strength for region in regions],
+        kind=kind,
+        label_map=lambda masks: label_map_of(masks, settings.ablation.labels),
+        **more,
+    )
 
 
 def guided(model: Any, prompt: Any, settings: BenchSettings, frames: int, modulation: Modulation | None = None) -> Any:
