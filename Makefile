@@ -55,10 +55,11 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# The documents as a site, in out/site.
+# The documents as a site, in out/site. The API page's reader finds packages by their folders' names, and a clone may have any.
 docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
-	$(BIN)/mkdocs build --strict --site-dir out/site
+	above=$$(mktemp -d) && ln -s "$(CURDIR)" $$above/videograin && trap "rm -r $$above" EXIT && \
+	    ABOVE_PACKAGE=$$above $(BIN)/mkdocs build --strict --site-dir out/site
 
 evaluate: $(STAMP)
 	$(BIN)/python -m videograin.lab.training evaluate --out out/evaluate
