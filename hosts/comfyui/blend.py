@@ -21,8 +21,9 @@ from ...editing.blend import Reference, activity, blend
 from ...editing.regions import Areas
 from ...editing.trajectory import Trajectory, space_time_notes
 from .errors import EDITING_ERRORS, naming
+from .families import check_model
 from .inversion import HOST, weights_fingerprint
-from .model_info import check_model, noise_levels
+from .model_info import noise_levels
 from .step_hooks import with_hook
 from .unet.slots import SelfSlot
 from .windows import compare_windows

@@ -28,8 +28,9 @@ from ...editing.fingerprint import LENGTH, add_weights
 from ...editing.inversion import invert
 from ...editing.trajectory import Trajectory, space_time_notes
 from .errors import EDITING_ERRORS, naming
-from .model_info import check_model, noise_levels
-from .unet.patch import lacks_memory, patch_space_time
+from .families import family_of
+from .model_info import noise_levels
+from .unet.patch import lacks_memory
 from .windows import windows_note
 
 logger = logging.getLogger(__name__)
@@ -87,14 +88,14 @@ def invert_latent(
     Raises ValueError for whatever does not fit, before the model is loaded.
     """
     with naming(node):
-        family = check_model(model, node)
+        family = family_of(model, node)
         samples = check_frames(model, latent)
         sigmas = check_schedule(model, sigmas)
         if not positive:
             raise ValueError("the conditioning is empty; connect CLIP Text Encode with the source prompt.")
     report(latent, sigmas, node)
     fingerprint = weights_fingerprint(model)
-    guider = SourceGuider(patch_space_time(model, mode, key_frames, node=node, observer=observer))
+    guider = SourceGuider(family.patch.patch_space_time(model, mode, key_frames, node=node, observer=observer))
     guider.set_conds(positive)
     found: list[Trajectory] = []
 
@@ -118,7 +119,7 @@ def invert_latent(
                 stepped,
                 method=method,
                 calls=calls,
-                family=family,
+                family=str(family.name_of(model)),
                 model_id=fingerprint,
                 extra={
                     **space_time_notes(mode, key_frames),
@@ -144,11 +145,11 @@ def invert_latent(
             )
     except Exception as error:
         if lacks_memory(error):
-            frames, _, h, w = samples.shape
+            height, width = family.geometry.pixels(samples.shape[-2:])
             # In the log: the exception itself must stay the host's, which frees its models when it sees it.
             logger.error(
-                f"{node}: not enough memory for {frames} frames of {w * 8} x {h * 8} pixels with spacetime {mode}; "
-                "take fewer or smaller frames at once (Long Clip Windows)."
+                f"{node}: not enough memory for {len(samples)} frames of {width} x {height} pixels with spacetime "
+                f"{mode}; take fewer or smaller frames at once (Long Clip Windows)."
             )
         raise
     return found[0]

@@ -14,9 +14,9 @@ from torch import Tensor
 from ...editing.trajectory import Trajectory
 from .blend import check_checkpoint
 from .errors import EDITING_ERRORS, naming
+from .families import family_of
 from .images import rgb_bytes
 from .inversion import SourceGuider, check_schedule, latent_scale, noise_latent
-from .unet.patch import patch_space_time
 from .windows import compare_windows
 
 SAMPLER = "euler"  # deterministic DDIM, the way that the inversion went up
@@ -36,7 +36,7 @@ def sample_back(model: Any, positive: list, inversion: Trajectory, *, node: str)
         sigmas = check_schedule(model, inversion.sigmas)
         start = noise_latent(inversion)["samples"]
         mode, key_frames = inversion.extra.get("attention", "full"), int(inversion.extra.get("anchors", 2))
-        guider = SourceGuider(patch_space_time(model, mode, key_frames, node=node))
+        guider = SourceGuider(family_of(model, node).patch.patch_space_time(model, mode, key_frames, node=node))
         guider.set_conds(positive)
         check_checkpoint(inversion, model, node, "it cannot lead back to its frames. Check it with its own checkpoint")
         compare_windows(inversion, model.model_options, node)
