@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention import normalise_mask
+from ..attention import NoiseLevels, normalise_mask
 from .attention_features import FeatureCollector
 from .blend import blend as blended
 from .composite import composite as composited
@@ -188,15 +188,18 @@ def invert_clip(
     return trajectory if collector is None else replace(trajectory, features=collector.result())
 
 
-def starting_noise(trajectory: Trajectory, sigma: float, within: Areas | None, sampling: SamplingSettings) -> Tensor:
+def starting_noise(
+    trajectory: Trajectory, sigma: float, within: Areas | None, sampling: SamplingSettings, levels: NoiseLevels
+) -> Tensor:
     """The latent the edit starts from: the inverted one at ``sigma``, and in the edited area (None = everywhere) the
     part ``variation`` of it drawn afresh from the seed. Variance is kept: z = sqrt(1 - v^2) z_inverted + v z_fresh (in
-    cells that are kept in part it is a little lower)."""
+    cells that are kept in part it is a little lower). levels: the model's."""
     x = trajectory.at(sigma)
     if sampling.variation == 0:
         return x
     generator = torch.Generator().manual_seed(sampling.seed)
-    fresh = torch.randn(1, *x.shape[1:], generator=generator) * (1 + sigma**2) ** 0.5
+    clean, noise = levels.scales(sigma)  # of clean latents of unit variance
+    fresh = torch.randn(1, *x.shape[1:], generator=generator) * (clean**2 + noise**2) ** 0.5
     mixed = (1 - sampling.variation**2) ** 0.5 * x + sampling.variation * fresh
     if within is None:
         return mixed
@@ -262,7 +265,7 @@ def edit_clip(
     doubted = doubts(regions, size, count, attention, guidance=sampling.guidance, active=active, steps=len(sigmas) - 1)
     for doubt in doubted:
         log.warning(doubt)
-    noise = starting_noise(trajectory, float(sigmas[0]), within, sampling)
+    noise = starting_noise(trajectory, float(sigmas[0]), within, sampling, model.levels)
     denoiser = model.denoiser(
         encoded,
         frames=count,

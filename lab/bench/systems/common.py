@@ -97,5 +97,5 @@ def sample(
         mask = within.at_latent(trajectory.size, settings.blend.feather)
         span = {"start": settings.blend.start, "end": settings.blend.end}
         sampler = blend(sampler, trajectory, mask, **span, t_of=model.levels.t)
-    noise = starting_noise(trajectory, float(sigmas[0]), within, sampling)
+    noise = starting_noise(trajectory, float(sigmas[0]), within, sampling, model.levels)
     return decode_clip(model, sampler(denoise, noise, sigmas))
