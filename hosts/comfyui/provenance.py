@@ -15,16 +15,9 @@ from .windows import NODE, windows_of
 
 logger = logging.getLogger(__name__)
 
-FAMILY = (
-    "the inversion was made with a model of family {made}, this one is {now}; their latents are not the same thing. "
-    "Use the model that was used for the inversion."
-)
-WARNINGS = {
-    "model": "the inversion was made with another checkpoint (weights {made}, now {now}); {apart}.",
-    "attention": "the inversion was made with {made}, this run uses {now}; give ST-Layout Attn Patch the spacetime and "
-    "key_frames of the inversion, or invert again with these.",
-    "windows": "the inversion was made with {made}, this run uses {now}; give both the model of one "
-    f"{NODE} node, or invert again with the windows of the edit.",
+REMEDIES = {
+    "attention": "give ST-Layout Attn Patch the spacetime and key_frames of the inversion, or invert again with these",
+    "windows": f"give both the model of one {NODE} node, or invert again with the windows of the edit",
 }
 
 
@@ -54,5 +47,12 @@ def compare(trajectory: Trajectory, now: Provenance, node: str, apart: str = "")
     """
     for fact, made, current in differences(trajectory.made, now):
         if fact == "family":
-            raise ValueError(FAMILY.format(made=made, now=current))
-        logger.warning(f"{node}: {WARNINGS[fact].format(made=made, now=current, apart=apart)}")
+            raise ValueError(
+                f"the inversion was made with a model of family {made}, this one is {current}; their latents are not "
+                "the same thing. Use the model that was used for the inversion."
+            )
+        if fact == "model":
+            said = f"the inversion was made with another checkpoint (weights {made}, now {current}); {apart}."
+        else:
+            said = f"the inversion was made with {made}, this run uses {current}; {REMEDIES[fact]}."
+        logger.warning(f"{node}: {said}")
