@@ -34,7 +34,7 @@ from .edit_keys import RegionEntry
 from .layout_files import check_masks
 from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_pictures, repeated
 from .media.video import Clip, read_clip
-from .preflight import check_level, check_start, check_target
+from .preflight import check_level, check_start, check_target, chosen_device
 from .progress import Progress
 from .report import clip_facts, model_facts
 from .yaml_lines import Lines, Problems
@@ -215,8 +215,7 @@ def _on_model(
 def _load_model(path: Path | None, config: Path | None, device: str, dtype: str) -> Any:
     from ..hosts.diffusers import load_model
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = chosen_device(device)
     return load_model(path, device=device, dtype=getattr(torch, dtype), config=config)
 
 
