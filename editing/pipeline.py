@@ -27,7 +27,7 @@ from .doubts import doubts
 from .fingerprint import frames_digest
 from .inversion import invert
 from .model import Progress, stage
-from .provenance import check_model, dtype_name, space_time_notes
+from .provenance import Provenance, dtype_name
 from .region_modulation import build_modulation, modulated_steps
 from .regions import Areas, Region, areas
 from .samplers import SAMPLERS
@@ -111,6 +111,11 @@ def inversion_steps(inversion: InversionSettings, steps: int) -> int:
     return steps if inversion.steps is None else inversion.steps
 
 
+def check_model(model: Any, trajectory: Trajectory) -> None:
+    """Raise TrajectoryError unless ``trajectory`` was made with this model."""
+    trajectory.require(family=model.family, model=model.fingerprint, dtype=dtype_name(model.unet.dtype))
+
+
 def check_schedule(model: Any, steps: int, inverted: Tensor) -> None:
     """Raise PipelineError unless an edit of ``steps`` steps starts within the noise levels ``inverted``."""
     first, highest = float(model.sigmas(steps)[0]), float(inverted.max())
@@ -163,6 +168,9 @@ def invert_clip(
         observer=collector,
         windows=windows,
     )
+    scale = f"{model.vae.net.config['scaling_factor']:.6g}"  # ComfyUI's LATENT links hold latents without it
+    dtype = dtype_name(model.unet.dtype)
+    made = Provenance.of(attention, windows, len(latents), dtype=dtype, latent_scale=scale)
     with stage(progress, "invert", len(sigmas) - 1) as tick, denoiser as denoise:
         trajectory = invert(
             denoise,
@@ -175,12 +183,7 @@ def invert_clip(
             family=model.family,
             model_id=model.fingerprint,
             source=frames_digest(frames),
-            extra={
-                **space_time_notes(attention, windows, len(latents)),
-                "dtype": dtype_name(model),
-                # ComfyUI's LATENT links hold latents without it.
-                "latent_scale": f"{model.vae.net.config['scaling_factor']:.6g}",
-            },
+            extra=made.notes(),
         )
     return trajectory if collector is None else replace(trajectory, features=collector.result())
 

@@ -8,8 +8,7 @@ from videograin.attention import FlowLevels, RangeError
 from videograin.editing.attention_features import FeaturesError
 from videograin.editing.composite import composite_support
 from videograin.editing.fingerprint import frames_digest
-from videograin.editing.pipeline import PipelineError, edit_clip, encode_clip, invert_clip, starting_noise
-from videograin.editing.provenance import check_model
+from videograin.editing.pipeline import PipelineError, check_model, edit_clip, encode_clip, invert_clip, starting_noise
 from videograin.editing.regions import Areas, Region, edited_area, kept_area
 from videograin.editing.settings import (
     AttentionSettings,

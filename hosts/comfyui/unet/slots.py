@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from ....attention import Layer, Modulation, Observer, SpaceTime, TokenGrid, wanting
+from ....attention.modulation import Plain
 from ..edit import Edit
-from ..host_attention import Attend, HostAttention
+from ..host_attention import HostAttention
 from . import GEOMETRY
 from .call_parts import AttendPart, Part, by_treatment
 from .slot_call import SlotCall, check_batch, check_keys, check_tokens, frame_indices, read_call, unfit
@@ -125,7 +126,7 @@ class AttentionSlot:
                     out = out + callback(out, q, k, v, extra, **options)
         return out.to(q.dtype)
 
-    def _attend(self, call: SlotCall, q: Tensor, k: Tensor, v: Tensor, extra: dict, plain: Attend) -> Tensor | None:
+    def _attend(self, call: SlotCall, q: Tensor, k: Tensor, v: Tensor, extra: dict, plain: Plain) -> Tensor | None:
         """The attended values, or None where they would be those of plain attention."""
         raise NotImplementedError
 
@@ -168,7 +169,7 @@ class AttentionSlot:
         """What is to be done with a chunk; chunks of which it is the same share a Layer."""
         raise NotImplementedError
 
-    def _layer(self, call: SlotCall, chunks: Sequence[int], treatment: Any, plain: Attend | None = None) -> Layer:
+    def _layer(self, call: SlotCall, chunks: Sequence[int], treatment: Any, plain: Plain | None = None) -> Layer:
         """The layer as these chunks need it."""
         raise NotImplementedError
 
