@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..editing import trajectory_file
+from ..editing.fields import fields_of
 from ..editing.pipeline import check_schedule, inversion_steps
 from ..editing.prompt_text import append_phrases, unplaced
 from ..editing.provenance import check_model, space_time_notes
@@ -192,7 +193,9 @@ def _on_model(
             model = _load_model(file.model, file.model_config, file.device, file.dtype)
     chosen = dataclasses.asdict(file)
     del chosen["lines"], chosen["notes"]
-    parts = {name: getattr(file, name) for name in ("sampling", "attention", "blend", "composite", "inversion")}
+    parts = {
+        name: getattr(file, name) for name in ("sampling", "attention", "blend", "composite", "inversion", "steady")
+    }
     return InversionJob(
         clip=clip,
         model=model,
