@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from ..editing import trajectory_file
-from ..editing.fields import fields_of
 from ..editing.pipeline import check_schedule, inversion_steps
 from ..editing.prompt_text import append_phrases, unplaced
 from ..editing.provenance import check_model, space_time_notes
