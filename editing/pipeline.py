@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention import normalise_mask
+from ..attention import NoiseLevels, normalise_mask
 from .attention_features import FeatureCollector
 from .blend import blend as blended
 from .composite import composite as composited
@@ -29,7 +29,7 @@ from .inversion import invert
 from .model import Progress, stage
 from .motion.clip_motion import clip_motion
 from .motion.value import Motion
-from .provenance import check_model, dtype_name, space_time_notes
+from .provenance import Provenance, dtype_name
 from .region_modulation import build_modulation, modulated_steps
 from .regions import Areas, Region, areas, sized_masks
 from .samplers import SAMPLERS
@@ -124,6 +124,11 @@ def inversion_steps(inversion: InversionSettings, steps: int) -> int:
     return steps if inversion.steps is None else inversion.steps
 
 
+def check_model(model: Any, trajectory: Trajectory) -> None:
+    """Raise TrajectoryError unless ``trajectory`` was made with this model."""
+    trajectory.require(family=model.family, model=model.fingerprint, dtype=dtype_name(model.unet.dtype))
+
+
 def check_schedule(model: Any, steps: int, inverted: Tensor) -> None:
     """Raise PipelineError unless an edit of ``steps`` steps starts within the noise levels ``inverted``."""
     first, highest = float(model.sigmas(steps)[0]), float(inverted.max())
@@ -176,6 +181,9 @@ def invert_clip(
         observer=collector,
         windows=windows,
     )
+    scale = f"{model.vae.net.config['scaling_factor']:.6g}"  # ComfyUI's LATENT links hold latents without it
+    dtype = dtype_name(model.unet.dtype)
+    made = Provenance.of(attention, windows, len(latents), dtype=dtype, latent_scale=scale)
     with stage(progress, "invert", len(sigmas) - 1) as tick, denoiser as denoise:
         trajectory = invert(
             denoise,
@@ -188,25 +196,23 @@ def invert_clip(
             family=model.family,
             model_id=model.fingerprint,
             source=frames_digest(frames),
-            extra={
-                **space_time_notes(attention, windows, len(latents)),
-                "dtype": dtype_name(model),
-                # ComfyUI's LATENT links hold latents without it.
-                "latent_scale": f"{model.vae.net.config['scaling_factor']:.6g}",
-            },
+            extra=made.notes(),
         )
     return trajectory if collector is None else replace(trajectory, features=collector.result())
 
 
-def starting_noise(trajectory: Trajectory, sigma: float, within: Areas | None, sampling: SamplingSettings) -> Tensor:
+def starting_noise(
+    trajectory: Trajectory, sigma: float, within: Areas | None, sampling: SamplingSettings, levels: NoiseLevels
+) -> Tensor:
     """The latent the edit starts from: the inverted one at ``sigma``, and in the edited area (None = everywhere) the
     part ``variation`` of it drawn afresh from the seed. Variance is kept: z = sqrt(1 - v^2) z_inverted + v z_fresh (in
-    cells that are kept in part it is a little lower)."""
+    cells that are kept in part it is a little lower). levels: the model's."""
     x = trajectory.at(sigma)
     if sampling.variation == 0:
         return x
     generator = torch.Generator().manual_seed(sampling.seed)
-    fresh = torch.randn(1, *x.shape[1:], generator=generator) * (1 + sigma**2) ** 0.5
+    clean, noise = levels.scales(sigma)  # of clean latents of unit variance
+    fresh = torch.randn(1, *x.shape[1:], generator=generator) * (clean**2 + noise**2) ** 0.5
     mixed = (1 - sampling.variation**2) ** 0.5 * x + sampling.variation * fresh
     if within is None:
         return mixed
@@ -284,7 +290,7 @@ def edit_clip(
     doubted = doubts(regions, size, count, attention, guidance=sampling.guidance, active=active, steps=len(sigmas) - 1)
     for doubt in doubted:
         log.warning(doubt)
-    noise = starting_noise(trajectory, float(sigmas[0]), within, sampling)
+    noise = starting_noise(trajectory, float(sigmas[0]), within, sampling, model.levels)
     denoiser = model.denoiser(
         encoded,
         frames=count,

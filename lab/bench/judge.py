@@ -149,7 +149,7 @@ def measure_rest(
     """What an edit did to all that it was not to touch. Clips uint8 [F, H, W, 3]; area, keep: float [F, H, W].
 
     Against the source through the autoencoder alone (`vae`), before any pixel composite (`decoded`), over the pixels
-    more than MARGIN from the area that may change: outside_psnr in dB, outside_ssim, outside_structure (frames.py).
+    more than MARGIN from the area that may change: outside_psnr in dB, outside_ssim, outside_structure (pixels.py).
     kept_psnr: of preserved regions, `finished` against the source. band_psnr: `finished` against the ideal frames in
     the band of BAND pixels to both sides of the area's border: seams. Equal pixels count as EQUAL dB; nan without
     pixels.

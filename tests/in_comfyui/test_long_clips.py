@@ -14,7 +14,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy_extras import nodes_custom_sampler as core
 
 from videograin.editing.attention_features import FeatureCollector
-from videograin.editing.windows import NOTE, Windows
+from videograin.editing.windows import Windows
 from videograin.hosts.comfyui.inversion import invert_latent, leading_sigmas, noise_latent
 from videograin.hosts.comfyui.round_trip import sample_back
 from videograin.hosts.comfyui.unet.patch import patch_edit, patch_space_time, tag
@@ -293,7 +293,7 @@ def test_the_way_up_is_walked_in_windows_and_leads_back(clip):
     calm = smooth()
     long = node(calm)
     inversion = invert(long, clip)
-    assert inversion.extra[NOTE] == Windows(**HOW).note()
+    assert inversion.extra["windows"] == Windows(**HOW).note()
     apart(inversion.noise, invert(calm, clip).noise, 1e-4)
     patched = patch_space_time(long, "full", node="test")
     sampler = comfy.samplers.sampler_object("euler")
@@ -304,8 +304,8 @@ def test_the_way_up_is_walked_in_windows_and_leads_back(clip):
 
 
 def test_a_clip_in_one_window_is_noted_as_without(model, clip):
-    assert NOTE not in invert(node(model, frames=FRAMES), clip, steps=2).extra
-    assert NOTE not in invert(model, clip, steps=2).extra
+    assert "windows" not in invert(node(model, frames=FRAMES), clip, steps=2).extra
+    assert "windows" not in invert(model, clip, steps=2).extra
 
 
 def test_features_are_of_the_whole_clip(clip):
@@ -368,7 +368,7 @@ def test_windows_of_other_nodes_are_noted_and_compared(clip, caplog):
     calm = smooth()
     theirs = core_windowed(calm, "standard_static", length=4)
     inversion = invert(theirs, clip, steps=FRAMES - 1)
-    assert inversion.extra[NOTE] == "of another node, frames 4, overlap 1"
+    assert inversion.extra["windows"] == "of another node, frames 4, overlap 1"
     caplog.clear()
     sample_back(theirs, tiny.conditioning(1), inversion, node="Inversion Check")
     assert "the inversion was made with" not in caplog.text

@@ -106,7 +106,7 @@ def sample(
         sampler = blend(sampler, trajectory, mask, **span, t_of=model.levels.t, hooks=hooks)
     else:
         sampler = hooked(sampler, hooks)
-    noise = starting_noise(trajectory, float(sigmas[0]), within, sampling)
+    noise = starting_noise(trajectory, float(sigmas[0]), within, sampling, model.levels)
     decoded = decode_clip(model, sampler(denoise, noise, sigmas))
     return decoded if steady is None else steady.pictures(frames, decoded, settings.steady, settings.composite.dilate)
 
