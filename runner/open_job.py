@@ -191,7 +191,9 @@ def _on_model(
             model = _load_model(file.model, file.model_config, file.device, file.dtype)
     chosen = dataclasses.asdict(file)
     del chosen["lines"], chosen["notes"]
-    parts = {name: getattr(file, name) for name in ("sampling", "attention", "blend", "composite", "inversion")}
+    parts = {
+        name: getattr(file, name) for name in ("sampling", "attention", "blend", "composite", "inversion", "steady")
+    }
     return InversionJob(
         clip=clip,
         model=model,
