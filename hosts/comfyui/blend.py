@@ -204,7 +204,8 @@ def compare_attention(trajectory: Trajectory, options: dict, node: str) -> None:
     edits = [slot.edits[-1] for slot in slots if isinstance(slot, SelfSlot)]
     if not made or (slots and not edits):
         return
-    now = space_time_notes(edits[0].mode, edits[0].key_frames) if edits else space_time_notes("per_frame", 0)
+    used = edits and edits[0].attention
+    now = space_time_notes(used.mode, used.anchors) if used else space_time_notes("per_frame", 0)
     if now != made:
         logger.warning(
             f"{node}: the inversion was made with {_phrase(made)}, this run uses {_phrase(now)}; give ST-Layout Attn "
