@@ -17,7 +17,7 @@ _HOME = {
     "memory": ("within_memory",),
     "fused": ("modulated_attention", "plain_attention"),
     "modulation": ("Modulation", "space_time_attention"),
-    "noise_levels": ("NoiseLevels",),
+    "noise_levels": ("DiffusionLevels", "FlowLevels", "NoiseLevels"),
     "observer": ("Observer", "LayerCall"),
     "options": ("KERNELS", "MODES", "RANGES"),
     "phrase_tokens": ("PhraseNotFound", "find_phrases", "phrase_occurrences", "splice", "text_labels"),

@@ -1,6 +1,6 @@
 """Which part of a run something is active in: the one rule, for modulation, blend, features, maps and control.
 
-t in [0, 1] is timestep / 1000: 1 = pure noise, 0 = clean. The fraction of the run that is done is 1 - t, as in
+t in [0, 1] is `NoiseLevels.t`: 1 = pure noise, 0 = clean. The fraction of the run that is done is 1 - t, as in
 ComfyUI's percent_to_sigma. Nothing here counts steps, so any sampler, step count or sigma list gives the same part.
 No torch: settings use it.
 """

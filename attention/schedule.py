@@ -1,6 +1,6 @@
 """When, and how strongly, attention is modulated: functions of the noise level (method.md 5).
 
-t in [0, 1] is timestep / 1000: 1 = pure noise, 0 = clean; which levels are active is active_range.py's rule.
+t in [0, 1] is `NoiseLevels.t`: 1 = pure noise, 0 = clean; which levels are active is active_range.py's rule.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention import normalise_mask
+from ..attention import NoiseLevels, normalise_mask
 from .attention_features import FeatureCollector
 from .blend import blend as blended
 from .composite import composite as composited
@@ -27,11 +27,22 @@ from .doubts import doubts
 from .fingerprint import frames_digest
 from .inversion import invert
 from .model import Progress, stage
-from .provenance import check_model, dtype_name, space_time_notes
+from .motion.clip_motion import clip_motion
+from .motion.value import Motion
+from .provenance import Provenance, dtype_name
 from .region_modulation import build_modulation, modulated_steps
-from .regions import Areas, Region, areas
+from .regions import Areas, Region, areas, sized_masks
 from .samplers import SAMPLERS
-from .settings import AttentionSettings, BlendSettings, CompositeSettings, InversionSettings, SamplingSettings
+from .settings import (
+    AttentionSettings,
+    BlendSettings,
+    CompositeSettings,
+    InversionSettings,
+    SamplingSettings,
+    SteadySettings,
+)
+from .steady import Steady
+from .step_hooks import hooked
 from .trajectory import Trajectory
 from .windows import Windows
 
@@ -47,11 +58,12 @@ class PipelineError(ValueError):
 
 @dataclass(frozen=True)
 class EditResult:
-    """frames: the finished edit, uint8 [F, H, W, 3]; decoded: the same before the pixel composite; latents: float32
+    """frames: the finished edit, uint8 [F, H, W, 3]; decoded: as decoded, before all work on pixels; latents: float32
     [F, C, h, w]; area: float32 [F, H, W], 1 where the edit was allowed, or None without regions; blend_mask: what the
     latent blend used, float32 [F, h, w], or None; spans: the token positions of each phrase; notes: warnings;
     modulated_steps: in how many steps the attention was modulated; keep: float32 [F, H, W], 1 where a preserved region
-    is on top (bit-identical to the source in ``frames`` where the composite is on), or None without regions."""
+    is on top (bit-identical to the source in ``frames`` where the composite is on), or None without regions; motion:
+    what a steady edit was held along, or None."""
 
     frames: np.ndarray
     decoded: np.ndarray
@@ -62,6 +74,7 @@ class EditResult:
     notes: tuple[str, ...]
     modulated_steps: int = 0
     keep: Tensor | None = None
+    motion: Motion | None = None
 
 
 def check_frames(model: Any, frames: np.ndarray) -> None:
@@ -109,6 +122,11 @@ def decode_clip(model: Any, latents: Tensor, *, name: str = "decode", progress: 
 def inversion_steps(inversion: InversionSettings, steps: int) -> int:
     """The number of steps of the inversion of an edit with ``steps`` steps."""
     return steps if inversion.steps is None else inversion.steps
+
+
+def check_model(model: Any, trajectory: Trajectory) -> None:
+    """Raise TrajectoryError unless ``trajectory`` was made with this model."""
+    trajectory.require(family=model.family, model=model.fingerprint, dtype=dtype_name(model.unet.dtype))
 
 
 def check_schedule(model: Any, steps: int, inverted: Tensor) -> None:
@@ -163,6 +181,9 @@ def invert_clip(
         observer=collector,
         windows=windows,
     )
+    scale = f"{model.vae.net.config['scaling_factor']:.6g}"  # ComfyUI's LATENT links hold latents without it
+    dtype = dtype_name(model.unet.dtype)
+    made = Provenance.of(attention, windows, len(latents), dtype=dtype, latent_scale=scale)
     with stage(progress, "invert", len(sigmas) - 1) as tick, denoiser as denoise:
         trajectory = invert(
             denoise,
@@ -175,25 +196,23 @@ def invert_clip(
             family=model.family,
             model_id=model.fingerprint,
             source=frames_digest(frames),
-            extra={
-                **space_time_notes(attention, windows, len(latents)),
-                "dtype": dtype_name(model),
-                # ComfyUI's LATENT links hold latents without it.
-                "latent_scale": f"{model.vae.net.config['scaling_factor']:.6g}",
-            },
+            extra=made.notes(),
         )
     return trajectory if collector is None else replace(trajectory, features=collector.result())
 
 
-def starting_noise(trajectory: Trajectory, sigma: float, within: Areas | None, sampling: SamplingSettings) -> Tensor:
+def starting_noise(
+    trajectory: Trajectory, sigma: float, within: Areas | None, sampling: SamplingSettings, levels: NoiseLevels
+) -> Tensor:
     """The latent the edit starts from: the inverted one at ``sigma``, and in the edited area (None = everywhere) the
     part ``variation`` of it drawn afresh from the seed. Variance is kept: z = sqrt(1 - v^2) z_inverted + v z_fresh (in
-    cells that are kept in part it is a little lower)."""
+    cells that are kept in part it is a little lower). levels: the model's."""
     x = trajectory.at(sigma)
     if sampling.variation == 0:
         return x
     generator = torch.Generator().manual_seed(sampling.seed)
-    fresh = torch.randn(1, *x.shape[1:], generator=generator) * (1 + sigma**2) ** 0.5
+    clean, noise = levels.scales(sigma)  # of clean latents of unit variance
+    fresh = torch.randn(1, *x.shape[1:], generator=generator) * (clean**2 + noise**2) ** 0.5
     mixed = (1 - sampling.variation**2) ** 0.5 * x + sampling.variation * fresh
     if within is None:
         return mixed
@@ -215,6 +234,8 @@ def edit_clip(
     windows: Windows | None = None,
     blend: BlendSettings | None = None,
     composite: CompositeSettings | None = None,
+    steady: SteadySettings | None = None,
+    motion: Motion | None = None,
     controlnet: Any = None,
     observer: Any = None,
     progress: Progress | None = None,
@@ -223,11 +244,13 @@ def edit_clip(
 
     frames: the source, uint8 [F, H, W, 3]; trajectory: from ``invert_clip`` on the same frames and model (checked).
     Without regions this is the global prompt alone: nothing is modulated, blended or composited. windows: as in
-    ``invert_clip``, and the same. controlnet, observer: what ``model.denoiser`` takes. Raises PipelineError,
-    TrajectoryError or PhraseNotFound before any network call.
+    ``invert_clip``, and the same. steady: how the edit is held steady over time, along ``motion``, that of these frames
+    and masks (``editing.motion.clip_motion``); None = it is found here. controlnet, observer: what ``model.denoiser``
+    takes. Raises PipelineError, TrajectoryError, MotionError or PhraseNotFound before any network call.
     """
     sampling, attention = sampling or SamplingSettings(), attention or AttentionSettings()
     blend, composite = blend or BlendSettings(), composite or CompositeSettings()
+    steady = steady or SteadySettings()
     check_frames(model, frames)
     count, size, grid = len(frames), frames.shape[1:3], trajectory.size
     unit = model.scale_factor
@@ -249,17 +272,25 @@ def edit_clip(
     else:
         encoded, spans = model.encode_prompt(prompt), ()
 
+    held, hooks = None, []
+    if steady.enabled and regions and count > 1:
+        with stage(progress, "motion"):
+            held = Steady.of(motion or clip_motion(frames, sized_masks(regions, size, count)), regions, count)
+        hooks.append(held.hook(grid, steady, model.levels.t))
     sampler, mask = SAMPLERS[sampling.sampler], None
     if blend.enabled and within is not None:
         mask = within.at_latent(grid, blend.feather)
-        sampler = blended(sampler, trajectory, mask, start=blend.start, end=blend.end, t_of=model.levels.t)
+        span = {"start": blend.start, "end": blend.end, "t_of": model.levels.t}
+        sampler = blended(sampler, trajectory, mask, **span, hooks=hooks)
+    else:
+        sampler = hooked(sampler, hooks)
 
     sigmas = model.sigmas(sampling.steps)
     active = modulated_steps(model, modulation, sigmas, sampling.guidance)
     doubted = doubts(regions, size, count, attention, guidance=sampling.guidance, active=active, steps=len(sigmas) - 1)
     for doubt in doubted:
         log.warning(doubt)
-    noise = starting_noise(trajectory, float(sigmas[0]), within, sampling)
+    noise = starting_noise(trajectory, float(sigmas[0]), within, sampling, model.levels)
     denoiser = model.denoiser(
         encoded,
         frames=count,
@@ -276,10 +307,14 @@ def edit_clip(
         latents = sampler(denoise, noise, sigmas, callback=tick)
 
     decoded = decode_clip(model, latents, progress=progress)
-    finished = decoded
+    finished = decoded if held is None else held.pictures(frames, decoded, steady, composite.dilate)
     area, keep = (None, None) if within is None else (within.edited, within.kept)
     if composite.enabled and area is not None:
-        finished = composited(frames, decoded, area, dilate=composite.dilate, feather=composite.feather, keep=keep)
+        finished = composited(frames, finished, area, dilate=composite.dilate, feather=composite.feather, keep=keep)
         assert isinstance(finished, np.ndarray)  # as the frames are
+    cuts = held.motion.notes([region.phrase for region in regions]) if held else []
+    for cut in cuts:
+        log.warning(cut)
+    notes = (*map(str, doubted), *cuts)
     places = tuple(tuple(span) for span in spans)
-    return EditResult(finished, decoded, latents, area, mask, places, tuple(map(str, doubted)), active, keep)
+    return EditResult(finished, decoded, latents, area, mask, places, notes, active, keep, held and held.motion)

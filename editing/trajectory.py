@@ -9,10 +9,20 @@ from torch import Tensor
 
 from .attention_features import Features
 from .checks import SigmaError, check_sigmas
+from .provenance import Provenance, differences
 
 # Two sigmas closer than this (relative) are the same level: the hosts' schedules differ by up to 1.3e-5 (ComfyUI sums
 # its betas in float32), while neighbouring levels of a 1000-step schedule differ by 5e-3.
 SAME_LEVEL = 1e-4
+
+# What an edit must share with its inversion, and what to do where it does not.
+REMEDIES = {
+    "frames": "edit exactly the frames that were inverted",
+    "latent_size": "edit at the size that was inverted",
+    "family": "load a model of that family",
+    "model": "load the model that was used for the inversion",
+    "source": "use the video, start, stride and size that were inverted",
+}
 
 
 class TrajectoryError(ValueError):
@@ -120,6 +130,18 @@ class Trajectory:
         """Whether `sigma` lies in the stored range (both ends included)."""
         return bool(float(self.sigmas[-1]) * (1 - SAME_LEVEL) <= sigma <= float(self.sigmas[0]) * (1 + SAME_LEVEL))
 
+    @property
+    def made(self) -> Provenance:
+        """How this inversion was made, as far as it is recorded."""
+        return Provenance.recorded(
+            self.extra,
+            frames=self.frames,
+            latent_size=self.size,
+            family=self.family or None,
+            model=self.model or None,
+            source=self.source or None,
+        )
+
     def require(
         self,
         *,
@@ -128,30 +150,32 @@ class Trajectory:
         model: str | None = None,
         source: str | None = None,
         size: tuple[int, int] | None = None,
+        dtype: str | None = None,
     ) -> None:
         """Raise TrajectoryError unless this inversion fits an edit; None = not checked. size: (h, w) in latent cells.
 
-        The error lists every difference with both sides. An unrecorded ("") family, model or source fits nothing.
+        The error lists every difference with both sides. An unrecorded ("") family, model or source fits nothing. The
+        same weights rounded to another dtype are another model to the fingerprint: dtype is no reason for an error, but
+        where there is one about the model, it says in which dtypes the two run, and what to set.
         """
-        remedies = {
-            "frames": "edit exactly the frames that were inverted",
-            "latent size": "edit at the size that was inverted",
-            "family": "load a model of that family",
-            "model": "load the model that was used for the inversion",
-            "source": "use the video, start, stride and size that were inverted",
-        }
-        pairs = {
-            "frames": (self.frames, frames),
-            "latent size": (self.size, None if size is None else tuple(size)),
-            "family": (self.family, family),
-            "model": (self.model, model),
-            "source": (self.source, source),
-        }
-        wrong = {name: pair for name, pair in pairs.items() if pair[1] is not None and pair[0] != pair[1]}
-        if wrong:
-            facts = "; ".join(f"{n}: the inversion has {_show(a)}, the edit {_show(b)}" for n, (a, b) in wrong.items())
-            todo = "; ".join(remedies[n] for n in wrong)
-            raise TrajectoryError(f"this inversion does not fit the edit. {facts}. Invert again, or {todo}.")
+        size = None if size is None else (size[0], size[1])
+        now = Provenance(frames=frames, latent_size=size, family=family, model=model, source=source, dtype=dtype)
+        found = {difference.fact: difference for difference in differences(self.made, now, REMEDIES)}
+        rounded = found.pop("dtype", None)
+        if not found:
+            return
+        facts = "; ".join(
+            f"{fact.replace('_', ' ')}: the inversion has {_show(was)}, the edit {_show(wanted)}"
+            for fact, was, wanted in found.values()
+        )
+        todo = "; ".join(REMEDIES[fact] for fact in found)
+        said = f"this inversion does not fit the edit. {facts}. Invert again, or {todo}."
+        if rounded and "model" in found:
+            said += (
+                f" The inversion was made in {rounded.made}, the edit runs in {rounded.now}: the same weights in "
+                f"another dtype count as another model; set dtype to {rounded.made}, or invert again in {rounded.now}."
+            )
+        raise TrajectoryError(said)
 
     def _segment(self, sigma: float) -> tuple[int, float]:
         """(i, f): sigma lies at fraction f of the way from level i to level i + 1; f is exactly 0 or 1 at a level."""
@@ -181,17 +205,6 @@ class Trajectory:
                 "pass the window's frame indices, or invert all frames of the edit."
             )
         return index
-
-
-def space_time_notes(mode: str, key_frames: int) -> dict[str, str]:
-    """What a trajectory records (in `extra`) about the self-attention it was made with; an edit should use the same.
-
-    mode: as attention.SpaceTime; key_frames: their number, recorded (as `anchors`) only where the mode has any.
-    """
-    notes = {"attention": mode}
-    if mode in ("key_frames", "full_coarse"):
-        notes["anchors"] = str(key_frames)
-    return notes
 
 
 def _check_tensors(latents: Tensor, sigmas: Tensor) -> None:
@@ -245,4 +258,4 @@ def _check_text(name: str, value: str) -> None:
 
 
 def _show(value) -> str:
-    return "nothing recorded" if value == "" else repr(value)
+    return "nothing recorded" if value is None else repr(value)

@@ -18,8 +18,8 @@ from torch import Tensor
 from .fields import settings
 from .settings import WindowSettings
 
-NOTE = "windows"
-"""Key of the windows in a trajectory's `extra`."""
+ALL_AT_ONCE = "all frames at once"
+"""Stands for the note where there are no windows."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Windows(WindowSettings):
         return [round(step * (total - length) / steps) for step in range(steps + 1)]
 
     def note(self) -> str:
-        """What a trajectory records (under NOTE): an edit must use the windows of its inversion."""
+        """What a trajectory records: an edit must use the windows of its inversion."""
         return f"frames {self.frames}, overlap {self.overlap}, anchors {self.anchors}"
 
 
@@ -76,9 +76,9 @@ def _rise(place: int, length: int) -> int:
     return min(place + 1, length - place)
 
 
-def window_notes(windows: Windows | None, total: int) -> dict[str, str]:
-    """What a trajectory of `total` frames records in `extra`: nothing where they were denoised all at once."""
-    return {} if windows is None or total <= windows.frames else {NOTE: windows.note()}
+def windows_note(windows: Windows | None, total: int) -> str:
+    """The note of a clip of `total` frames: ALL_AT_ONCE where they fit one window."""
+    return ALL_AT_ONCE if windows is None or total <= windows.frames else windows.note()
 
 
 def windowed(parts: Sequence[tuple[Window, Callable[..., Tensor]]]) -> Callable[..., Tensor]:

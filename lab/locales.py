@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import urllib.request
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
 from . import paths
+from .comfyui_server import Client
 
 ROOT = paths.ROOT / "locales"
 LANGUAGES = ("en", "ja", "zh")
@@ -106,8 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--accept", nargs="*", default=[], metavar="LANGUAGE", help="translations that are up to date")
     args = parser.parse_args(argv)
     if args.url:
-        with urllib.request.urlopen(args.url.rstrip("/") + "/object_info", timeout=60) as answer:
-            write("en", node_defs(json.load(answer)))
+        write("en", node_defs(Client(args.url).get("/object_info")))
     for language in args.accept:
         accept(language)
     for language in LANGUAGES[1:]:

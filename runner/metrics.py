@@ -24,7 +24,7 @@ from .media.geometry import Geometry, GeometryError
 from .media.mask_files import FoundMask, MaskError, MaskFolder, MaskFrames, load_masks
 from .media.video import Clip, VideoError, probe, read_clip
 from .metrics_file import SOURCE, MeasuredEdit, MetricsSpec, completed
-from .preflight import device_problem, memory_errors
+from .preflight import chosen_device, device_problem, memory_errors
 from .progress import Progress
 from .report import build_report, write_report
 
@@ -79,7 +79,7 @@ def run_metrics(
         settings=_settings(spec),
         **table.facts(),
         seconds=progress.timer.seconds,
-        device=_device(spec.device),
+        device=chosen_device(spec.device),
     )
     write_report(files["json"], report)
     for name, content in (("csv", table.csv()), ("markdown", table.markdown())):
@@ -192,7 +192,7 @@ def _found(edits: tuple[MeasuredEdit, ...], text: str, geometry: Geometry, frame
 
 def _instruments(spec: MetricsSpec, progress: Progress) -> tuple[Instruments, list[str]]:
     """What there is to measure with, and remarks."""
-    device = _device(spec.device)
+    device = chosen_device(spec.device)
     if problem := device_problem(device):
         raise spec.error([("device", f"device: {problem}")])
     wrong: list[tuple[str, str]] = []
@@ -229,12 +229,6 @@ def _prompt_notes(spec: MetricsSpec) -> list[str]:
         for name, prompt in said.items()
         if prompt and spec.prompt and prompt != spec.prompt
     ]
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
 
 
 def _settings(spec: MetricsSpec) -> dict[str, Any]:

@@ -20,13 +20,12 @@ import torch
 from torch import Tensor
 
 from ..editing import trajectory_file
-from ..editing.pipeline import check_schedule, inversion_steps
+from ..editing.pipeline import check_model, check_schedule, inversion_steps
 from ..editing.prompt_text import append_phrases, unplaced
-from ..editing.provenance import check_model, space_time_notes
+from ..editing.provenance import Provenance, differences
 from ..editing.regions import Region
 from ..editing.settings import AttentionSettings, EditSettings, LayoutSettings, WindowSettings
 from ..editing.trajectory import Trajectory, TrajectoryError
-from ..editing.windows import NOTE as WINDOWS
 from ..editing.windows import Windows
 from ..measuring.attention_probe import AttentionProbe
 from .attention_files import open_probe
@@ -35,7 +34,7 @@ from .edit_keys import RegionEntry
 from .layout_files import check_masks
 from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_pictures, repeated
 from .media.video import Clip, read_clip
-from .preflight import check_level, check_start, check_target
+from .preflight import check_level, check_start, check_target, chosen_device
 from .progress import Progress
 from .report import clip_facts, model_facts
 from .yaml_lines import Lines, Problems
@@ -192,7 +191,9 @@ def _on_model(
             model = _load_model(file.model, file.model_config, file.device, file.dtype)
     chosen = dataclasses.asdict(file)
     del chosen["lines"], chosen["notes"]
-    parts = {name: getattr(file, name) for name in ("sampling", "attention", "blend", "composite", "inversion")}
+    parts = {
+        name: getattr(file, name) for name in ("sampling", "attention", "blend", "composite", "inversion", "steady")
+    }
     return InversionJob(
         clip=clip,
         model=model,
@@ -216,8 +217,7 @@ def _on_model(
 def _load_model(path: Path | None, config: Path | None, device: str, dtype: str) -> Any:
     from ..hosts.diffusers import load_model
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = chosen_device(device)
     return load_model(path, device=device, dtype=getattr(torch, dtype), config=config)
 
 
@@ -300,7 +300,8 @@ def _loaded(file: EditFile, clip: Clip, layout: LayoutSettings | None) -> tuple[
         trajectory = trajectory_file.load(file.load)
         height, width = clip.frames.shape[1:3]
         trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // 8, width // 8))
-        _check_attention(trajectory, space_time_notes(file.attention, cut_of(file.windows), len(clip.frames)))
+        now = Provenance.of(file.attention, cut_of(file.windows), len(clip.frames))
+        _check_attention(trajectory.made, now)
         notes = []
         if file.source_prompt and file.source_prompt != trajectory.prompt:
             notes.append(f"source_prompt is not used: the inversion was made with {trajectory.prompt!r}")
@@ -317,14 +318,14 @@ def _loaded(file: EditFile, clip: Clip, layout: LayoutSettings | None) -> tuple[
     return trajectory, tuple(notes)
 
 
-def _check_attention(trajectory: Trajectory, wanted: dict[str, str]) -> None:
-    """TrajectoryError where the inversion was made with another space-time attention."""
-    made = {key: value for key in ("attention", "anchors", WINDOWS) if (value := trajectory.extra.get(key, ""))}
-    if made and made != wanted:
-        was, now = (", ".join(f"{key} {value}" for key, value in facts.items()) for facts in (made, wanted))
+def _check_attention(made: Provenance, now: Provenance) -> None:
+    """TrajectoryError where an inversion was made with another space-time attention or other windows."""
+    found = differences(made, now)
+    if found:
+        was, wanted = (", ".join(sides) for sides in zip(*(difference[1:] for difference in found)))
         raise TrajectoryError(
-            f"this inversion was made with {was}, the edit uses {now}; expected the same space-time attention in both; "
-            "invert again, or set attention.mode (and anchors) and windows to match"
+            f"this inversion was made with {was}, the edit uses {wanted}; expected the same space-time attention in "
+            "both; invert again, or set attention.mode (and anchors) and windows to match"
         )
 
 

@@ -45,6 +45,13 @@ def memory_errors(
         raise OutOfMemory(f"not enough memory ({what}); expected room for {room}; {remedy}") from error
 
 
+def chosen_device(device: str) -> str:
+    """What ``auto`` stands for: a CUDA GPU if there is one, else the CPU; other devices as they are."""
+    import torch
+
+    return device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def device_problem(device: str) -> str | None:
     """Why ``device`` (a value of the edit file's key) cannot be used here, or None."""
     import torch

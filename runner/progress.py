@@ -34,12 +34,12 @@ class StageTimer:
 class Progress:
     """Shows stages and times them.
 
-    stream: where to (default stderr); bars: None = bars only on a terminal; quiet: show nothing, time all the same.
+    stream: where to (default stderr), with bars on a terminal; quiet: show nothing, time all the same.
     """
 
-    def __init__(self, *, stream: TextIO | None = None, bars: bool | None = None, quiet: bool = False) -> None:
+    def __init__(self, *, stream: TextIO | None = None, quiet: bool = False) -> None:
         self.stream = sys.stderr if stream is None else stream
-        self.bars = self.stream.isatty() if bars is None else bars
+        self.bars = self.stream.isatty()
         self.quiet = quiet
         self.timer = StageTimer()
 

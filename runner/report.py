@@ -21,7 +21,7 @@ from ..editing.regions import Region
 from ..editing.settings import CompositeSettings
 from ..editing.trajectory import Trajectory
 from ..editing.whole_file import write_json
-from ..editing.windows import NOTE as WINDOWS
+from ..editing.windows import ALL_AT_ONCE
 from ..measuring.metrics import pixels
 from ..measuring.metrics.pixels import MARGIN
 from ..measuring.round_trip import RoundTrip, Verdict, judge
@@ -141,7 +141,7 @@ def inversion_facts(trajectory: Trajectory, verdict: Verdict | None) -> dict[str
         "prompt": trajectory.prompt,
         "method": trajectory.method,
         "steps": trajectory.steps,
-        "windows": trajectory.extra.get(WINDOWS, "all frames at once"),
+        "windows": trajectory.made.windows or ALL_AT_ONCE,
         "round_trip": _round_trip_facts(verdict),
     }
 

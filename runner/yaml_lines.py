@@ -50,8 +50,8 @@ class Lines:
         return EditFileError(self.path, [(self.line_of(key), text) for key, text in problems])
 
     @contextmanager
-    def at_line(self, key: str, *others: str, errors: tuple[type[Exception], ...] = (ValueError,)) -> Iterator[None]:
-        """Turn ``errors`` of the block into an EditFileError ``edit.yaml:LINE: key: text``.
+    def at_line(self, key: str, *others: str) -> Iterator[None]:
+        """Turn ValueErrors of the block into an EditFileError ``edit.yaml:LINE: key: text``.
 
         The line is that of ``key``, or of the first of ``others`` where the file leaves ``key`` out.
         """
@@ -59,7 +59,7 @@ class Lines:
             yield
         except EditFileError:
             raise
-        except errors as error:
+        except ValueError as error:
             text = " ".join(str(error).split())
             raise EditFileError(self.path, [(self.line_of(key, *others), f"{key}: {text}")]) from error
 

@@ -37,8 +37,13 @@ def make_task(seed: int, frames: int, size: int, motion: str = "apart", span: fl
     span: how long the clip lasts (pair_clip); more for one of many frames.
     """
     clip = pair_clip(seed, frames, size, motion=motion, span=span)
+    return DemoTask(clip, two_others(clip, seed + 1), clip.box_masks())
+
+
+def two_others(clip: WorldClip, seed: int) -> tuple[tuple[int, int], ...]:
+    """Two (colour, shape) that differ in both from each other and from the clip's first object."""
     old = (int(clip.scenes.colour[0, 0]), int(clip.scenes.shape[0, 0]))
-    generator = torch.Generator().manual_seed(seed + 1)
+    generator = torch.Generator().manual_seed(seed)
     colours = [c for c in torch.randperm(len(COLOURS), generator=generator).tolist() if c != old[0]]
     shapes = [s for s in torch.randperm(len(SHAPES), generator=generator).tolist() if s != old[1]]
-    return DemoTask(clip, tuple(zip(colours[:2], shapes[:2])), clip.box_masks())
+    return tuple(zip(colours[:2], shapes[:2]))

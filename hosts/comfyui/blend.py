@@ -18,14 +18,13 @@ from torch.nn.functional import interpolate
 
 from ...attention import normalise_mask
 from ...editing.blend import Reference, activity, blend
+from ...editing.provenance import Provenance, differences
 from ...editing.regions import Areas
-from ...editing.trajectory import Trajectory, space_time_notes
+from ...editing.trajectory import Trajectory
 from .errors import EDITING_ERRORS, naming
-from .inversion import HOST, weights_fingerprint
 from .model_info import check_model, noise_levels
+from .provenance import compare, of_model, of_run
 from .step_hooks import with_hook
-from .unet.slots import SelfSlot
-from .windows import compare_windows
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +98,7 @@ def blended_model(
     seed it was given.
     """
     with naming(node):
-        check_family(trajectory, model, node)
+        compare(trajectory, Provenance(family=check_model(model, node)), node)
         check_range(start, end, node)
         weights = blend_mask(trajectory, mask, feather, preserved, node)
 
@@ -148,7 +147,7 @@ def check_range(start: float, end: float, node: str) -> None:
 def check_run(trajectory: Trajectory, guider: Any, x: Tensor, extra_args: dict, node: str) -> None:
     """ValueError where the sampler's run does not fit the inversion; warnings where it fits badly. x: [F, C, h, w]."""
     frames, size = x.shape[0], tuple(x.shape[-2:])
-    if x.ndim != 4 or (frames, size) != (trajectory.frames, trajectory.size):
+    if x.ndim != 4 or differences(trajectory.made, Provenance(frames=frames, latent_size=size)):
         h, w = trajectory.size
         raise ValueError(
             f"the sampler was given {frames} frames of {size[1]} x {size[0]} latent cells, the inversion has "
@@ -157,60 +156,13 @@ def check_run(trajectory: Trajectory, guider: Any, x: Tensor, extra_args: dict, 
     patcher = getattr(guider, "model_patcher", None)
     if patcher is not None:
         apart = "it will not be undone exactly inside the mask. Invert with the checkpoint that edits"
-        check_checkpoint(trajectory, patcher, node, apart)
+        compare(trajectory, of_model(patcher, node), node, apart)
     if extra_args.get("denoise_mask") is not None:
         logger.warning(
             f"{node}: the latent has a noise mask, which puts the clean source outside of it at every noise level and "
             "works against the blend; remove it (the blend has its own mask)."
         )
-    options = extra_args.get("model_options", {})
-    compare_attention(trajectory, options.get("transformer_options", {}), node)
-    compare_windows(trajectory, options, node)
-
-
-def check_family(trajectory: Trajectory, model: Any, node: str) -> None:
-    """ValueError for a model of another family than the inversion's."""
-    family = check_model(model, node)
-    if trajectory.family and family != trajectory.family:
-        raise ValueError(
-            f"the inversion was made with a model of family {trajectory.family}, this one is {family}; their latents "
-            "are not the same thing. Use the model that was used for the inversion."
-        )
-
-
-def check_checkpoint(trajectory: Trajectory, model: Any, node: str, apart: str) -> None:
-    """ValueError for a model of another family than the inversion's; a warning for another checkpoint.
-
-    apart: what follows from that, and what to do.
-    """
-    check_family(trajectory, model, node)
-    if trajectory.extra.get("host") == HOST and trajectory.model:
-        now = weights_fingerprint(model)
-        if now and now != trajectory.model:
-            logger.warning(
-                f"{node}: the inversion was made with another checkpoint (weights {trajectory.model}, now {now}); "
-                f"{apart}."
-            )
-
-
-def compare_attention(trajectory: Trajectory, options: dict, node: str) -> None:
-    """Warn where the run's space-time attention is known and is not that of the inversion.
-
-    options: the run's transformer_options. A model without our patch attends within each frame; where another pack has
-    taken the slots over, nothing is known.
-    """
-    made = {key: trajectory.extra[key] for key in ("attention", "anchors") if key in trajectory.extra}
-    slots = options.get("patches_replace", {}).get("attn1", {}).values()
-    edits = [slot.edits[-1] for slot in slots if isinstance(slot, SelfSlot)]
-    if not made or (slots and not edits):
-        return
-    used = edits and edits[0].attention
-    now = space_time_notes(used.mode, used.anchors) if used else space_time_notes("per_frame", 0)
-    if now != made:
-        logger.warning(
-            f"{node}: the inversion was made with {_phrase(made)}, this run uses {_phrase(now)}; give ST-Layout Attn "
-            "Patch the spacetime and key_frames of the inversion, or invert again with these."
-        )
+    compare(trajectory, of_run(extra_args.get("model_options", {}), frames), node)
 
 
 def check_levels(trajectory: Trajectory, sigmas: Tensor, active: Callable[[float], bool], remedy: str) -> None:
@@ -227,7 +179,3 @@ def check_levels(trajectory: Trajectory, sigmas: Tensor, active: Callable[[float
 def _t_of(guider: Any) -> Callable[[float], float]:
     # Asked of the run's own model: a node after ours may have changed its noise levels. Called only for partial ranges.
     return lambda sigma: noise_levels(guider.inner_model).t(sigma)
-
-
-def _phrase(notes: dict[str, str]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in notes.items())

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]
-"""(q, k, v, heads) -> out, all [B, tokens, heads * d]."""
+from ...attention.modulation import Plain
 
 # SageAttention in the host (attention_sage, attention3_sage) and in KJNodes and its like (attention_override_sage), and
 # the host's attention_comfy_kitchen_int8. Not "usage" or "message".
@@ -43,7 +42,7 @@ class HostAttention:
         """Whether an exception means that the memory did not suffice."""
         return isinstance(error, self.out_of_memory) and (self.is_out_of_memory is None or self.is_out_of_memory(error))
 
-    def plain(self, extra: dict) -> Attend:
+    def plain(self, extra: dict) -> Plain:
         """Attention with the arguments that the host would have passed in this call."""
         options = {"attn_precision": extra.get("attn_precision")}
         if self.passes_options:

@@ -26,11 +26,12 @@ from ...attention import Observer
 from ...editing.checks import check_latents, check_sigmas
 from ...editing.fingerprint import LENGTH, add_weights
 from ...editing.inversion import invert
-from ...editing.trajectory import Trajectory, space_time_notes
+from ...editing.provenance import Provenance, dtype_name
+from ...editing.trajectory import Trajectory
 from .errors import EDITING_ERRORS, naming
 from .model_info import check_model, noise_levels
 from .unet.patch import lacks_memory, patch_space_time
-from .windows import windows_note
+from .windows import windows_of
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,14 @@ def invert_latent(
             raise ValueError("the conditioning is empty; connect CLIP Text Encode with the source prompt.")
     report(latent, sigmas, node)
     fingerprint = weights_fingerprint(model)
+    made = Provenance(
+        attention=mode,
+        key_frames=key_frames,
+        windows=windows_of(model.model_options, len(samples)),
+        dtype=dtype_name(model.model_dtype()),
+        host=HOST,
+        latent_scale=f"{model.get_model_object('latent_format').scale_factor:.6g}",
+    )
     guider = SourceGuider(patch_space_time(model, mode, key_frames, node=node, observer=observer))
     guider.set_conds(positive)
     found: list[Trajectory] = []
@@ -120,13 +129,7 @@ def invert_latent(
                 calls=calls,
                 family=family,
                 model_id=fingerprint,
-                extra={
-                    **space_time_notes(mode, key_frames),
-                    **windows_note(model.model_options, len(samples)),
-                    "dtype": str(model.model_dtype()).removeprefix("torch."),
-                    "host": HOST,
-                    "latent_scale": f"{model.get_model_object('latent_format').scale_factor:.6g}",
-                },
+                extra=made.notes(),
             )
         found.append(trajectory)
         return trajectory.noise.to(x)
@@ -172,7 +175,7 @@ def noise_latent(trajectory: Trajectory, latent: dict[str, Any] | None = None) -
 
 def latent_scale(trajectory: Trajectory) -> float:
     """LATENT = model scale / this. Files of old that do not say it: their family's."""
-    said = trajectory.extra.get("latent_scale", "")
+    said = trajectory.made.latent_scale or ""
     try:
         scale = float(said or USUAL_SCALE[trajectory.family])
     except (KeyError, ValueError):

@@ -7,7 +7,7 @@ from typing import Any
 from comfy import supported_models
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-from ...attention import NoiseLevels
+from ...attention import DiffusionLevels
 
 FAMILIES = {"sd1": supported_models.SD15, "sd2": supported_models.SD20, "sdxl": supported_models.SDXL}
 
@@ -31,7 +31,7 @@ def check_model(model: Any, node: str) -> str:
     )
 
 
-def noise_levels(model: Any) -> NoiseLevels:
+def noise_levels(model: Any) -> DiffusionLevels:
     """The noise levels a model is sampled with; model: a ModelPatcher (with its patches) or a BaseModel."""
     sampling = model.get_model_object("model_sampling") if hasattr(model, "get_model_object") else model.model_sampling
-    return NoiseLevels(1 / (1 + sampling.sigmas.detach().cpu().double() ** 2))
+    return DiffusionLevels(1 / (1 + sampling.sigmas.detach().cpu().double() ** 2))

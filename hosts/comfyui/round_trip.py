@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import comfy.samplers
@@ -12,12 +13,12 @@ import torch
 from torch import Tensor
 
 from ...editing.trajectory import Trajectory
-from .blend import check_checkpoint
 from .errors import EDITING_ERRORS, naming
 from .images import rgb_bytes
 from .inversion import SourceGuider, check_schedule, latent_scale, noise_latent
+from .provenance import compare, of_model
 from .unet.patch import patch_space_time
-from .windows import compare_windows
+from .windows import windows_of
 
 SAMPLER = "euler"  # deterministic DDIM, the way that the inversion went up
 
@@ -35,11 +36,12 @@ def sample_back(model: Any, positive: list, inversion: Trajectory, *, node: str)
             raise ValueError("the conditioning is empty; connect CLIP Text Encode with the source prompt.")
         sigmas = check_schedule(model, inversion.sigmas)
         start = noise_latent(inversion)["samples"]
-        mode, key_frames = inversion.extra.get("attention", "full"), int(inversion.extra.get("anchors", 2))
-        guider = SourceGuider(patch_space_time(model, mode, key_frames, node=node))
+        made = inversion.made
+        guider = SourceGuider(patch_space_time(model, made.attention or "full", made.key_frames or 2, node=node))
         guider.set_conds(positive)
-        check_checkpoint(inversion, model, node, "it cannot lead back to its frames. Check it with its own checkpoint")
-        compare_windows(inversion, model.model_options, node)
+        apart = "it cannot lead back to its frames. Check it with its own checkpoint"
+        now = replace(of_model(model, node), windows=windows_of(model.model_options, inversion.frames))
+        compare(inversion, now, node, apart)
     with naming(node, EDITING_ERRORS):
         return guider.sample(
             torch.zeros_like(start),

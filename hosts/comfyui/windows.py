@@ -7,7 +7,6 @@ batch of frames. Ours keeps nothing between calls and changes nothing that it is
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,13 +15,10 @@ from comfy import context_windows
 from comfy import model_management as management
 from torch import Tensor
 
-from ...editing.trajectory import Trajectory
-from ...editing.windows import NOTE, Windows, window_notes
+from ...editing.windows import ALL_AT_ONCE, Windows, windows_note
 from .frame_cuts import cut_conditioning
 
 NODE = "Long Clip Windows"
-
-log = logging.getLogger(__name__)
 
 
 class FramesOfClip(context_windows.ContextWindowABC):
@@ -110,27 +106,12 @@ def windowed(model: Any, windows: Windows) -> Any:
     return model
 
 
-def windows_note(model_options: Mapping[str, Any], frames: int) -> dict[str, str]:
-    """How a model sees a clip of `frames` frames, for a trajectory's `extra`: {} where it sees all of them at once."""
+def windows_of(model_options: Mapping[str, Any], frames: int) -> str:
+    """How a model sees a clip of `frames` frames: the note of its windows, another node's too, or ALL_AT_ONCE."""
     handler = model_options.get("context_handler")
     if isinstance(handler, LongClipHandler):
-        return window_notes(handler.windows, frames)
+        return windows_note(handler.windows, frames)
     length = getattr(handler, "context_length", None)
     if length is None or getattr(handler, "dim", 0) != 0 or frames <= length:
-        return {}
-    return {NOTE: f"of another node, frames {length}, overlap {getattr(handler, 'context_overlap', 0)}"}
-
-
-def compare_windows(trajectory: Trajectory, model_options: Mapping[str, Any], node: str) -> None:
-    """Warn where a run's windows are not those of the inversion."""
-    made = trajectory.extra.get(NOTE)
-    now = windows_note(model_options, trajectory.frames).get(NOTE)
-    if now != made:
-        log.warning(
-            f"{node}: the inversion was made with {_phrase(made)}, this run uses {_phrase(now)}; give both the model "
-            f"of one {NODE} node, or invert again with the windows of the edit."
-        )
-
-
-def _phrase(note: str | None) -> str:
-    return "all frames at once" if note is None else f"windows ({note})"
+        return ALL_AT_ONCE
+    return f"of another node, frames {length}, overlap {getattr(handler, 'context_overlap', 0)}"

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...attention import NoiseLevels
+from ...attention import DiffusionLevels
 from ...editing.fingerprint import LENGTH, add_weights
 from ...editing.model import Denoiser, EncodedRegions
 from ...editing.prompt_text import PromptError, clean_prompt, parse_weights
@@ -50,7 +50,7 @@ class DiffusersModel:
     def __init__(self, parts: Parts, device: str | torch.device = "cpu"):
         self.device = torch.device(device)
         self.family, self.prediction = parts.family, parts.prediction
-        self.levels = NoiseLevels(parts.alphas_cumprod)
+        self.levels = DiffusionLevels(parts.alphas_cumprod)
         self.unet = parts.unet.to(self.device).eval().requires_grad_(False)
         self.text = TextEncoders(parts.encoders, parts.words, parts.source)
         for encoder in parts.encoders:

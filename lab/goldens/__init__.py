@@ -9,6 +9,7 @@ times and paths, file names, help texts, node definitions. `compare` prints ever
 there are any. --only: cases whose name ("runner/windows") contains TEXT; `write` leaves the others in DIR as they are.
 
 It goes through the command, the documented Python and HTTP alone, so that one copy of it serves any state of the code.
-Which one: PYTHONPATH (the folder above `videograin`) or what is installed. --comfyui PATH starts that checkout with
+Which one: PYTHONPATH (the folder above `videograin`) or what is installed; for code of another state
+`PYTHONPATH=THERE python -m lab.goldens` in the root of this one. --comfyui PATH starts that checkout with
 this Python and that pack; a URL takes a running server, with whatever pack it has.
 """

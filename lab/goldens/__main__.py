@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from ..comfyui_server import Client, Server
 from . import __doc__ as text
 from .facts import PACK
 from .nodes import comfyui
 from .runner import runner
-from .server import serving
 
 
 def write(folder: Path, only: str, place: str | None) -> None:
@@ -38,8 +40,17 @@ def write(folder: Path, only: str, place: str | None) -> None:
         record("runner", runner((folder / "runner").resolve()))
     else:
         (folder / "comfyui").mkdir(parents=True, exist_ok=True)
-        with serving(place, (folder / "comfyui").resolve()) as comfy:
-            record("comfyui", comfyui((folder / "comfyui").resolve(), comfy))
+        results = (folder / "comfyui").resolve()
+        with _server(place, results / "base") as comfy:
+            record("comfyui", comfyui(results, comfy))
+
+
+def _server(place: str, base: Path) -> AbstractContextManager[Client]:
+    """The server at a URL, or one that is started from a checkout with PACK as its only pack."""
+    if place.startswith("http"):
+        return nullcontext(Client(place))
+    shutil.rmtree(base, ignore_errors=True)
+    return Server(Path(place), base, pack=PACK)
 
 
 def flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -15,8 +15,6 @@ from PIL import Image
 from safetensors import safe_open
 
 PACK = Path(importlib.util.find_spec("videograin").origin).parent
-# One thread: sums of several depend on how many there are, and two starve each other on a small machine.
-QUIET = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "100"}
 UNSTABLE = re.compile(r"memory|versions|(.*_)?seconds(_.*)?")  # keys of reports that no two runs share
 FRAMES, SIDE, STEPS = 4, 128, 6
 SOURCE, PROMPT = "a red circle and a red circle on sand", "a blue square and a green cross on sand"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.parse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..comfyui_server import Client, Failed
 from .facts import FRAMES, PACK, SIDE, clean, draw, facts, film
-from .server import Comfy
 
 # What the workflows say, in words that the embedded model knows; and what stands in for their videos.
 WORDS = {
@@ -51,7 +53,49 @@ def workflow(name: str, **changes: Any) -> dict[str, Any]:
     return prompt
 
 
-def comfyui(folder: Path, comfy: Comfy) -> Iterator[tuple[str, Any]]:
+def carried_out(prompt: dict[str, Any], comfy: Client, folder: Path) -> dict[str, Any]:
+    """Run a prompt in API format; what its output nodes show, files in the place of their names."""
+    for key in [k for k, n in prompt.items() if n["class_type"] == "CreateVideo"]:  # the same without loss
+        prompt[f"{key}0"] = {"class_type": "PreviewImage", "inputs": {"images": prompt[key]["inputs"]["images"]}}
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, str):  # file names count up with what the server has written before
+            return re.sub(r"\S*/(\w+?)_\d{5}_", r"\1", value).splitlines()
+        if not (isinstance(value, dict) and "filename" in value):
+            return value
+        path = folder / re.sub(r"_temp_\w{5}|_\d{5}_", "", value["filename"])
+        path.write_bytes(view(comfy, **value))
+        return facts(path, folder)
+
+    try:
+        outputs = comfy.run(prompt, timeout=3600).outputs
+    except Failed as error:
+        return {"error": error.message, "node": error.node_type}
+    return {
+        f"{node} {prompt[node]['class_type']}": {key: [shown(one) for one in values] for key, values in found.items()}
+        for node, found in sorted(outputs.items(), key=lambda item: item[0].zfill(9))
+    }
+
+
+def view(comfy: Client, **of: str) -> bytes:
+    """A file of the server's, also of one whose base folder is elsewhere."""
+    return comfy.fetch("/view?" + urllib.parse.urlencode(of, quote_via=urllib.parse.quote))
+
+
+def with_defaults(comfy: Client, kind: str, **inputs: Any) -> dict[str, Any]:
+    """A node whose other widgets have their default values."""
+    wanted = comfy.get(f"/object_info/{kind}")[kind]["input"]
+    values = {}
+    for name, (options, *more) in {**wanted.get("required", {}), **wanted.get("optional", {})}.items():
+        choices = options if isinstance(options, list) else more[0].get("options") if more else None
+        if more and "default" in more[0]:
+            values[name] = more[0]["default"]
+        elif choices:
+            values[name] = choices[0]
+    return {"class_type": kind, "inputs": values | inputs}
+
+
+def comfyui(folder: Path, comfy: Client) -> Iterator[tuple[str, Any]]:
     """As `runner`, for the nodes."""
     frames, masks, _ = draw()
     for stem, stack in (("clip", frames), ("left", masks[0]), ("right", masks[1])):
@@ -66,7 +110,9 @@ def comfyui(folder: Path, comfy: Comfy) -> Iterator[tuple[str, Any]]:
 
     def run(name: str, prompt: dict[str, Any]) -> dict[str, Any]:
         (folder / name).mkdir(exist_ok=True)
-        return comfy.run(prompt, folder / name)
+        return carried_out(prompt, comfy, folder / name)
+
+    node = partial(with_defaults, comfy)
 
     def saved(name: str, collect: bool) -> dict[str, Any]:
         """An inversion through Save and Load Inversion, checked; with features also its layout, as regions."""
@@ -82,20 +128,18 @@ def comfyui(folder: Path, comfy: Comfy) -> Iterator[tuple[str, Any]]:
         ]
         listed = files[0] if isinstance(files[0], list) else files[1]["options"]
         last = max(file for file in listed if file.startswith(f"{name}_0"))
-        query = urllib.parse.urlencode({"filename": last.removesuffix(" [output]"), "type": "output"})
-        (folder / name / "inversion.safetensors").write_bytes(comfy.fetch(f"/view?{query}"))
+        data = view(comfy, filename=last.removesuffix(" [output]"), type="output")
+        (folder / name / "inversion.safetensors").write_bytes(data)
         del prompt["10"], prompt["11"]
         prompt["20"] = {"class_type": "VideoGrainLoadInversion", "inputs": {"file": last}}
         linked = {"model": ["2", 0], "positive": ["9", 0], "inversion": ["20", 0], "vae": ["2", 2]}
-        prompt["21"] = comfy.node("VideoGrainInversionCheck", **linked)
+        prompt["21"] = node("VideoGrainInversionCheck", **linked)
         prompt["22"] = {"class_type": "PreviewImage", "inputs": {"images": ["21", 0]}}
         if collect:
             of_clip = {"inversion": ["20", 0], "images": ["6", 0], "clip": ["2", 1], "source_prompt": ["7", 0]}
-            prompt["23"] = comfy.node("VideoGrainSelfAttnLayoutCluster", **of_clip)
-            prompt["24"] = comfy.node(
-                "VideoGrainRegionsFromMasks", masks=["23", 0], prompts="a blue square\na green cross"
-            )
-            prompt["25"] = comfy.node("VideoGrainRegionPreview", images=["6", 0], regions=["24", 0])
+            prompt["23"] = node("VideoGrainSelfAttnLayoutCluster", **of_clip)
+            prompt["24"] = node("VideoGrainRegionsFromMasks", masks=["23", 0], prompts="a blue square\na green cross")
+            prompt["25"] = node("VideoGrainRegionPreview", images=["6", 0], regions=["24", 0])
             for key, output in (("26", 1), ("27", 3), ("28", 4)):
                 prompt[key] = {"class_type": "PreviewImage", "inputs": {"images": ["23", output]}}
         return run(name, prompt) | {"file": facts(folder / name / "inversion.safetensors", folder)}

@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from .facts import FRAMES, PROMPT, QUIET, SOURCE, STEPS, all_facts, clean, draw, film, pictures
+from ..comfyui_server import QUIET
+from .facts import FRAMES, PROMPT, SOURCE, STEPS, all_facts, clean, draw, film, pictures
+
+ENVIRONMENT = os.environ | QUIET | {"COLUMNS": "100"}
 
 
 def command(folder: Path, *words: str) -> dict[str, Any]:
     """Run `videograin WORDS` in the folder: exit status and what it says."""
     done = subprocess.run(
-        [sys.executable, "-m", "videograin", *words], cwd=folder, env=os.environ | QUIET, capture_output=True, text=True
+        [sys.executable, "-m", "videograin", *words], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
     )
     said = [line for line in done.stdout.splitlines() if not line.startswith("seconds")]
     errors = done.stderr.splitlines() if done.returncode else []
@@ -165,7 +168,7 @@ def runner(folder: Path) -> Iterator[tuple[str, Any]]:
 
     def python() -> dict[str, Any]:
         done = subprocess.run(
-            [sys.executable, "-c", PYTHON], cwd=folder, env=os.environ | QUIET, capture_output=True, text=True
+            [sys.executable, "-c", PYTHON], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
         )
         return json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr.splitlines()[-1]}
 

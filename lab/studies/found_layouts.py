@@ -32,8 +32,9 @@ from ...editing.settings import AttentionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
 from ...runner.demo import GUIDANCE
 from ...world.clips import scene_clip
+from ...world.demo_task import two_others
 from ...world.score import pooled, score
-from ...world.vocabulary import COLOURS, SHAPES, caption, phrase
+from ...world.vocabulary import caption, phrase
 from ..demo_edits import Several
 from ..json_lines import add_line, resume
 from ..paths import BENCHMARKS
@@ -136,11 +137,7 @@ def edits(model, kind: str, number: int, steps: int, attention: str) -> dict:
     """
     clip = clip_of(kind, number)
     attention, sampling = AttentionSettings(mode=attention), SamplingSettings(steps=steps, guidance=GUIDANCE)
-    old = (int(clip.scenes.colour[0, 0]), int(clip.scenes.shape[0, 0]))
-    draw = torch.Generator().manual_seed(number)
-    colours = [c for c in torch.randperm(len(COLOURS), generator=draw).tolist() if c != old[0]]
-    shapes = [s for s in torch.randperm(len(SHAPES), generator=draw).tolist() if s != old[1]]
-    wanted = list(zip(colours[:2], shapes[:2]))
+    wanted = two_others(clip, number)
     phrases = [phrase(*one) for one in wanted]
     prompt = caption(phrases, int(clip.scenes.background[0]))
     exact = [grow_mask(mask, GROW) for mask in clip.masks]

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...editing.layout.tracks import iou
+
 VISIBLE = 0.5  # of its usual area: frames in which less of an object is seen do not judge its label
 
 
@@ -29,11 +31,6 @@ def cells_of(masks: Tensor, grid: tuple[int, int]) -> np.ndarray:
     the background does."""
     cover = torch.stack([F.adaptive_avg_pool2d(mask[None], grid)[0] for mask in masks.float()])
     return torch.cat([1 - cover.sum(0, keepdim=True), cover]).argmax(0).numpy()
-
-
-def iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two bool arrays; 0 where both are empty."""
-    return float((one & other).sum() / max((one | other).sum(), 1))
 
 
 def agree(things: np.ndarray, truth: np.ndarray, objects: int) -> Agreement:

@@ -12,11 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..comfyui_server import Client
 from ..paths import ROOT
 
 PATH = ROOT / "tests" / "nodes" / "definitions.json"
@@ -113,12 +113,8 @@ def load(path: Path = PATH) -> dict[str, Any]:
 
 def read_server(url: str) -> tuple[dict[str, Any], str]:
     """(/object_info, version) of a running ComfyUI."""
-
-    def get(path: str) -> Any:
-        with urllib.request.urlopen(url.rstrip("/") + path, timeout=60) as answer:
-            return json.load(answer)
-
-    return get("/object_info"), get("/system_stats")["system"]["comfyui_version"]
+    client = Client(url)
+    return client.get("/object_info"), client.get("/system_stats")["system"]["comfyui_version"]
 
 
 def main(argv: list[str] | None = None) -> int:

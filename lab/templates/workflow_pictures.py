@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from ...measuring.pictures.sheets import font
 from ...runner.media.video import read_clip
-from .client import Client
+from ..comfyui_server import Client
 from .definitions import WORKFLOWS
 from .long_clip import FRAMES, STEPS
 from .standins import stand_in

@@ -33,22 +33,20 @@ def pick_columns(frames: int, columns: int = COLUMNS) -> list[int]:
     return [round(index * (frames - 1) / (columns - 1)) for index in range(columns)]
 
 
-def contact_sheet(
-    rows: Sequence[Row], legend: Sequence[str] = (), *, title: str = "", columns: int = COLUMNS, cell: int = 0
-) -> np.ndarray:
-    """A labelled grid as uint8 [H, W, 3]: one row per (name, frames uint8 [F, H, W, 3]), up to ``columns`` frames.
+def contact_sheet(rows: Sequence[Row], legend: Sequence[str] = (), *, title: str = "") -> np.ndarray:
+    """A labelled grid as uint8 [H, W, 3]: one row per (name, frames uint8 [F, H, W, 3]), up to COLUMNS frames.
 
-    legend: text of region 1, 2, ..., each beside its colour. cell: width of one picture in pixels; 0 = the frames' own,
-    enlarged by a whole factor to 128 or shrunk to 256. All rows have equally many frames.
+    legend: text of region 1, 2, ..., each beside its colour. Frames are enlarged by a whole factor to 128 pixels of
+    width or shrunk to 256. All rows have equally many frames.
     """
     from PIL import Image, ImageDraw
 
     counts = {len(frames) for _, frames in rows}
     if len(counts) != 1:
         raise ValueError(f"the rows of a sheet have {sorted(counts)} frames; expected one number; cut them alike")
-    picked = pick_columns(counts.pop(), columns)
+    picked = pick_columns(counts.pop())
     height, width = rows[0][1].shape[1:3]
-    across = cell or (min(width, 256) if width >= 128 else width * -(-128 // width))
+    across = min(width, 256) if width >= 128 else width * -(-128 // width)
     down = max(1, round(height * across / width))
     text = font(max(14, across // 11))
     line = round(text.size * 1.5)
@@ -79,12 +77,12 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
-def side_by_side(*clips: np.ndarray, gap: int = 4) -> np.ndarray:
-    """Clips uint8 [F, H, W, 3] of one shape beside each other, with a white gap (an even number of pixels)."""
+def side_by_side(*clips: np.ndarray) -> np.ndarray:
+    """Clips uint8 [F, H, W, 3] of one shape beside each other, with a white gap of 4 pixels."""
     shapes = {clip.shape for clip in clips}
     if len(shapes) != 1:
         came = " and ".join(str(list(clip.shape)) for clip in clips)
         raise ValueError(f"clips of {came}; expected one shape; resize them")
-    between = np.full((*clips[0].shape[:2], gap, 3), 255, np.uint8)
+    between = np.full((*clips[0].shape[:2], 4, 3), 255, np.uint8)
     parts = [part for clip in clips for part in (between, clip)]
     return np.concatenate(parts[1:], axis=2)

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.attention import RangeError
+from videograin.attention import FlowLevels, RangeError
 from videograin.editing.attention_features import FeaturesError
 from videograin.editing.composite import composite_support
 from videograin.editing.fingerprint import frames_digest
-from videograin.editing.pipeline import PipelineError, edit_clip, encode_clip, invert_clip, starting_noise
-from videograin.editing.provenance import check_model
+from videograin.editing.pipeline import PipelineError, check_model, edit_clip, encode_clip, invert_clip, starting_noise
 from videograin.editing.regions import Areas, Region, edited_area, kept_area
 from videograin.editing.settings import (
     AttentionSettings,
@@ -226,7 +225,7 @@ def test_a_preserved_band_of_whole_cells_keeps_its_latents(random_model, frames,
     assert torch.equal(result.latents[:, :, 3:5], trajectory.clean[:, :, 3:5])
     assert not torch.equal(result.latents[:, :, :3], trajectory.clean[:, :, :3])
     area, sigma = edited_area(stack, (64, 96), 2), float(trajectory.sigmas[0])
-    noise = starting_noise(trajectory, sigma, Areas(area, result.keep), sampling)
+    noise = starting_noise(trajectory, sigma, Areas(area, result.keep), sampling, random_model.levels)
     assert torch.equal(noise[:, :, 3:5], trajectory.noise[:, :, 3:5])
 
 
@@ -279,12 +278,13 @@ def test_progress_is_told_about_every_step(random_model, frames, trajectory, reg
     assert all(done == total for done, total in counting.steps.values()), counting.steps
 
 
-def test_variation_is_seeded_keeps_the_variance_and_stays_inside(trajectory, regions):
-    sigma = float(trajectory.sigmas[0])
+def test_variation_is_seeded_keeps_the_variance_and_stays_inside(random_model, trajectory, regions):
+    sigma, levels = float(trajectory.sigmas[0]), random_model.levels
     within = Areas(edited_area(regions, (64, 96), 2))
 
     def noise(seed, variation, within=within):
-        return starting_noise(trajectory, sigma, within, SamplingSettings(seed=seed, variation=variation))
+        sampling = SamplingSettings(seed=seed, variation=variation)
+        return starting_noise(trajectory, sigma, within, sampling, levels)
 
     assert torch.equal(noise(1, 0.0), trajectory.noise)
     assert torch.equal(noise(1, 0.5), noise(1, 0.5))
@@ -295,6 +295,10 @@ def test_variation_is_seeded_keeps_the_variance_and_stays_inside(trajectory, reg
     fresh = noise(1, 1.0, None) / (1 + sigma**2) ** 0.5
     assert torch.equal(fresh[0], fresh[1])
     assert 0.85 < float(fresh.std()) < 1.15
+    sigma, levels = sigma / 15, FlowLevels()
+    assert 0 < sigma < 1
+    unit = noise(1, 1.0, None) / ((1 - sigma) ** 2 + sigma**2) ** 0.5
+    torch.testing.assert_close(unit, fresh)
 
 
 def test_frames_are_checked(random_model, trajectory, frames):

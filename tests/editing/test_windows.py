@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videograin.editing.windows import NOTE, Window, Windows, window_notes, windowed
+from videograin.editing.windows import ALL_AT_ONCE, Window, Windows, windowed, windows_note
 
 
 @st.composite
@@ -179,7 +179,7 @@ def test_wrong_calls_are_errors():
 
 def test_a_trajectory_records_windows_only_where_there_are_several():
     windows = Windows(8, 3, 1)
-    assert window_notes(windows, 9) == {NOTE: "frames 8, overlap 3, anchors 1"}
-    assert window_notes(windows, 8) == {}
-    assert window_notes(None, 100) == {}
+    assert windows_note(windows, 9) == "frames 8, overlap 3, anchors 1"
+    assert windows_note(windows, 8) == ALL_AT_ONCE
+    assert windows_note(None, 100) == ALL_AT_ONCE
     assert Windows(8, 3, 2).note() != windows.note()

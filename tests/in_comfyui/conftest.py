@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from .server import PROBES, Server
+from videograin.lab.comfyui_server import Server
+from videograin.lab.paths import ROOT
 
-PACK = Path(__file__).resolve().parents[2]
 # One of each kind of what ComfyUI's requirements bring and the pack's own do not.
 NEEDED = ("aiohttp", "torchsde", "torchvision", "spandrel", "comfyui_frontend_package")
 
@@ -24,7 +24,7 @@ NEEDED = ("aiohttp", "torchsde", "torchvision", "spandrel", "comfyui_frontend_pa
 def find_comfyui() -> tuple[Path | None, str]:
     """(the checkout or None, one line that says what was found)."""
     places = [Path(p) for p in [os.environ.get("COMFYUI_PATH", "")] if p]
-    places += [PACK.parents[1], Path.home() / "comfy" / "ComfyUI"]
+    places += [ROOT.parents[1], Path.home() / "comfy" / "ComfyUI"]
     found = next((p for p in places if (p / "comfy" / "model_patcher.py").is_file()), None)
     if found is None:
         return None, "host tests skipped: no ComfyUI in COMFYUI_PATH, two folders up, or ~/comfy/ComfyUI"
@@ -76,8 +76,9 @@ def comfyui() -> Path:
 
 @pytest.fixture(scope="session")
 def server(comfyui, tmp_path_factory):
-    """A started ComfyUI with this pack and the stand-ins of probe_pack: see server.py. One for all tests."""
-    with Server(comfyui, tmp_path_factory.mktemp("comfyui"), [PROBES]) as started:
+    """A started ComfyUI with this pack and the stand-ins for downloads of probe_pack. One for all tests."""
+    probes = Path(__file__).resolve().parent / "probe_pack"
+    with Server(comfyui, tmp_path_factory.mktemp("comfyui"), [probes]) as started:
         yield started
 
 

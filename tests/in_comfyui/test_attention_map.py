@@ -7,7 +7,6 @@ from dataclasses import replace
 import comfy.model_management
 import comfy.samplers
 import comfy.utils
-import folder_paths
 import pytest
 import torch
 from comfy_extras import nodes_custom_sampler as core
@@ -26,18 +25,10 @@ from .core import run as run_core
 from .edits import NODE, edit_of
 from .windows import windowed
 
+pytestmark = pytest.mark.usefixtures("as_the_host_runs")
+
 FRAMES, SIDE, STEPS = 3, 16, 4
 NAME = "Attention Map"
-
-
-@pytest.fixture(autouse=True)
-def _as_the_host_runs(tmp_path):
-    """No autograd, and previews go to a folder of the test's own."""
-    before = folder_paths.get_temp_directory()
-    folder_paths.set_temp_directory(str(tmp_path))
-    with torch.inference_mode():
-        yield
-    folder_paths.set_temp_directory(before)
 
 
 def sigmas_of(model, steps=STEPS):

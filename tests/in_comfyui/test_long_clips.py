@@ -14,7 +14,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy_extras import nodes_custom_sampler as core
 
 from videograin.editing.attention_features import FeatureCollector
-from videograin.editing.windows import NOTE, Windows
+from videograin.editing.windows import Windows
 from videograin.hosts.comfyui.inversion import invert_latent, leading_sigmas, noise_latent
 from videograin.hosts.comfyui.round_trip import sample_back
 from videograin.hosts.comfyui.unet.patch import patch_edit, patch_space_time, tag
@@ -27,6 +27,8 @@ from . import tiny
 from .edits import NODE, apart, close, edit_of, moving_masks
 from .windows import windowed as core_windowed
 
+pytestmark = pytest.mark.usefixtures("as_the_host_runs")
+
 FRAMES = 7
 # Written out by hand: four frames at a time, one of them the anchor 3 (the middle), and one frame of overlap.
 # Three own frames each from 0, 2 and 4; their weights rise 1 2 1 and are shared out: frames 2 and 4 lie in two windows.
@@ -36,12 +38,6 @@ BY_HAND = [
     ([2, 3, 4], [0.5, 1.0, 0.5]),
     ([3, 4, 5, 6], [0.0, 0.5, 1.0, 1.0]),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _as_the_host_runs():
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +289,7 @@ def test_the_way_up_is_walked_in_windows_and_leads_back(clip):
     calm = smooth()
     long = node(calm)
     inversion = invert(long, clip)
-    assert inversion.extra[NOTE] == Windows(**HOW).note()
+    assert inversion.extra["windows"] == Windows(**HOW).note()
     apart(inversion.noise, invert(calm, clip).noise, 1e-4)
     patched = patch_space_time(long, "full", node="test")
     sampler = comfy.samplers.sampler_object("euler")
@@ -304,8 +300,8 @@ def test_the_way_up_is_walked_in_windows_and_leads_back(clip):
 
 
 def test_a_clip_in_one_window_is_noted_as_without(model, clip):
-    assert NOTE not in invert(node(model, frames=FRAMES), clip, steps=2).extra
-    assert NOTE not in invert(model, clip, steps=2).extra
+    assert "windows" not in invert(node(model, frames=FRAMES), clip, steps=2).extra
+    assert "windows" not in invert(model, clip, steps=2).extra
 
 
 def test_features_are_of_the_whole_clip(clip):
@@ -368,7 +364,7 @@ def test_windows_of_other_nodes_are_noted_and_compared(clip, caplog):
     calm = smooth()
     theirs = core_windowed(calm, "standard_static", length=4)
     inversion = invert(theirs, clip, steps=FRAMES - 1)
-    assert inversion.extra[NOTE] == "of another node, frames 4, overlap 1"
+    assert inversion.extra["windows"] == "of another node, frames 4, overlap 1"
     caplog.clear()
     sample_back(theirs, tiny.conditioning(1), inversion, node="Inversion Check")
     assert "the inversion was made with" not in caplog.text

@@ -1,4 +1,4 @@
-"""Other patches on the same model, before and after ours (pitfalls.md 2): faithful fakes, and ComfyUI's own nodes."""
+"""Other patches on the same model, before and after ours: faithful fakes, and ComfyUI's own nodes."""
 
 import copy
 import logging

@@ -7,7 +7,6 @@ from videograin.attention import KERNELS, RANGES
 from videograin.attention.options import MODES
 from videograin.editing.region_modulation import build_modulation
 from videograin.editing.settings import AttentionSettings, SettingError
-from videograin.editing.trajectory import space_time_notes
 from videograin.runner.cli import build_parser
 
 
@@ -37,8 +36,3 @@ def test_they_reach_the_modulation():
     assert (edit.range_steps, edit.kernel) == (5, "sdpa")
     edit = build_modulation(masks, labels, AttentionSettings(), [1.0])
     assert (edit.range_steps, edit.kernel) == (1, "auto")
-
-
-@pytest.mark.parametrize(("mode", "anchors"), [("full", None), ("key_frames", "3"), ("full_coarse", "3")])
-def test_an_inversion_records_the_anchors_of_the_modes_that_have_them(mode, anchors):
-    assert space_time_notes(mode, 3).get("anchors") == anchors

@@ -8,11 +8,11 @@ import torch
 
 from videograin.editing import trajectory_file
 from videograin.editing.pipeline import edit_clip, invert_clip
-from videograin.editing.provenance import space_time_notes
+from videograin.editing.provenance import Provenance
 from videograin.editing.regions import Region
 from videograin.editing.samplers import sample_euler
 from videograin.editing.settings import AttentionSettings, SamplingSettings, SettingError, WindowSettings
-from videograin.editing.windows import NOTE, Windows
+from videograin.editing.windows import ALL_AT_ONCE, Windows
 from videograin.measuring.round_trip import measure_round_trip
 from videograin.runner import jobs as job
 from videograin.runner.cli import main
@@ -84,12 +84,14 @@ def test_settings_check_themselves_and_are_the_editings():
 def test_a_trajectory_records_its_windows(random_model, frames):
     cut = Windows(4, 1, 1)
     trajectory = invert_clip(random_model, frames, SOURCE, steps=2, windows=cut)
-    assert trajectory.extra[NOTE] == "frames 4, overlap 1, anchors 1"
+    assert trajectory.extra["windows"] == "frames 4, overlap 1, anchors 1"
     whole = invert_clip(random_model, frames, SOURCE, steps=2, windows=Windows(FRAMES, 1, 1))
-    assert NOTE not in whole.extra
+    assert "windows" not in whole.extra
+    assert whole.made.windows == ALL_AT_ONCE
     assert torch.equal(whole.latents, invert_clip(random_model, frames, SOURCE, steps=2).latents)
     assert not torch.allclose(whole.noise, trajectory.noise, atol=1e-3)
-    assert space_time_notes(AttentionSettings(), cut, FRAMES) == {"attention": "full", NOTE: trajectory.extra[NOTE]}
+    notes = Provenance.of(AttentionSettings(), cut, FRAMES).notes()
+    assert notes == {"attention": "full", "windows": trajectory.extra["windows"]}
 
 
 def test_frames_by_themselves_come_out_the_same_in_windows(random_model, frames):
@@ -144,7 +146,7 @@ def test_every_step_ticks_once_whatever_the_windows(random_model, frames):
 def test_an_edit_uses_the_windows_of_its_inversion(long_edit, random_model, tmp_path):
     made = load_edit(long_edit(windows=CUT, inversion={"save": "inversion.safetensors", "check": False}))
     first = job.run_edit(made, model=random_model)
-    note = trajectory_file.load(tmp_path / "inversion.safetensors").extra[NOTE]
+    note = trajectory_file.load(tmp_path / "inversion.safetensors").extra["windows"]
     assert note == "frames 4, overlap 1, anchors 1"
     report = json.loads(first.files["report"].read_text(encoding="utf-8"))
     assert report["inversion"]["windows"] == note
@@ -153,15 +155,16 @@ def test_an_edit_uses_the_windows_of_its_inversion(long_edit, random_model, tmp_
     loaded = {"load": "inversion.safetensors"}
     again = job.run_edit(load_edit(long_edit(windows=CUT, inversion=loaded)), model=random_model)
     assert np.array_equal(again.result.frames, first.result.frames)
+    made = r"made with windows \(frames 4, overlap 1, anchors 1\), the edit uses (all frames at once|windows)"
     for windows in (None, {**CUT, "anchors": 0}):
-        with pytest.raises(EditFileError, match="made with attention full, windows frames 4, overlap 1, anchors 1, "):
+        with pytest.raises(EditFileError, match=made):
             job.run_edit(load_edit(long_edit(windows=windows, inversion=loaded)), model=random_model)
 
 
 def test_an_inversion_of_all_frames_at_once_does_not_serve_windows(long_edit, random_model, tmp_path):
     job.run_invert(load_edit(long_edit(), purpose="invert"), tmp_path / "whole.safetensors", model=random_model)
     loaded = {"load": "whole.safetensors"}
-    with pytest.raises(EditFileError, match="made with attention full, the edit uses attention full, windows frames 4"):
+    with pytest.raises(EditFileError, match=r"made with all frames at once, the edit uses windows \(frames 4"):
         job.run_edit(load_edit(long_edit(windows=CUT, inversion=loaded)), model=random_model)
     done = job.run_edit(load_edit(long_edit(windows={"frames": 16}, inversion=loaded)), model=random_model)
     assert done.report["inversion"]["windows"] == "all frames at once"  # six frames fit one window

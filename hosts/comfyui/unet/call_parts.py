@@ -32,11 +32,11 @@ class Part:
 
 
 AttendPart = Callable[[Any, Part, Tensor, Tensor, Tensor], Tensor]
-"""(kind of the chunks, part, q, k, v) -> out; q, k, v and out of this part alone."""
+"""(treatment of the chunks, part, q, k, v) -> out; q, k, v and out of this part alone."""
 
 
-def by_kind(
-    kinds: Sequence[Hashable],
+def by_treatment(
+    treatments: Sequence[Hashable],
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -46,10 +46,10 @@ def by_kind(
     host: HostAttention,
     trouble: Callable[[str], str],
 ) -> Tensor:
-    """Chunks of one kind go through one call of `attend`, in two halves of the heads where the memory demands it.
+    """Chunks of one treatment go through one call of `attend`, in two halves of the heads where the memory demands it.
 
     Args:
-        kinds: one per chunk of the batch.
+        treatments: what is to be done with each chunk of the batch.
         q, k, v: [chunks * F, tokens, heads * d].
         trouble: what to say where two halves do not help: (first line of the host's exception) -> message.
 
@@ -60,12 +60,12 @@ def by_kind(
         the host's exception for a lack of memory, with that message.
     """
     groups: dict[Hashable, list[int]] = {}
-    for number, kind in enumerate(kinds):
-        groups.setdefault(kind, []).append(number)
+    for number, treatment in enumerate(treatments):
+        groups.setdefault(treatment, []).append(number)
 
-    def of(kind: Hashable, which: list[int], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def of(treatment: Hashable, which: list[int], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         def part(q: Tensor, k: Tensor, v: Tensor, heads: int, half: int | None) -> Tensor:
-            return attend(kind, Part(tuple(which), heads, half), q, k, v)
+            return attend(treatment, Part(tuple(which), heads, half), q, k, v)
 
         try:
             return within_memory(part, q, k, v, heads, lacks_memory=host.lacks_memory, release=host.release)
@@ -78,9 +78,9 @@ def by_kind(
         raise lack(trouble(said.splitlines()[0] if said else "no details"))
 
     if len(groups) == 1:
-        return of(kinds[0], list(range(len(kinds))), q, k, v)
-    out = torch.empty_like(q).unflatten(0, (len(kinds), -1))
-    for kind, which in groups.items():
-        some = (x.unflatten(0, (len(kinds), -1))[which].flatten(0, 1) for x in (q, k, v))
-        out[which] = of(kind, which, *some).unflatten(0, (len(which), -1)).to(out.dtype)
+        return of(treatments[0], list(range(len(treatments))), q, k, v)
+    out = torch.empty_like(q).unflatten(0, (len(treatments), -1))
+    for treatment, which in groups.items():
+        some = (x.unflatten(0, (len(treatments), -1))[which].flatten(0, 1) for x in (q, k, v))
+        out[which] = of(treatment, which, *some).unflatten(0, (len(which), -1)).to(out.dtype)
     return out.flatten(0, 1)

@@ -12,15 +12,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ....attention import Layer, Modulation, Observer, SpaceTime, TokenGrid, wanting
+from ....attention.modulation import Plain
 from ..edit import Edit
-from ..host_attention import Attend, HostAttention
-from .call_parts import AttendPart, Part, by_kind
+from ..host_attention import HostAttention
+from .call_parts import AttendPart, Part, by_treatment
 from .slot_call import SlotCall, check_batch, check_keys, check_tokens, frame_indices, read_call, unfit
 
 CELL = 8  # pixels of a latent cell
@@ -125,7 +127,7 @@ class AttentionSlot:
                     out = out + callback(out, q, k, v, extra, **options)
         return out.to(q.dtype)
 
-    def _attend(self, call: SlotCall, q: Tensor, k: Tensor, v: Tensor, extra: dict, plain: Attend) -> Tensor | None:
+    def _attend(self, call: SlotCall, q: Tensor, k: Tensor, v: Tensor, extra: dict, plain: Plain) -> Tensor | None:
         """The attended values, or None where they would be those of plain attention."""
         raise NotImplementedError
 
@@ -150,7 +152,7 @@ class AttentionSlot:
         if number is None:
             return
         frames = frame_indices(extra, call.frames, run, self.node)
-        layer = self._layer(call, (number,), self._todo(call, number, k.shape[1]))
+        layer = self._layer(call, (number,), self._treatment(call, number, k.shape[1]))
         rows = slice(number * call.frames, (number + 1) * call.frames)
         replace(layer, size=run.size, t=t, frames=frames).show(q[rows], k[rows], extra["n_heads"], wanted)
 
@@ -164,11 +166,11 @@ class AttentionSlot:
         conditional = [number for number, role in enumerate(call.roles) if role == "cond"]
         return conditional[-1] if conditional and wanted not in run.tags else None
 
-    def _todo(self, call: SlotCall, number: int, keys: int) -> Hashable:
+    def _treatment(self, call: SlotCall, number: int, keys: int) -> Hashable:
         """What is to be done with a chunk; chunks of which it is the same share a Layer."""
         raise NotImplementedError
 
-    def _layer(self, call: SlotCall, chunks: Sequence[int], todo: Any, plain: Attend | None = None) -> Layer:
+    def _layer(self, call: SlotCall, chunks: Sequence[int], treatment: Any, plain: Plain | None = None) -> Layer:
         """The layer as these chunks need it."""
         raise NotImplementedError
 
@@ -177,9 +179,10 @@ class AttentionSlot:
         tokens = TokenGrid(call.frames, *call.grid)
         return Layer(self.attention_type, tokens, call.latent, call.t, roles, modulation=modulation, **more)
 
-    def _by_kind(self, call: SlotCall, kinds: Sequence[Hashable], q, k, v, heads: int, attend: AttendPart) -> Tensor:
-        """Chunks of one kind go through one call, within the memory there is (comfy_parts.py)."""
-        return by_kind(kinds, q, k, v, heads, attend, host=self.host, trouble=lambda said: self._trouble(call, said))
+    def _by_treatment(self, call, treatments: Sequence[Hashable], q, k, v, heads: int, attend: AttendPart) -> Tensor:
+        """Chunks of one treatment go through one call, within the memory there is (call_parts.py)."""
+        trouble = partial(self._trouble, call)
+        return by_treatment(treatments, q, k, v, heads, attend, host=self.host, trouble=trouble)
 
     def _trouble(self, call: SlotCall, said: str) -> str:
         """What to say of a call that the memory does not suffice for."""
@@ -225,14 +228,15 @@ class SelfSlot(AttentionSlot):
             layer = replace(layer, ranges=call.run and call.run.ranges, place=self._place(call, edit, part, q, extra))
             return layer.attend_self(q, k, v, part.heads, part.half)
 
-        return self._by_kind(call, call.edits, q, k, v, extra["n_heads"], attend)
+        return self._by_treatment(call, call.edits, q, k, v, extra["n_heads"], attend)
 
-    def _todo(self, call, number, keys):
+    def _treatment(self, call, number, keys):
         return call.edits[number]
 
-    def _layer(self, call, chunks, todo, plain=None):
-        spacetime = SpaceTime(todo.attention.mode, call.frames, todo.attention.anchors).at(call.on_level(self.finest))
-        return self._layer_of(call, chunks, call.modulation(todo), spacetime=spacetime, plain=plain)
+    def _layer(self, call, chunks, treatment, plain=None):
+        chosen = treatment.attention
+        spacetime = SpaceTime(chosen.mode, call.frames, chosen.anchors).at(call.on_level(self.finest))
+        return self._layer_of(call, chunks, call.modulation(treatment), spacetime=spacetime, plain=plain)
 
     def _place(self, call: SlotCall, edit: Edit, part: Part, q: Tensor, extra: dict) -> Hashable:
         """What a range measured here belongs to (`RangeMemory.find`); None where the host does not say it."""
@@ -259,27 +263,27 @@ class CrossSlot(AttentionSlot):
         if not any(edit.modulates for edit in self.edits):
             return None
         check_keys(q, k, self.node)
-        kinds = [self._todo(call, number, k.shape[1]) for number in range(len(call.edits))]
-        if all(kind is None for kind in kinds):
+        treatments = [self._treatment(call, number, k.shape[1]) for number in range(len(call.edits))]
+        if all(treatment is None for treatment in treatments):
             return None
         check_batch(q, extra, self.node)
         check_tokens(q, None, call, self.node)
 
-        def attend(kind, part: Part, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            if kind is None:
+        def attend(treatment, part: Part, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            if treatment is None:
                 return plain(q, k, v, part.heads)
-            self._say_kernel(call, kind[0], extra)
-            return self._layer(call, part.chunks, kind, plain).attend_cross(q, k, v, part.heads)
+            self._say_kernel(call, treatment[0], extra)
+            return self._layer(call, part.chunks, treatment, plain).attend_cross(q, k, v, part.heads)
 
-        return self._by_kind(call, kinds, q, k, v, extra["n_heads"], attend)
+        return self._by_treatment(call, treatments, q, k, v, extra["n_heads"], attend)
 
-    def _layer(self, call, chunks, todo, plain=None):
-        if todo is None:
+    def _layer(self, call, chunks, treatment, plain=None):
+        if treatment is None:
             return self._layer_of(call, chunks, None, plain=plain)
-        edit, labels = todo
+        edit, labels = treatment
         return self._layer_of(call, chunks, call.modulation(edit), text_labels=torch.tensor(labels), plain=plain)
 
-    def _todo(self, call: SlotCall, number: int, keys: int) -> tuple[Edit, tuple[int, ...]] | None:
+    def _treatment(self, call: SlotCall, number: int, keys: int) -> tuple[Edit, tuple[int, ...]] | None:
         """(edit, labels of the keys) of a chunk; None = not modulated in this call."""
         edit, role, tag = call.edits[number], call.roles[number], call.tags[number]
         modulation = call.modulation(edit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from videograin.attention import LabelMap, Modulation, NoiseLevels, Schedule, SpaceTime
+from videograin.attention import DiffusionLevels, LabelMap, Modulation, Schedule, SpaceTime
 from videograin.editing.regions import Region
 from videograin.editing.settings import AttentionSettings
 from videograin.hosts.comfyui.edit import KEY, Edit, tag
@@ -14,7 +14,7 @@ from videograin.hosts.comfyui.unet.slots import CrossSlot, HostAttention, SelfSl
 
 NODE = "ST-Layout Attn Patch"
 HEADS, WIDTH, GRID, FRAMES = 2, 16, (4, 6), 3
-LEVELS = NoiseLevels(torch.linspace(0.9991, 0.0047, 1000))
+LEVELS = DiffusionLevels(torch.linspace(0.9991, 0.0047, 1000))
 SIGMA = 10.0
 T = LEVELS.t(SIGMA)
 

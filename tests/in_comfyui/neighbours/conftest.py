@@ -326,10 +326,8 @@ def sdxl(unets):
 
 
 @pytest.fixture(autouse=True)
-def _as_the_host_runs():
-    """ComfyUI runs its nodes without autograd."""
-    with torch.inference_mode():
-        yield
+def _every_test(as_the_host_runs):
+    """Each test of this folder."""
 
 
 @pytest.fixture(scope="session")

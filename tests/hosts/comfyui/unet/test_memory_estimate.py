@@ -6,7 +6,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from videograin.attention import LabelMap, Modulation, Schedule, SpaceTime, space_time_attention
 from videograin.hosts.comfyui.host_attention import HostAttention
-from videograin.hosts.comfyui.unet.call_parts import by_kind
+from videograin.hosts.comfyui.unet.call_parts import by_treatment
 from videograin.hosts.comfyui.unet.memory_estimate import Level, attention_bytes, enlarged, peak_bytes
 
 FRAMES, GRID, HEADS, DIM = 4, (16, 24), 8, 40
@@ -104,7 +104,7 @@ def test_the_second_try_holds_less(mode, regions):
                 raise Full
             return attend(*qkv, heads=part.heads)
 
-        return by_kind(["edit"], q, k, v, HEADS, of, host=host, trouble=str)
+        return by_treatment(["edit"], q, k, v, HEADS, of, host=host, trouble=str)
 
     q, k, v = torch.randn(3, FRAMES, LEVEL.tokens, LEVEL.channels)
     torch.testing.assert_close(layer(True), layer(False))
