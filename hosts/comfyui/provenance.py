@@ -8,8 +8,8 @@ from typing import Any
 
 from ...editing.provenance import Provenance, differences
 from ...editing.trajectory import Trajectory
+from .families import check_model
 from .inversion import HOST, weights_fingerprint
-from .model_info import check_model
 from .unet.slots import SelfSlot
 from .windows import NODE, windows_of
 

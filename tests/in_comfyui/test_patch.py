@@ -13,7 +13,9 @@ from comfy.ldm.flux.model import FluxParams
 from comfy.patcher_extension import WrappersMP
 
 from videograin.hosts.comfyui.edit import KEY
-from videograin.hosts.comfyui.model_info import check_model, noise_levels
+from videograin.hosts.comfyui.families import FAMILIES as KNOWN
+from videograin.hosts.comfyui.families import check_model, family_of
+from videograin.hosts.comfyui.model_info import noise_levels
 from videograin.hosts.comfyui.unet.patch import blocks, finest_level, levels, patch_edit, patch_space_time, tag
 
 from . import tiny
@@ -234,12 +236,24 @@ def tiny_flux():
     return comfy.model_patcher.ModelPatcher(config.get_model({}, ""), device, device)
 
 
-@pytest.mark.parametrize("patch", [patch_edit, lambda m, edit, node: patch_space_time(m, "full", node=node)])
-def test_other_models_are_refused_by_name(patch):
-    with pytest.raises(ValueError, match=rf"^{NODE}: .*SD1.x, SD2.x and SDXL UNets; got Flux"):
-        patch(tiny_flux(), edit_of(), node=NODE)
-    with pytest.raises(ValueError, match="got str"):
-        patch("a model", edit_of(), node=NODE)
+def test_other_models_are_refused_by_name():
+    says = f"{NODE}: input `model`: supports SD1.x, SD2.x and SDXL UNets; got "
+    with pytest.raises(ValueError, match=f"^{says}Flux. Load a checkpoint of one of these.$"):
+        family_of(tiny_flux(), NODE)
+    with pytest.raises(ValueError, match=f"^{says}str"):
+        family_of("a model", NODE)
+
+
+def test_a_family_is_whole(any_model):
+    """No model is of two families, and each has what the rest of the room calls."""
+    (family,) = (one for one in KNOWN if one.name_of(any_model) is not None)
+    assert family is family_of(any_model, NODE)
+    assert family.geometry.channels == any_model.get_model_object("latent_format").latent_channels
+    for module, names in (
+        (family.patch, ("patch_edit", "patch_space_time", "observe", "edits_of", "check_level")),
+        (family.prompts, ("encode_regions", "word_positions")),
+    ):
+        assert all(callable(getattr(module, name)) for name in names)
 
 
 def test_a_unet_of_another_family_is_refused():

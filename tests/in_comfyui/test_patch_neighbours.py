@@ -15,7 +15,7 @@ from comfy_extras.nodes_tomesd import TomePatchModel
 
 from nodes import ConditioningCombine
 from videograin.hosts.comfyui.edit import KEY
-from videograin.hosts.comfyui.model_info import check_model
+from videograin.hosts.comfyui.families import check_model
 from videograin.hosts.comfyui.unet.patch import blocks, patch_edit, patch_space_time, tag
 from videograin.hosts.comfyui.unet.slots import AttentionSlot, CrossSlot, SelfSlot
 

@@ -22,10 +22,9 @@ from ....attention import Layer, Modulation, Observer, SpaceTime, TokenGrid, wan
 from ....attention.modulation import Plain
 from ..edit import Edit
 from ..host_attention import HostAttention
+from . import GEOMETRY
 from .call_parts import AttendPart, Part, by_treatment
 from .slot_call import SlotCall, check_batch, check_keys, check_tokens, frame_indices, read_call, unfit
-
-CELL = 8  # pixels of a latent cell
 
 
 class AttentionSlot:
@@ -186,9 +185,10 @@ class AttentionSlot:
 
     def _trouble(self, call: SlotCall, said: str) -> str:
         """What to say of a call that the memory does not suffice for."""
+        height, width = GEOMETRY.pixels(call.latent)
         return (
             f"{self.node}: out of memory in attention over {call.frames} frames at {call.grid[0]} x {call.grid[1]} "
-            f"tokens ({call.latent[1] * CELL} x {call.latent[0] * CELL} pixels), also in two halves ({said}). "
+            f"tokens ({width} x {height} pixels), also in two halves ({said}). "
             "Connect Long Clip Windows, or lower its `frames`; or make width and height smaller."
         )
 
