@@ -15,6 +15,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 
 from ....attention import Observer
+from ....editing.settings import AttentionSettings
 from ..edit import KEY, Edit, tag
 from ..frame_cuts import call_shape, frames_of_calls
 from ..host_attention import HostAttention
@@ -50,7 +51,7 @@ def patch_space_time(
     Raises:
         ValueError: an unknown mode.
     """
-    patched = _patched(model, Edit(mode, key_frames), node)
+    patched = _patched(model, Edit(attention=AttentionSettings(mode=mode, anchors=key_frames)), node)
     return patched if observer is None else observe(patched, observer, node=node)
 
 
@@ -73,7 +74,7 @@ def observe(model: ModelPatcher, observer: Observer, *, node: str) -> ModelPatch
     if edits:
         model = model.clone()
     else:
-        edits = (Edit("per_frame"),)
+        edits = (Edit(attention=AttentionSettings(mode="per_frame")),)
         model = _patched(model, edits[0], node)
     host, places, finest = _host_attention(), list(blocks(model)), finest_level(model)
     for slot, kind in SLOTS.items():
@@ -151,7 +152,7 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
     # A slot left alone is a slot that others can have; but where we are already, the last patch must be known.
     taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
     known = any(isinstance(one, AttentionSlot) for one in taken.values())
-    if edit.modulates and (known or edit.cross_schedule.strength > 0):
+    if edit.modulates and (known or edit.attention.cross_strength > 0):
         _occupy(model, "attn2", CrossSlot((edit,), host, node).chained, places, deep=_is_sdxl(model))
 
     def begin_run(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -175,10 +176,10 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
         return peak_bytes(
             levels(patcher, tuple(noise_shape[-2:])),
             frames=noise_shape[0],
-            mode=edit.mode,
-            key_frames=edit.key_frames,
+            mode=edit.attention.mode,
+            key_frames=edit.attention.anchors,
             regions=len(edit.regions) if edit.modulates else 0,
-            range_steps=edit.range_steps,
+            range_steps=edit.attention.steps_of_a_range,
             kept=kept,
             element=model_management.dtype_size(patcher.model.manual_cast_dtype or patcher.model_dtype()),
         )

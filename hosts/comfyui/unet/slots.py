@@ -198,7 +198,7 @@ class AttentionSlot:
             call.run.say_once(
                 "quantised",
                 f"{self.node}: attention here is {name}, whose 8-bit queries and keys would lose what steers the "
-                f"regions; steered calls go through kernel {edit.kernel!r} instead, all others stay with it.",
+                f"regions; steered calls go through kernel {edit.attention.kernel!r} instead, all others stay with it.",
                 logging.INFO,
             )
 
@@ -212,7 +212,7 @@ class SelfSlot(AttentionSlot):
         def leaves(edit: Edit) -> bool:
             modulation = call.modulation(edit)
             idle = modulation is None or modulation.self_schedule.xi(call.t) == 0
-            return idle and (edit.mode == "per_frame" or call.frames == 1)
+            return idle and (edit.attention.mode == "per_frame" or call.frames == 1)
 
         check_batch(q, extra, self.node)
         for edit in call.edits:
@@ -234,7 +234,8 @@ class SelfSlot(AttentionSlot):
         return call.edits[number]
 
     def _layer(self, call, chunks, treatment, plain=None):
-        spacetime = SpaceTime(treatment.mode, call.frames, treatment.key_frames).at(call.on_level(self.finest))
+        chosen = treatment.attention
+        spacetime = SpaceTime(chosen.mode, call.frames, chosen.anchors).at(call.on_level(self.finest))
         return self._layer_of(call, chunks, call.modulation(treatment), spacetime=spacetime, plain=plain)
 
     def _place(self, call: SlotCall, edit: Edit, part: Part, q: Tensor, extra: dict) -> Hashable:
