@@ -134,7 +134,8 @@ def test_files_that_do_not_say_their_scale_have_their_familys(family, scale):
 
 @pytest.mark.parametrize("extra", [{"latent_scale": "x"}, {"latent_scale": "0"}, {"latent_scale": "nan"}, {}])
 def test_no_scale_at_all(extra, folders):
-    Trajectory(torch.ones(2, 1, 4, 2, 2), torch.tensor([1.0, 0.0]), extra=extra).save(folders[0] / "a.safetensors")
+    old = Trajectory(torch.ones(2, 1, 4, 2, 2), torch.tensor([1.0, 0.0]), extra=extra)
+    trajectory_file.save(old, folders[0] / "a.safetensors")
     with pytest.raises(ValueError, match=r"Load Inversion: .*does not say its latents' scale"):
         LoadInversion.execute("a.safetensors")
 
