@@ -3,7 +3,7 @@
 #
 # TORCH says which torch to install. The default is a CPU build of the version the tests are run with (on Linux PyPI
 # alone would bring gigabytes of CUDA). PyTorch's own index is asked once, for three seconds at most; where it cannot be
-# reached pip goes on without it, and without its minutes of retries. For a GPU: make demo TORCH=torch
+# reached pip goes on without it, and without its minutes of retries. For a GPU, without that index: make demo CPU_INDEX=
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0

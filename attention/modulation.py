@@ -76,7 +76,7 @@ class Modulation:
 
     Attributes:
         label_map: the regions of the frames of one chunk.
-        text_labels: int64 [L], region k = 1..R of each text token, 0 = start token, -1 = none (`text_labels`, text.py).
+        text_labels: int64 [L], region k = 1..R of each text token, 0 = start token, -1 = none (`text_labels`).
         self_schedule, cross_schedule: xi(t) of self- and cross-attention.
         self_halves, cross_halves: which halves of a classifier-free-guidance batch are modulated: "both", "cond"
             or "uncond" (the paper does not say; method.md 5).
@@ -88,7 +88,7 @@ class Modulation:
         method: "fused" or "reference" (see `modulated_attention`).
         range_steps: so many noise levels in a row share the logit range of self-attention (range_memory.py), >= 1;
             1 = it is measured in every call, which is exact; for "fused".
-        kernel: which attention kernel computes the modulated calls (kernels.py); for "fused".
+        kernel: which attention kernel computes the modulated calls (kernels/choice.py); for "fused".
 
     Raises:
         ValueError: text labels of regions that the label map does not have, an unknown option, or a kernel that needs a

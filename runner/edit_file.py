@@ -23,6 +23,7 @@ from ..editing.settings import (
     LayoutSettings,
     MapSettings,
     SamplingSettings,
+    SteadySettings,
     WindowSettings,
 )
 from .edit_keys import ControlKeys, EditKeys, RegionEntry
@@ -60,6 +61,7 @@ class EditFile:
     blend: BlendSettings
     composite: CompositeSettings
     inversion: InversionSettings
+    steady: SteadySettings
     load: Path | None
     save: Path | None
     controlnet: ControlKeys | None

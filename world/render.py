@@ -81,7 +81,7 @@ def coverage(shape: Tensor, centre: Tensor, radius: Tensor, height: int, width: 
 
 def _texture(kind: str, x: Tensor, y: Tensor) -> Tensor:
     """A calm pattern in [0, 1] at pixel positions of the 128-pixel reference frame. Periods of 32 and more: finer ones
-    are what a 4-channel latent at an eighth of the side cannot carry (tiny-world.md)."""
+    are what a 4-channel latent at an eighth of the side cannot carry."""
     tau = 2 * math.pi
     if kind == "sand":
         return 0.5 + 0.5 * torch.sin(tau * (y / 32 + 0.12 * torch.sin(tau * x / 64)))

@@ -2,7 +2,7 @@
 
     python -m videograin.lab.help.write [name ...]
 
-One function per picture, named after its node (those of the layout in help_layouts.py). Everything is seeded: the same
+One function per picture, named after its node (those of the layout in layouts.py). Everything is seeded: the same
 code gives the same pictures. Takes about five minutes on one core; without ComfyUI.
 """
 
