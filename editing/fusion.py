@@ -12,7 +12,7 @@ Frames between which the motion is cut never see each other: there each keeps it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,8 @@ from .motion.value import BACKGROUND, Motion
 
 NEIGHBOURS = 16
 """So many frames at most, its own among them, make a frame's median: the nearest ones."""
+MOST, ALL = 0.5, 0.999
+"""Parts of what is read that must be a region's, or the background's, to count."""
 KEY = (0.1, 0.25)
 """Differences from the background, values in [-1, 1]: below the first it is background, above the second the edit."""
 
@@ -70,13 +72,50 @@ def widened(masks: Tensor, pixels: int) -> Tensor:
     return out
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Where the values of one region in one frame are read in the frames round it: the same at every step.
+
+    region, frame: indices; box: the part of the frame's cells that is looked at; share: float32 [a, b], how much of
+    each is the region's; near: the other frames, N of them; places: float32 [N, a, b, 2], where in them the cells lie,
+    in pixels; counts: bool [N, a, b], inside the picture and the region's there.
+    """
+
+    region: int
+    frame: int
+    box: tuple[slice, slice]
+    share: Tensor
+    near: tuple[int, ...]
+    places: Tensor
+    counts: Tensor
+
+
+def readings(motion: Motion, shares: Shares, regions: Sequence[int] | None = None) -> Iterator[Reading]:
+    """All there is to read for `fuse`, one region and frame at a time: kept, it is 12 bytes a cell and neighbour."""
+    for k in range(len(motion.regions)) if regions is None else regions:
+        for i in range(motion.frames):
+            share = shares.of[k, i]
+            near = _linked(motion, k, i)
+            if not near or not bool(share.any()):
+                continue
+            box = _box(share > 0)
+            places, counts = _ways(motion, k, i, near, box, shares.most[k], MOST)
+            yield Reading(k, i, box, share[box], near, places, counts)
+
+
 def fuse(
-    values: Tensor, motion: Motion, shares: Shares, regions: Sequence[int] | None = None, strength: float = 1.0
+    values: Tensor,
+    motion: Motion,
+    shares: Shares,
+    regions: Sequence[int] | None = None,
+    strength: float = 1.0,
+    known: Iterable[Reading] | None = None,
 ) -> Tensor:
     """Every region's cells drawn to the median of the frames along its motion.
 
     values: floating [F, C, h, w], a predicted x0 or pixels. shares: on the same cells. regions: which are fused, all if
-    None. strength: 0 returns the values untouched, 1 the median. Per region k, frame i and its neighbours j:
+    None. strength: 0 returns the values untouched, 1 the median. known: `readings` of these, where they are kept. Per
+    region k, frame i and its neighbours j:
 
         w_ij  = values_j read bicubically at the place in frame j of frame i's cell; w_ii = values_i, not read
         valid = the place lies in the picture, and region k has most of what is there in frame j
@@ -85,26 +124,15 @@ def fuse(
     The median is per channel, of an even number the mean of the middle two. Memory: the neighbours' values inside one
     region's box in one frame.
     """
-    chosen = range(len(motion.regions)) if regions is None else regions
-    if strength == 0 or not len(chosen):
+    if strength == 0 or (regions is not None and not len(regions)):
         return values
     out = values.clone()
-    for k in chosen:
-        for i in range(len(values)):
-            share = shares.of[k, i]
-            near = [j for j in neighbours(i, len(values)) if j != i and motion.of(k).linked(i, j)]
-            if not near or not bool(share.any()):
-                continue
-            box = _box(share > 0)
-            own = values[i][(slice(None), *box)]
-            read, valid = [own.float()], [torch.ones(own.shape[1:], dtype=torch.bool, device=own.device)]
-            for j in near:
-                places = motion.places(k, i, j, size_of(values), values.device)[box]
-                read.append(sample(values[j].float(), places, motion.size))
-                theirs = sample(shares.most[k, j][None].float(), places, motion.size, "bilinear")[0] > 0.5
-                valid.append(inside(places, motion.size) & theirs)
-            median = _median(torch.stack(read), torch.stack(valid)[:, None])
-            out[i][(slice(None), *box)] += strength * share[box].to(values) * (median.to(values) - own)
+    for one in readings(motion, shares, regions) if known is None else known:
+        own = values[one.frame][(slice(None), *one.box)]
+        read = sample(values[list(one.near)].float(), one.places, motion.size)
+        counts = one.counts.to(own.device)
+        median = _median(torch.cat([own[None].float(), read]), torch.cat([torch.ones_like(counts[:1]), counts]))
+        out[one.frame][(slice(None), *one.box)] += strength * one.share.to(values) * (median.to(values) - own)
     return out
 
 
@@ -122,20 +150,13 @@ def background(source: Tensor, motion: Motion, masks: Tensor) -> tuple[Tensor, T
     shown = ~_grown(masks.amax(0) > 0, 1) if len(masks) else torch.ones(source[:, 0].shape, dtype=torch.bool)
     out, known = source.clone(), shown.clone()
     for i in range(len(source)):
-        near = [j for j in neighbours(i, len(source)) if j != i and motion.background.linked(i, j)]
-        hidden = ~shown[i]
+        near, hidden = _linked(motion, BACKGROUND, i), ~shown[i]
         if not near or not bool(hidden.any()):
             continue
         box = _box(hidden)
-        read, valid = [], []
-        for j in near:
-            places = motion.places(BACKGROUND, i, j, size_of(source))[box]
-            read.append(sample(source[j], places, motion.size))
-            theirs = sample(shown[j][None].float(), places, motion.size, "bilinear")[0] > 0.999
-            valid.append(inside(places, motion.size) & theirs)
-        some = torch.stack(valid)
-        median = _median(torch.stack(read), some[:, None])
-        there = hidden[box] & some.any(0)
+        places, counts = _ways(motion, BACKGROUND, i, near, box, shown, ALL)
+        median = _median(sample(source[list(near)], places, motion.size), counts)
+        there = hidden[box] & counts.any(0)
         out[i][(slice(None), *box)] = torch.where(there, median, out[i][(slice(None), *box)])
         known[i][box] |= there
     return out, known
@@ -161,8 +182,30 @@ def keyed(
     return torch.where((known & inside_regions)[:, None], behind + alpha * (fused - behind), fused)
 
 
+def _linked(motion: Motion, region: int, i: int) -> tuple[int, ...]:
+    """The neighbours of frame i in which it is known where the region is."""
+    return tuple(j for j in neighbours(i, motion.frames) if j != i and motion.of(region).linked(i, j))
+
+
+def _ways(
+    motion: Motion,
+    region: int,
+    i: int,
+    near: Sequence[int],
+    box: tuple[slice, slice],
+    shown: Tensor,
+    least: float,
+) -> tuple[Tensor, Tensor]:
+    """Where the cells of frame i's box lie in the frames ``near`` and whether what is read there counts: inside the
+    picture, more than `least` of it `shown` (bool [F, h, w]). float32 [N, a, b, 2], bool [N, a, b]."""
+    places = torch.stack([motion.places(region, i, j, size_of(shown))[box] for j in near])
+    theirs = sample(shown[list(near)][:, None].float(), places, motion.size, "bilinear")[:, 0] > least
+    return places, inside(places, motion.size) & theirs
+
+
 def _median(read: Tensor, valid: Tensor) -> Tensor:
-    """The median over the first axis of what is valid: [n, C, h, w], [n, 1, h, w] -> [C, h, w]; 0 where nothing is."""
+    """The median over the first axis of what is valid: [n, C, h, w], [n, h, w] -> [C, h, w]; 0 where nothing is."""
+    valid = valid[:, None]
     count = valid.sum(0)
     ordered = torch.where(valid, read, torch.full_like(read, float("inf"))).sort(0).values
     last = (count - 1).clamp(min=0)

@@ -27,11 +27,22 @@ from .doubts import doubts
 from .fingerprint import frames_digest
 from .inversion import invert
 from .model import Progress, stage
+from .motion.clip_motion import clip_motion
+from .motion.value import Motion
 from .provenance import Provenance, dtype_name
 from .region_modulation import build_modulation, modulated_steps
-from .regions import Areas, Region, areas
+from .regions import Areas, Region, areas, sized_masks
 from .samplers import SAMPLERS
-from .settings import AttentionSettings, BlendSettings, CompositeSettings, InversionSettings, SamplingSettings
+from .settings import (
+    AttentionSettings,
+    BlendSettings,
+    CompositeSettings,
+    InversionSettings,
+    SamplingSettings,
+    SteadySettings,
+)
+from .steady import Steady
+from .step_hooks import hooked
 from .trajectory import Trajectory
 from .windows import Windows
 
@@ -47,11 +58,12 @@ class PipelineError(ValueError):
 
 @dataclass(frozen=True)
 class EditResult:
-    """frames: the finished edit, uint8 [F, H, W, 3]; decoded: the same before the pixel composite; latents: float32
+    """frames: the finished edit, uint8 [F, H, W, 3]; decoded: as decoded, before all work on pixels; latents: float32
     [F, C, h, w]; area: float32 [F, H, W], 1 where the edit was allowed, or None without regions; blend_mask: what the
     latent blend used, float32 [F, h, w], or None; spans: the token positions of each phrase; notes: warnings;
     modulated_steps: in how many steps the attention was modulated; keep: float32 [F, H, W], 1 where a preserved region
-    is on top (bit-identical to the source in ``frames`` where the composite is on), or None without regions."""
+    is on top (bit-identical to the source in ``frames`` where the composite is on), or None without regions; motion:
+    what a steady edit was held along, or None."""
 
     frames: np.ndarray
     decoded: np.ndarray
@@ -62,6 +74,7 @@ class EditResult:
     notes: tuple[str, ...]
     modulated_steps: int = 0
     keep: Tensor | None = None
+    motion: Motion | None = None
 
 
 def check_frames(model: Any, frames: np.ndarray) -> None:
@@ -71,7 +84,7 @@ def check_frames(model: Any, frames: np.ndarray) -> None:
         raise PipelineError(f"the frames are {came}; expected uint8 [frames, height, width, 3] in RGB; convert them")
     if len(frames) == 0:
         raise PipelineError("the clip has 0 frames; expected at least one; choose another range")
-    height, width, unit = frames.shape[1], frames.shape[2], model.scale_factor
+    height, width, unit = frames.shape[1], frames.shape[2], model.geometry.cell
     if height % unit or width % unit:
         raise PipelineError(
             f"the frames are {width} x {height} pixels; expected multiples of {unit} (one latent cell); "
@@ -81,7 +94,7 @@ def check_frames(model: Any, frames: np.ndarray) -> None:
 
 @torch.no_grad()
 def encode_clip(model: Any, frames: np.ndarray, *, progress: Progress | None = None) -> Tensor:
-    """uint8 [F, H, W, 3] -> latents float32 [F, C, H / 8, W / 8] at the model's scale."""
+    """uint8 [F, H, W, 3] -> latents float32 [F, C, h, w] at the model's scale."""
     check_frames(model, frames)
     parts = []
     with stage(progress, "encode", len(frames)) as tick:
@@ -95,7 +108,7 @@ def encode_clip(model: Any, frames: np.ndarray, *, progress: Progress | None = N
 
 @torch.no_grad()
 def decode_clip(model: Any, latents: Tensor, *, name: str = "decode", progress: Progress | None = None) -> np.ndarray:
-    """Latents [F, C, h, w] -> uint8 [F, 8 h, 8 w, 3]."""
+    """Latents [F, C, h, w] -> uint8 [F, H, W, 3]."""
     parts = []
     with stage(progress, name, len(latents)) as tick:
         for first in range(0, len(latents), BATCH):
@@ -221,6 +234,8 @@ def edit_clip(
     windows: Windows | None = None,
     blend: BlendSettings | None = None,
     composite: CompositeSettings | None = None,
+    steady: SteadySettings | None = None,
+    motion: Motion | None = None,
     controlnet: Any = None,
     observer: Any = None,
     progress: Progress | None = None,
@@ -229,18 +244,17 @@ def edit_clip(
 
     frames: the source, uint8 [F, H, W, 3]; trajectory: from ``invert_clip`` on the same frames and model (checked).
     Without regions this is the global prompt alone: nothing is modulated, blended or composited. windows: as in
-    ``invert_clip``, and the same. controlnet, observer: what ``model.denoiser`` takes. Raises PipelineError,
-    TrajectoryError or PhraseNotFound before any network call.
+    ``invert_clip``, and the same. steady: how the edit is held steady over time, along ``motion``, that of these frames
+    and masks (``editing.motion.clip_motion``); None = it is found here. controlnet, observer: what ``model.denoiser``
+    takes. Raises PipelineError, TrajectoryError, MotionError or PhraseNotFound before any network call.
     """
     sampling, attention = sampling or SamplingSettings(), attention or AttentionSettings()
     blend, composite = blend or BlendSettings(), composite or CompositeSettings()
+    steady = steady or SteadySettings()
     check_frames(model, frames)
     count, size, grid = len(frames), frames.shape[1:3], trajectory.size
-    unit = model.scale_factor
     trajectory.require(
-        frames=count,
-        source=frames_digest(frames),
-        size=(size[0] // unit, size[1] // unit),
+        frames=model.geometry.latent_frames(count), source=frames_digest(frames), size=model.geometry.cells(size)
     )
     check_model(model, trajectory)
     check_schedule(model, sampling.steps, trajectory.sigmas)
@@ -255,10 +269,18 @@ def edit_clip(
     else:
         encoded, spans = model.encode_prompt(prompt), ()
 
+    held, hooks = None, []
+    if steady.enabled and regions and count > 1:
+        with stage(progress, "motion"):
+            held = Steady.of(motion or clip_motion(frames, sized_masks(regions, size, count)), regions, count)
+        hooks.append(held.hook(grid, steady, model.levels.t))
     sampler, mask = SAMPLERS[sampling.sampler], None
     if blend.enabled and within is not None:
         mask = within.at_latent(grid, blend.feather)
-        sampler = blended(sampler, trajectory, mask, start=blend.start, end=blend.end, t_of=model.levels.t)
+        span = {"start": blend.start, "end": blend.end, "t_of": model.levels.t}
+        sampler = blended(sampler, trajectory, mask, **span, hooks=hooks)
+    else:
+        sampler = hooked(sampler, hooks)
 
     sigmas = model.sigmas(sampling.steps)
     active = modulated_steps(model, modulation, sigmas, sampling.guidance)
@@ -282,10 +304,14 @@ def edit_clip(
         latents = sampler(denoise, noise, sigmas, callback=tick)
 
     decoded = decode_clip(model, latents, progress=progress)
-    finished = decoded
+    finished = decoded if held is None else held.pictures(frames, decoded, steady, composite.dilate)
     area, keep = (None, None) if within is None else (within.edited, within.kept)
     if composite.enabled and area is not None:
-        finished = composited(frames, decoded, area, dilate=composite.dilate, feather=composite.feather, keep=keep)
+        finished = composited(frames, finished, area, dilate=composite.dilate, feather=composite.feather, keep=keep)
         assert isinstance(finished, np.ndarray)  # as the frames are
+    cuts = held.motion.notes([region.phrase for region in regions]) if held else []
+    for cut in cuts:
+        log.warning(cut)
+    notes = (*map(str, doubted), *cuts)
     places = tuple(tuple(span) for span in spans)
-    return EditResult(finished, decoded, latents, area, mask, places, tuple(map(str, doubted)), active, keep)
+    return EditResult(finished, decoded, latents, area, mask, places, notes, active, keep, held and held.motion)

@@ -38,6 +38,7 @@ __all__ = [
     "Pixel",
     "SamplingSettings",
     "SettingError",
+    "SteadySettings",
     "WindowSettings",
 ]
 
@@ -157,6 +158,22 @@ class CompositeSettings:
     enabled: Flag = Field(default=True, description="put the source's pixels back outside the regions")
     dilate: Whole = Field(default=8, ge=0, le=512, description="pixels around the regions that are the edit's in full")
     feather: Whole = Field(default=8, ge=0, le=512, description="width of the soft border beyond that, pixels")
+
+
+@settings
+class SteadySettings(Span):
+    """Edits that hold in time: what the frames show of a region, brought together along its motion (method.md 11)."""
+
+    enabled: Flag = Field(default=False, description="hold what is drawn steady over time")
+    strength: Number = Field(
+        default=1.0, ge=0, le=1, description="how far each frame is drawn to the median of all; 1 = wholly"
+    )
+    start: Number = Field(default=0.0, ge=0, le=1, description="where in the run the latents' fusion begins")
+    end: Number = Field(default=1.0, ge=0, le=1, description="where in the run it ends")
+    pixels: Flag = Field(default=True, description="fuse the decoded pixels too, once")
+    key: Flag = Field(
+        default=True, description="put the source's own background back where a region shows nothing but that"
+    )
 
 
 @settings
@@ -288,3 +305,4 @@ class EditSettings:
     blend: BlendSettings = Field(default_factory=BlendSettings)
     composite: CompositeSettings = Field(default_factory=CompositeSettings)
     inversion: InversionSettings = Field(default_factory=InversionSettings)
+    steady: SteadySettings = Field(default_factory=SteadySettings)

@@ -10,14 +10,14 @@ outside the regions. What sets the noise of a run up (`starting_noise`) comes be
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..attention.noise_levels import one_level
-from .fusion import Shares, fuse
+from .fusion import Reading, Shares, fuse, readings
 from .motion.value import Motion
 
 ORDER = ("fusion", "blend")
@@ -65,6 +65,10 @@ class Fusion:
     strength: float = 1.0
     active: Callable[[float], bool] = lambda sigma: True
     place: str = "fusion"
+    _known: tuple[Reading, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_known", tuple(readings(self.motion, self.shares, self.regions)))
 
     def state(self, x: Tensor, sigma: float, frames: Frames = None) -> Tensor:
         return x
@@ -79,7 +83,7 @@ class Fusion:
                 f"({'in order' if frames is None else f'frames {list(frames)}'}); expected the whole clip in one run. "
                 "Cut the memory with windows instead of the clip."
             )
-        return fuse(denoised, self.motion, self.shares, self.regions, self.strength)
+        return fuse(denoised, self.motion, self.shares, self.regions, self.strength, self._known)
 
     def result(self, x: Tensor, sigma: float, frames: Frames = None) -> Tensor:
         return x

@@ -29,8 +29,8 @@ __all__ = ["EditFile", "EditFileError", "RegionEntry", "read_edit", "read_keys"]
 
 FACTS = (
     "path video source_prompt prompt negative_prompt regions start count stride size fit model model_config sampling "
-    "attention blend composite inversion load save controlnet device dtype output append_phrases layout attention_maps "
-    "windows"
+    "attention blend composite inversion steady load save controlnet device dtype output append_phrases layout "
+    "attention_maps windows"
 )
 """What a report says of an edit file, in this order."""
 
@@ -53,7 +53,7 @@ class EditFile:
         """The keys that are settings of the edit itself."""
         keys = self.keys
         sampling, inversion = _part(SamplingSettings, keys), _part(InversionSettings, keys.inversion)
-        return EditSettings(sampling, keys.attention, keys.blend, keys.composite, inversion)
+        return EditSettings(sampling, keys.attention, keys.blend, keys.composite, inversion, keys.steady)
 
     def facts(self) -> dict[str, Any]:
         """For a report: all that the file says, flat."""

@@ -21,6 +21,7 @@ from ..editing.settings import (
     MapSettings,
     SamplingSettings,
     Span,
+    SteadySettings,
     WindowSettings,
 )
 from .media.geometry import UNIT
@@ -235,6 +236,9 @@ class EditKeys(SourceKeys, SamplingSettings):
     )
     composite: CompositeSettings = Field(
         default_factory=CompositeSettings, examples=["{enabled: true}"], description="pixels outside the regions"
+    )
+    steady: SteadySettings = Field(
+        default_factory=SteadySettings, examples=["{enabled: true}"], description="edits that hold in time"
     )
     windows: WindowSettings | None = Field(
         default=None, examples=["{frames: 16}"], description="how a long clip is cut; left out: all frames at once"

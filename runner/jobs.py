@@ -86,6 +86,7 @@ def run_edit(edit_file: EditFile, *, progress: Progress | None = None, model: An
         windows=job.windows,
         blend=settings.blend,
         composite=settings.composite,
+        steady=settings.steady,
         controlnet=job.control,
         observer=job.probe,
         progress=progress,

@@ -46,10 +46,12 @@ def inside(places: Tensor, frame: Size) -> Tensor:
 def sample(values: Tensor, places: Tensor, frame: Size, mode: str = "bicubic") -> Tensor:
     """``values`` read at ``places``.
 
-    values: floating [C, h, w], cells over a frame of (H, W) pixels. places: [a, b, 2]. mode: bicubic (Keys, -0.75),
-    bilinear or nearest. Beyond the frame the nearest cell of the edge is read. Returns [C, a, b] in values' dtype.
+    values: floating [C, h, w] or, each at its own places, [N, C, h, w]; cells over a frame of (H, W) pixels. places:
+    [a, b, 2] or [N, a, b, 2]. mode: bicubic (Keys, -0.75), bilinear or nearest. Beyond the frame the nearest cell of
+    the edge is read. Returns [C, a, b] or [N, C, a, b] in values' dtype.
     """
+    if values.ndim == 3:
+        return sample(values[None], places[None], frame, mode)[0]
     scale = torch.tensor([2 / frame[1], 2 / frame[0]], device=values.device, dtype=torch.float32)
     grid = places.to(values.device, torch.float32) * scale - 1
-    out = grid_sample(values[None].float(), grid[None], mode, padding_mode="border", align_corners=False)
-    return out[0].to(values.dtype)
+    return grid_sample(values.float(), grid, mode, padding_mode="border", align_corners=False).to(values.dtype)

@@ -17,6 +17,7 @@ from ...measuring.metrics.pixels import MARGIN, border_band, outside, psnr, ssim
 from ...world.exact_flow import backward_flow
 from ...world.reader import classify, read_background, read_region
 from ...world.vocabulary import BACKGROUND_NAMES
+from .steadiness import jitter, own_warp_error, pieces, readable
 from .tasks import EditTask
 
 BAND = 8  # pixels: half the band round the border
@@ -58,6 +59,8 @@ class Judge:
         flow = backward_flow(ideal.scenes, ideal.frames.shape[1:3])
         self._flow, self._valid = flow.vectors.numpy(), flow.seen.numpy()
         self._ideal_warp = _mean(self._warp(ideal.frames))
+        self._ideal_own, shown = self._own(ideal.frames)
+        self._readable = readable(ideal.scenes, self._masks, shown)
 
     def measure(self, frames: np.ndarray) -> dict[str, float]:
         """The figures of a finished edit, uint8 [F, H, W, 3]; nan where a task has nothing to judge by.
@@ -71,7 +74,9 @@ class Judge:
         frame, else 0. flicker: standard deviation over time of the mean colour inside each object, in levels of 255
         (root mean square over channels and objects). warp, warp_ideal: mean over the pairs of frames of warp_error x
         1000 (squared, values in [0, 1]) along the exact flow of the ideal result, of the edit and of the ideal frames.
-        ideal_psnr: dB against the ideal frames.
+        own, own_ideal: the same along the motion of what the edit itself shows (steadiness.py), of the edit and of the
+        ideal frames. centre_jitter, size_jitter: in pixels, and as a share, of the edited objects. ideal_psnr: dB
+        against the ideal frames.
         """
         seen = read_places(frames, self._places)
         colour = seen.colour == self._wanted[:, 0]
@@ -94,11 +99,20 @@ class Judge:
         out["leak"], out["leak_pixels"] = self._leaks(frames, seen)
         out["flicker"] = self._flicker(frames)
         out["warp"], out["warp_ideal"] = _mean(self._warp(frames)), self._ideal_warp
+        out["own"], shown = self._own(frames)
+        out["own_ideal"] = self._ideal_own
+        out["centre_jitter"], out["size_jitter"] = jitter(shown[edited], self._places[edited], self._readable[edited])
         out["ideal_psnr"] = decibels(psnr(frames, self.task.ideal.frames))
         return out
 
     def _warp(self, frames: np.ndarray) -> np.ndarray:
         return 1000 * warp_error(frames, self._flow, self._valid)
+
+    def _own(self, frames: np.ndarray) -> tuple[float, np.ndarray]:
+        """The warp error along the edit's own outlines, and these; the ideal's where nothing is found."""
+        shown = pieces(frames, self._places, self._wanted[:, 0, 0].tolist())
+        outlines = np.where(shown.any((2, 3), keepdims=True), shown, self._places)
+        return own_warp_error(frames, self.task.ideal.scenes, outlines), shown
 
     def _leaks(self, frames: np.ndarray, seen: Readings) -> tuple[float, float]:
         """Of the objects that another one's colour can leak into: shares of frames, and of pixels."""

@@ -14,7 +14,19 @@ from .systems import SYSTEMS
 from .table import MEASURES, Group, Row, reference_of, title_of
 
 MAIN = ("union", "union_clip", "object", "colour", "kept", "background", "leak", "leak_pixels")
-PICTURE = ("flicker", "warp", "ideal_psnr", "outside_blend_psnr", "band_psnr", "kept_psnr", "seconds")
+PICTURE = (
+    "flicker",
+    "warp",
+    "own",
+    "own_ideal",
+    "centre_jitter",
+    "size_jitter",
+    "ideal_psnr",
+    "outside_blend_psnr",
+    "band_psnr",
+    "kept_psnr",
+    "seconds",
+)
 REST = ("outside_psnr", "outside_ssim", "outside_structure")
 COMPARED = ("union", "object", "leak", "warp", "ideal_psnr")
 PLOTTED = {

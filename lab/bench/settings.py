@@ -62,7 +62,7 @@ def places() -> dict[str, tuple[str, str]]:
             out[f"{section.name}.{item.name}"] = (section.name, item.name)
             out.setdefault(item.name, (section.name, item.name))
     out |= {"start": ("attention", "start"), "end": ("attention", "end"), "feather": ("blend", "feather")}
-    out |= {section: (section, "enabled") for section in ("blend", "composite")}
+    out |= {section: (section, "enabled") for section in ("blend", "composite", "steady")}
     out["inversion"] = ("inversion", "method")
     for idle in ("enabled", "check", "inversion.check", "seed", "sampling.seed"):  # ambiguous, or the benchmark's own
         del out[idle]

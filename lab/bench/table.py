@@ -63,6 +63,12 @@ MEASURES = {
     "flicker": Measure("flicker", "lower", 2, 1, "std over time of an object's mean colour, levels of 255"),
     "warp": Measure("warp", "lower", 2, 1, "squared warp error x 1000 along the exact flow of the ideal result"),
     "warp_ideal": Measure("warp ideal", "lower", 2, 1, "the same of the ideal frames themselves"),
+    "own": Measure("own", "lower", 2, 1, "the same along the motion of what the edit itself shows: how steady it is"),
+    "own_ideal": Measure("own ideal", "lower", 2, 1, "the same of the ideal frames themselves"),
+    "centre_jitter": Measure(
+        "centre px", "lower", 2, 1, "rms over time of an edited object's centre against the ideal's"
+    ),
+    "size_jitter": Measure("size %", "lower", 2, 100, "std over time of an edited object's size against the ideal's"),
     "ideal_psnr": Measure("ideal dB", "higher", 1, 1, "PSNR against the ideal frames"),
     "outside_blend_psnr": Measure(
         "outside blend dB", "higher", 1, 1, f"{MARGIN} px outside the blend mask, before the composite, against the VAE"

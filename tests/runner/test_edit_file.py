@@ -23,7 +23,7 @@ from videograin.editing.settings import (
     SettingError,
 )
 from videograin.runner.edit_checks import load_edit
-from videograin.runner.edit_file import EditFileError, read_edit
+from videograin.runner.edit_file import FACTS, EditFileError, read_edit
 from videograin.runner.edit_keys import EditKeys, FrameKeys, RegionEntry
 from videograin.runner.media.mask_files import Boxes, FoundMask, LabelVideo, MaskFolder, MaskVideo
 from videograin.runner.yaml_lines import read_yaml
@@ -452,3 +452,7 @@ def test_append_phrases_lets_a_phrase_be_missing(folder):
     assert line == 10
     assert "or set append_phrases: true" in what
     assert "append_phrases" not in one(folder, text.replace("a white triangle", "()"))[1]
+
+
+def test_a_report_says_every_key():
+    assert {*fields_of(EditKeys)} - {"frames", *fields_of(SamplingSettings)} <= {*FACTS.split()}

@@ -1,0 +1,71 @@
+"""A steady edit, put together: motion, which regions are fused, and where in the edit it happens (method.md 11).
+
+The latent part is a step hook; the two pixel parts work once, on the decoded frames, before the composite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..attention.active_range import ActiveRange
+from .fusion import Shares, background, fuse, keyed, widened
+from .motion.value import Motion, MotionError
+from .regions import Region, sized_masks
+from .settings import SteadySettings
+from .step_hooks import Fusion
+
+
+@dataclass(frozen=True, eq=False)
+class Steady:
+    """motion: of F frames and K regions; masks: float32 [K, F, H, W] at the frames' size, later ones on top; fused: the
+    indices of the regions that are edited (preserved ones keep the source's pixels anyway)."""
+
+    motion: Motion
+    masks: Tensor
+    fused: tuple[int, ...]
+
+    @classmethod
+    def of(cls, motion: Motion, regions: Sequence[Region], frames: int) -> Steady:
+        """For the regions that the motion was found for, in their order. MotionError where it is another clip's."""
+        if motion.frames != frames or len(motion.regions) != len(regions):
+            raise MotionError(
+                f"steady: the motion has {motion.frames} frames and {len(motion.regions)} regions, the edit {frames} "
+                f"and {len(regions)}; expected the motion of this clip and these regions in their order; find it again."
+            )
+        masks = torch.stack(sized_masks(regions, motion.size, frames)) if regions else torch.zeros(0)
+        return cls(motion, masks, tuple(k for k, region in enumerate(regions) if not region.preserve))
+
+    def hook(self, size: tuple[int, int], settings: SteadySettings, t_of: Callable[[float], float]) -> Fusion:
+        """The latent part. size: (h, w) of the latent; t_of: sigma -> t, as NoiseLevels.t."""
+        active = ActiveRange(settings.start, settings.end)
+        return Fusion(
+            self.motion,
+            Shares.at(self.masks, size),
+            self.fused,
+            settings.strength,
+            # Sigma 0 is the end of the run by definition; t_of need not know it.
+            lambda sigma: active.holds(float(t_of(sigma)) if sigma > 0 else 0.0),
+        )
+
+    def pictures(self, source: np.ndarray, decoded: np.ndarray, settings: SteadySettings, dilate: int) -> np.ndarray:
+        """The pixel parts. source, decoded: uint8 [F, H, W, 3] of the motion's size; dilate: pixels around the regions
+        that are the edit's too (the composite's). uint8 [F, H, W, 3]; `decoded` itself where both parts are off."""
+        if not self.fused or not (settings.pixels or settings.key):
+            return decoded
+        raw = _signed(decoded)
+        shares = Shares.at(widened(self.masks, dilate), self.motion.size)
+        out = fuse(raw, self.motion, shares, self.fused, settings.strength) if settings.pixels else raw
+        if settings.key:
+            behind, known = background(_signed(source), self.motion, self.masks)
+            out = keyed(out, raw, behind, known, self.motion, shares, self.fused)
+        return ((out.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def _signed(frames: np.ndarray) -> Tensor:
+    """uint8 [F, H, W, 3] -> float32 [F, 3, H, W] in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
