@@ -143,12 +143,12 @@ class FlowLevels:
     def t(self, sigma: Tensor | float) -> float:
         """t in [0, 1] of a noise level in [0, 1]."""
         sigma = self._level(sigma)
-        return sigma / (self.shift - (self.shift - 1) * sigma)
+        return sigma / (sigma + self.shift * (1 - sigma))  # written so that no rounding leads out of [0, 1]
 
     def sigma(self, t: float) -> float:
         """The noise level of t in [0, 1], the inverse of `t`."""
         _check_t(t)
-        return self.shift * t / (1 + (self.shift - 1) * t)
+        return self.shift * t / (self.shift * t + (1 - t))
 
     def timestep(self, sigma: Tensor | float) -> float:
         """sigma * timesteps, in [0, timesteps]: the network is told the noise level itself, shifted or not."""

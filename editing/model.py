@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
@@ -20,6 +21,31 @@ class EncodedRegions(NamedTuple):
     spans: list[tuple[int, ...]]
     labels: Tensor
     text: str
+
+
+@dataclass(frozen=True)
+class LatentGeometry:
+    """How the pictures of a clip lie in a model's latents.
+
+    cell: pixels of the side of a latent cell. channels: C of a latent. group: frames that one latent frame holds, but
+    the first, which holds one (1: every frame has a latent of its own).
+    """
+
+    cell: int
+    channels: int
+    group: int = 1
+
+    def pixels(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) in latent cells -> (H, W) in pixels."""
+        return size[0] * self.cell, size[1] * self.cell
+
+    def cells(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) in pixels, multiples of `cell` -> (h, w)."""
+        return size[0] // self.cell, size[1] // self.cell
+
+    def latent_frames(self, frames: int) -> int:
+        """How many latent frames hold so many frames of a clip."""
+        return -(-(frames - 1) // self.group) + 1
 
 
 class Denoiser(Protocol):

@@ -9,10 +9,9 @@ from comfy_api.latest import io, ui
 
 from ..editing.settings import MapSettings
 from ..hosts.comfyui.errors import naming
+from ..hosts.comfyui.families import family_of
 from ..hosts.comfyui.images import image_of, rgb_bytes
-from ..hosts.comfyui.model_info import check_model
 from ..hosts.comfyui.observed_sampling import (
-    CELL,
     check_look,
     edit_in,
     frames_of,
@@ -156,20 +155,20 @@ class AttentionMap(io.ComfyNode):
         prompt="",
         images=None,
     ) -> io.NodeOutput:
-        check_model(model, NAME)
+        family = family_of(model, NAME)
         with naming(NAME):
             samples = frames_of(latent_image)
             frames, size = len(samples), tuple(samples.shape[-2:])
-            pictures = _pictures(images, frames, size)
-            edit, labels, length = edit_in(model, positive)
+            pictures = _pictures(images, frames, family.geometry.pixels(size))
+            edit, labels, length = edit_in(family, model, positive)
             named = [word.strip() for word in words.split(",") if word.strip()]
-            phrases = phrases_to_look_at(named, edit, labels, length, clip, prompt or "")
+            phrases = phrases_to_look_at(family, named, edit, labels, length, clip, prompt or "")
             place = place_of(pixel_frame, pixel_x, pixel_y, pictures.shape[1:3])
             _check_count(phrases, place)
             probe = AttentionProbe(
                 frames, phrases, length=length, level=level, start=start_percent, end=end_percent, place=place
             )
-            check_look(model, sigmas, probe)
+            check_look(family, model, sigmas, probe)
             label_map = None if edit is None else edit.label_map(frames)
         latent = sample_looking(model, positive, negative, cfg, sampler, sigmas, latent_image, probe, node=NAME)
         try:
@@ -200,9 +199,9 @@ class AttentionMap(io.ComfyNode):
 
 
 def _pictures(images: torch.Tensor | None, frames: int, size: tuple[int, int]) -> np.ndarray:
-    """What the heat is laid over: uint8 [F, H, W, 3]."""
+    """What the heat is laid over: uint8 [F, H, W, 3]. size: (H, W) of what the latent holds."""
     if images is None:
-        return np.full((frames, size[0] * CELL, size[1] * CELL, 3), 128, np.uint8)
+        return np.full((frames, *size, 3), 128, np.uint8)
     pictures = rgb_bytes(images, "images", NAME)
     if len(pictures) != frames:
         raise ValueError(

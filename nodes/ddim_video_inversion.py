@@ -9,9 +9,9 @@ from ..attention.options import LEVELS
 from ..editing.attention_features import FeatureCollector, FeaturesError
 from ..editing.settings import AttentionSettings, InversionSettings, LayoutSettings, SamplingSettings
 from ..hosts.comfyui.errors import naming
+from ..hosts.comfyui.families import family_of
 from ..hosts.comfyui.inversion import check_frames, check_schedule, invert_latent, leading_sigmas, noise_latent
-from ..hosts.comfyui.model_info import check_model, noise_levels
-from ..hosts.comfyui.unet.patch import check_level
+from ..hosts.comfyui.model_info import noise_levels
 from .inputs import setting
 from .sockets import CATEGORY, Inversion
 
@@ -149,14 +149,14 @@ class DDIMVideoInversion(io.ComfyNode):
         feature_start=0.0,
         feature_end=1.0,
     ) -> io.NodeOutput:
-        check_model(model, NAME)
+        family = family_of(model, NAME)
         with naming(NAME):
             schedule = leading_sigmas(model, steps) if sigmas is None else sigmas
             frames = len(check_frames(model, latent_image))
             collector = None
             if collect_features:
                 collector = FeatureCollector(frames, feature_level, feature_start, feature_end)
-                check_level(model, feature_level, LEVELS, "feature_level")
+                family.patch.check_level(model, feature_level, LEVELS, "feature_level")
                 schedule, levels = check_schedule(model, schedule), noise_levels(model)
                 collector.range.check_steps(levels.t(float(sigma)) for sigma in schedule[:-1])
         inversion = invert_latent(

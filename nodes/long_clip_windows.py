@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..editing.settings import WindowSettings
 from ..editing.windows import Windows
 from ..hosts.comfyui.errors import naming
-from ..hosts.comfyui.model_info import check_model
+from ..hosts.comfyui.families import check_model
 from ..hosts.comfyui.windows import NODE, windowed
 from .inputs import setting
 from .sockets import CATEGORY

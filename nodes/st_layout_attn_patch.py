@@ -8,15 +8,12 @@ from functools import partial
 import torch
 from comfy_api.latest import io, ui
 
-from ..attention import Schedule
 from ..attention.options import RANGES, SAMPLED
 from ..editing.regions import areas
 from ..editing.settings import WITHOUT_SAMPLED, AttentionSettings
-from ..hosts.comfyui.edit import Edit
+from ..hosts.comfyui.edit import Edit, tag
 from ..hosts.comfyui.errors import naming
-from ..hosts.comfyui.model_info import check_model
-from ..hosts.comfyui.unet.patch import patch_edit, patch_space_time, tag
-from ..hosts.comfyui.unet.prompts import encode_regions
+from ..hosts.comfyui.families import family_of
 from .inputs import advanced, setting
 from .sockets import CATEGORY, Regions
 
@@ -199,9 +196,9 @@ class STLayoutAttnPatch(io.ComfyNode):
         range_every=8,
         kernel="auto",
     ) -> io.NodeOutput:
-        check_model(model, NODE)
+        family = family_of(model, NODE)
         regions = tuple(regions or ())
-        positive, _, labels, used = encode_regions(
+        positive, _, labels, used = family.prompts.encode_regions(
             clip,
             prompt,
             [region.phrase for region in regions],
@@ -214,24 +211,27 @@ class STLayoutAttnPatch(io.ComfyNode):
             log.info("%s: the prompt is now %r.", NODE, used)
         if not regions:
             everywhere = torch.ones(1, 64, 64)
-            patched = patch_space_time(model, spacetime, key_frames, node=NODE)
+            patched = family.patch.patch_space_time(model, spacetime, key_frames, node=NODE)
             return io.NodeOutput(patched, positive, everywhere, torch.zeros_like(everywhere))
-        # A range that is empty or reversed is active nowhere; a schedule must not end before it starts.
-        span = (start_percent, end_percent) if start_percent < end_percent else (0.0, 0.0)
+        # The settings take no range that is empty or reversed; here it is one that is active nowhere.
+        empty = start_percent >= end_percent
+        span = {} if empty else {"start": start_percent, "end": end_percent}
         with naming(NODE):
-            edit = Edit(
+            attention = AttentionSettings(
                 mode=spacetime,
-                key_frames=key_frames,
-                regions=regions,
-                text_labels=labels,
-                self_schedule=Schedule(self_strength, power, *span),
-                cross_schedule=Schedule(cross_strength, power, *span),
+                anchors=key_frames,
+                self_strength=self_strength,
+                cross_strength=cross_strength,
+                power=power,
                 self_halves=self_halves,
                 cross_halves=cross_halves,
                 background=background,
-                range_steps=range_steps if row_range == "reuse" else 1,
+                range="exact" if row_range == SAMPLED else row_range,  # which is said below
+                range_steps=range_steps,
                 kernel=kernel,
+                **span,
             )
+            edit = Edit(regions, labels, attention, empty)
         frames, size = edit.extent()
         old = [f"row_range: {WITHOUT_SAMPLED}."] if row_range == SAMPLED else []
         doubted = [*old, *edit.doubts(NODE)]
@@ -246,5 +246,5 @@ class STLayoutAttnPatch(io.ComfyNode):
                 NODE,
             )
             return io.NodeOutput(model.clone(), positive, within.edited, within.kept, ui=shown)
-        patched = patch_edit(model, edit, node=NODE)
+        patched = family.patch.patch_edit(model, edit, node=NODE)
         return io.NodeOutput(patched, tag(positive, edit), within.edited, within.kept, ui=shown)

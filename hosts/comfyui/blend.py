@@ -22,7 +22,8 @@ from ...editing.provenance import Provenance, differences
 from ...editing.regions import Areas
 from ...editing.trajectory import Trajectory
 from .errors import EDITING_ERRORS, naming
-from .model_info import check_model, noise_levels
+from .families import check_model
+from .model_info import noise_levels
 from .provenance import compare, of_model, of_run
 from .step_hooks import with_hook
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ...attention import CROSS, SELF, LabelMap, Modulation, Schedule, SpaceTime, normalise_mask
+from ...attention import LabelMap, Modulation, normalise_mask
 from ...attention.kernels.choice import check_kernel
 from ...editing.doubts import Doubt, doubts
+from ...editing.region_modulation import build_modulation
 from ...editing.regions import Region
 from ...editing.settings import AttentionSettings
 from .errors import naming
@@ -36,36 +37,27 @@ class Edit:
     """Space-time self-attention and, if there are regions, the modulation of self- and cross-attention.
 
     Attributes:
-        mode, key_frames: the arrangement of the frames (`SpaceTime`).
         regions: in layering order, later = on top. None at all = space-time attention alone, unmodulated.
         text_labels: int64 [L], region 1..R of each token of the prompt, 0 = start, -1 = none; only with regions.
-        self_schedule, cross_schedule, self_halves, cross_halves, background, method, range_steps, kernel: as in
-            `Modulation`.
+        attention: the arrangement of the frames, and how strongly, when and where attention is modulated.
+        empty_range: no noise level is modulated, whatever `attention` says: the node lets its start lie at or behind
+            its end, which the settings refuse.
         id: names this edit among others; every new value, also one made by `replace`, has its own.
 
     Raises:
-        ValueError: an unknown mode or kernel, a kernel that is not installed, regions without text labels.
+        ValueError: a kernel that is not installed, regions without text labels.
     """
 
-    mode: str = "full"
-    key_frames: int = 2
     regions: tuple[Region, ...] = ()
     text_labels: Tensor | None = None
-    self_schedule: Schedule = SELF
-    cross_schedule: Schedule = CROSS
-    self_halves: str = "both"
-    cross_halves: str = "cond"
-    background: str = "neutral"
-    method: str = "fused"
-    range_steps: int = 1
-    kernel: str = "auto"
+    attention: AttentionSettings = field(default_factory=AttentionSettings)
+    empty_range: bool = False
     id: str = field(init=False, default_factory=lambda: uuid.uuid4().hex)
     # The last modulation made: the next run of the same length need not lay out the masks again.
     _made: dict[int, Modulation] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self):
-        SpaceTime(self.mode, 1, self.key_frames)
-        check_kernel(self.kernel)
+        check_kernel(self.attention.kernel)
         if self.regions and self.text_labels is None:
             raise ValueError("Edit: expected text_labels with the regions; got none. encode_regions gives both.")
 
@@ -75,7 +67,7 @@ class Edit:
     @property
     def modulates(self) -> bool:
         """Whether there is anything to modulate at some noise level."""
-        return bool(self.regions) and (self.self_schedule.strength > 0 or self.cross_schedule.strength > 0)
+        return bool(self.regions) and max(self.attention.self_strength, self.attention.cross_strength) > 0
 
     def modulation(self, frames: int, node: str = "ST-Layout Attn Patch") -> Modulation | None:
         """The modulation of a clip of `frames` frames; None if this edit does not modulate.
@@ -87,20 +79,11 @@ class Edit:
             return None
         made = self._made.get(frames)
         if made is None:
+            off = {"self_strength": 0.0, "cross_strength": 0.0} if self.empty_range else {}
+            strengths = [float(region.strength) for region in self.regions]
             with naming(node):
-                made = Modulation(
-                    self.label_map(frames),
-                    self.text_labels,
-                    self.self_schedule,
-                    self.cross_schedule,
-                    self_halves=self.self_halves,
-                    cross_halves=self.cross_halves,
-                    background=self.background,
-                    region_strength=tuple(float(region.strength) for region in self.regions),
-                    method=self.method,
-                    range_steps=self.range_steps,
-                    kernel=self.kernel,
-                )
+                masks = self._masks(frames)
+                made = build_modulation(masks, self.text_labels, replace(self.attention, **off), strengths)
             self._made.clear()
             self._made[frames] = made
         return made
@@ -128,12 +111,9 @@ class Edit:
             ValueError: masks of several frame counts (none but 1 fits besides the largest), or no masks.
         """
         frames, size = self.extent()
-        strengths = AttentionSettings(
-            self_strength=self.self_schedule.strength, cross_strength=self.cross_schedule.strength
-        )
         with naming(node):
-            found = doubts(self.regions, size, frames, strengths)
-        if self.self_schedule.start >= self.self_schedule.end:
+            found = doubts(self.regions, size, frames, self.attention)
+        if self.empty_range:
             text = "start_percent is not below end_percent: nothing is modulated at any step"
             found.append(Doubt("range", None, text))
         return found

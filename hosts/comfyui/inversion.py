@@ -29,8 +29,9 @@ from ...editing.inversion import invert
 from ...editing.provenance import Provenance, dtype_name
 from ...editing.trajectory import Trajectory
 from .errors import EDITING_ERRORS, naming
-from .model_info import check_model, noise_levels
-from .unet.patch import lacks_memory, patch_space_time
+from .families import family_of
+from .model_info import noise_levels
+from .unet.patch import lacks_memory
 from .windows import windows_of
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def invert_latent(
     Raises ValueError for whatever does not fit, before the model is loaded.
     """
     with naming(node):
-        family = check_model(model, node)
+        family = family_of(model, node)
         samples = check_frames(model, latent)
         sigmas = check_schedule(model, sigmas)
         if not positive:
@@ -103,7 +104,7 @@ def invert_latent(
         host=HOST,
         latent_scale=f"{model.get_model_object('latent_format').scale_factor:.6g}",
     )
-    guider = SourceGuider(patch_space_time(model, mode, key_frames, node=node, observer=observer))
+    guider = SourceGuider(family.patch.patch_space_time(model, mode, key_frames, node=node, observer=observer))
     guider.set_conds(positive)
     found: list[Trajectory] = []
 
@@ -127,7 +128,7 @@ def invert_latent(
                 stepped,
                 method=method,
                 calls=calls,
-                family=family,
+                family=str(family.name_of(model)),
                 model_id=fingerprint,
                 extra=made.notes(),
             )
@@ -147,11 +148,11 @@ def invert_latent(
             )
     except Exception as error:
         if lacks_memory(error):
-            frames, _, h, w = samples.shape
+            height, width = family.geometry.pixels(samples.shape[-2:])
             # In the log: the exception itself must stay the host's, which frees its models when it sees it.
             logger.error(
-                f"{node}: not enough memory for {frames} frames of {w * 8} x {h * 8} pixels with spacetime {mode}; "
-                "take fewer or smaller frames at once (Long Clip Windows)."
+                f"{node}: not enough memory for {len(samples)} frames of {width} x {height} pixels with spacetime "
+                f"{mode}; take fewer or smaller frames at once (Long Clip Windows)."
             )
         raise
     return found[0]

@@ -22,13 +22,10 @@ from ...attention.options import MAP_LEVELS
 from ...measuring.attention_probe import AttentionProbe, Phrase, Place
 from ...measuring.probed_phrases import chosen_phrases
 from .edit import KEY, Edit, RegionTag
+from .families import Family, family_of
 from .model_info import noise_levels
-from .unet.patch import check_level, edits_of, observe
-from .unet.prompts import word_positions
 
 log = logging.getLogger(__name__)
-
-CELL = 8  # pixels of a latent cell, where no pictures say it
 
 
 def frames_of(latent: dict[str, Any]) -> Tensor:
@@ -42,7 +39,7 @@ def frames_of(latent: dict[str, Any]) -> Tensor:
     return samples
 
 
-def edit_in(model: Any, positive: list) -> tuple[Edit | None, Tensor | None, int]:
+def edit_in(family: Family, model: Any, positive: list) -> tuple[Edit | None, Tensor | None, int]:
     """Of the prompt that observers see (`SamplingRun.shown`): (its edit, region 1..R or -1 of each token, how many, L).
 
     That is the first prompt of the last edit that has one in this conditioning, else the first of all; edit and labels
@@ -50,7 +47,7 @@ def edit_in(model: Any, positive: list) -> tuple[Edit | None, Tensor | None, int
     """
     if not positive:
         raise ValueError("the positive conditioning is empty; connect ST-Layout Attn Patch, or CLIP Text Encode.")
-    for edit in reversed(edits_of(model)):  # as the slots choose what they show
+    for edit in reversed(family.patch.edits_of(model)):  # as the slots choose what they show
         for embedding, options in positive:
             tag = options.get(KEY)
             tag = tag.padded(embedding.shape[1]) if isinstance(tag, RegionTag) else None
@@ -60,7 +57,13 @@ def edit_in(model: Any, positive: list) -> tuple[Edit | None, Tensor | None, int
 
 
 def phrases_to_look_at(
-    words: Sequence[str], edit: Edit | None, labels: Tensor | None, length: int, clip: Any, prompt: str
+    family: Family,
+    words: Sequence[str],
+    edit: Edit | None,
+    labels: Tensor | None,
+    length: int,
+    clip: Any,
+    prompt: str,
 ) -> list[Phrase]:
     """The phrases of a run with their tokens: the regions' prompts, or what `words` names.
 
@@ -77,12 +80,12 @@ def phrases_to_look_at(
             for number, region in enumerate(edit.regions, 1)
         ]
     return chosen_phrases(
-        words, spans, lambda others: _find(others, spans, length, clip, prompt), prompt, key="words: "
+        words, spans, lambda others: _find(family, others, spans, length, clip, prompt), prompt, key="words: "
     )
 
 
 def _find(
-    words: Sequence[str], spans: Sequence[Phrase], length: int, clip: Any, prompt: str
+    family: Family, words: Sequence[str], spans: Sequence[Phrase], length: int, clip: Any, prompt: str
 ) -> list[list[tuple[int, ...]]]:
     """Where the words occur in the prompt, which must be the one that the regions stand in."""
     if clip is None or not prompt.strip():
@@ -91,7 +94,7 @@ def _find(
             f"words: {', '.join(map(repr, words))} is no region's prompt ({has}). Connect clip and write the whole "
             "prompt that is sampled into `prompt`, so that the words can be found in it."
         )
-    found, counted = word_positions(clip, prompt, [*words, *(span.text for span in spans)])
+    found, counted = family.prompts.word_positions(clip, prompt, [*words, *(span.text for span in spans)])
     for span, places in zip(spans, found[len(words) :]):
         if span.positions not in [tuple(place) for place in places]:
             raise ValueError(
@@ -106,12 +109,12 @@ def _find(
     return found[: len(words)]
 
 
-def check_look(model: Any, sigmas: Tensor, probe: AttentionProbe) -> None:
+def check_look(family: Family, model: Any, sigmas: Tensor, probe: AttentionProbe) -> None:
     """ValueError where a run would show nothing: better before it than after."""
     levels = noise_levels(model)
     looked = replace(probe.range, names=("start_percent", "end_percent"))
     looked.check_steps(levels.t(float(sigma)) for sigma in sigmas[:-1])
-    check_level(model, probe.level, MAP_LEVELS, "level")
+    family.patch.check_level(model, probe.level, MAP_LEVELS, "level")
 
 
 def sample_looking(
@@ -127,7 +130,7 @@ def sample_looking(
     node: str,
 ) -> dict[str, Any]:
     """The LATENT of SamplerCustom with add_noise off and noise_seed 0, bit for bit; meanwhile the probe is filled."""
-    watched = observe(model, probe, node=node)
+    watched = family_of(model, node).patch.observe(model, probe, node=node)
     samples = comfy.sample.fix_empty_latent_channels(watched, latent["samples"])
     done = comfy.sample.sample_custom(
         watched,

@@ -8,8 +8,8 @@ from typing import Any
 
 from ...editing.provenance import Provenance, differences
 from ...editing.trajectory import Trajectory
+from .families import check_model
 from .inversion import HOST, weights_fingerprint
-from .model_info import check_model
 from .unet.slots import SelfSlot
 from .windows import NODE, windows_of
 
@@ -36,7 +36,7 @@ def of_run(options: Mapping[str, Any], frames: int) -> Provenance:
     slots = options.get("transformer_options", {}).get("patches_replace", {}).get("attn1", {}).values()
     edits = [slot.edits[-1] for slot in slots if isinstance(slot, SelfSlot)]
     if edits:
-        return Provenance(attention=edits[0].mode, key_frames=edits[0].key_frames, windows=windows)
+        return Provenance(attention=edits[0].attention.mode, key_frames=edits[0].attention.anchors, windows=windows)
     return Provenance(attention=None if slots else "per_frame", windows=windows)
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ...editing.trajectory import Trajectory
 from .errors import EDITING_ERRORS, naming
+from .families import family_of
 from .images import rgb_bytes
 from .inversion import SourceGuider, check_schedule, latent_scale, noise_latent
 from .provenance import compare, of_model
-from .unet.patch import patch_space_time
 from .windows import windows_of
 
 SAMPLER = "euler"  # deterministic DDIM, the way that the inversion went up
@@ -37,7 +37,8 @@ def sample_back(model: Any, positive: list, inversion: Trajectory, *, node: str)
         sigmas = check_schedule(model, inversion.sigmas)
         start = noise_latent(inversion)["samples"]
         made = inversion.made
-        guider = SourceGuider(patch_space_time(model, made.attention or "full", made.key_frames or 2, node=node))
+        patch = family_of(model, node).patch
+        guider = SourceGuider(patch.patch_space_time(model, made.attention or "full", made.key_frames or 2, node=node))
         guider.set_conds(positive)
         apart = "it cannot lead back to its frames. Check it with its own checkpoint"
         now = replace(of_model(model, node), windows=windows_of(model.model_options, inversion.frames))

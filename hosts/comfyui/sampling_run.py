@@ -70,7 +70,7 @@ class SamplingRun:
         Raises:
             ValueError: its masks do not fit the run's frames.
         """
-        if self.frames < 2 and edit.mode != "per_frame":
+        if self.frames < 2 and edit.attention.mode != "per_frame":
             log.warning(
                 "%s: the latent has 1 frame, so that space-time attention has no other frame to look at. Feed the "
                 "frames of a clip as one batch.",
@@ -79,7 +79,7 @@ class SamplingRun:
         modulation = edit.modulation(self.frames, node)
         if modulation is None:
             return self
-        if edit.cross_schedule.strength > 0 and all(tag.edit != edit.id for tag in self.tags.values()):
+        if edit.attention.cross_strength > 0 and all(tag.edit != edit.id for tag in self.tags.values()):
             log.warning(
                 "%s: no conditioning of this run comes from the node's output `positive`, so that cross-attention is "
                 "not modulated. Connect it to the sampler's positive input.",

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from videograin.attention import ActiveRange, DiffusionLevels, FlowLevels, Schedule
@@ -53,6 +53,7 @@ def test_without_a_shift_t_is_sigma(level):
 
 
 @given(SHIFTS, st.floats(0, 1))
+@example(1 / 3, 1.0)
 def test_shifted_t_and_sigma_are_inverse(shift, t):
     levels = FlowLevels(shift)
     assert 0 <= levels.sigma(t) <= 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
-from videograin.attention import Schedule
 from videograin.editing.regions import Region
+from videograin.editing.settings import AttentionSettings
 from videograin.hosts.comfyui.edit import Edit
 from videograin.hosts.comfyui.unet.patch import patch_edit, tag
 
@@ -32,14 +34,26 @@ def labels_of(length=77):
 
 
 def edit_of(frames=3, masks=None, **options):
+    """options: fields of the Edit, or of its AttentionSettings."""
     masks = moving_masks(frames) if masks is None else masks
     settings = {
         "regions": tuple(Region(f"phrase {n}", mask) for n, mask in enumerate(masks, 1)),
         "text_labels": labels_of(),
-        "self_schedule": Schedule(0.8, 1.0, 0.0, 1.0),
-        "cross_schedule": Schedule(0.9, 1.0, 0.0, 1.0),
     }
-    return Edit(**{**settings, **options})
+    settings.update((name, options.pop(name)) for name in ("regions", "text_labels", "empty_range") if name in options)
+    strong = {"self_strength": 0.8, "cross_strength": 0.9, "power": 1.0, "end": 1.0}
+    return Edit(attention=AttentionSettings(**{**strong, **options}), **settings)
+
+
+class Literal(Edit):
+    """Computed by the formula as it stands in the paper."""
+
+    def modulation(self, frames, node=NODE):
+        return replace(super().modulation(frames, node), method="reference")
+
+
+def literal(edit):
+    return Literal(edit.regions, edit.text_labels, edit.attention)
 
 
 def edited(model, edit, positive=None, **options):

@@ -7,12 +7,10 @@ from dataclasses import replace
 import comfy.model_management
 import comfy.samplers
 import comfy.utils
-import folder_paths
 import pytest
 import torch
 from comfy_extras import nodes_custom_sampler as core
 
-from videograin.attention import Schedule
 from videograin.editing.regions import Region
 from videograin.hosts.comfyui.embedded_model import embedded_model
 from videograin.hosts.comfyui.unet.patch import patch_edit, patch_space_time, tag
@@ -27,18 +25,10 @@ from .core import run as run_core
 from .edits import NODE, edit_of
 from .windows import windowed
 
+pytestmark = pytest.mark.usefixtures("as_the_host_runs")
+
 FRAMES, SIDE, STEPS = 3, 16, 4
 NAME = "Attention Map"
-
-
-@pytest.fixture(autouse=True)
-def _as_the_host_runs(tmp_path):
-    """No autograd, and previews go to a folder of the test's own."""
-    before = folder_paths.get_temp_directory()
-    folder_paths.set_temp_directory(str(tmp_path))
-    with torch.inference_mode():
-        yield
-    folder_paths.set_temp_directory(before)
 
 
 def sigmas_of(model, steps=STEPS):
@@ -152,17 +142,13 @@ def test_own_shares_rise(edited):
 
 def test_only_what_is_modulated_differs(edited, caplog):
     """Looked at after the modulation has ended, before and after are one."""
-    edit = edit_of(FRAMES, self_schedule=schedule(0.3), cross_schedule=schedule(0.3))
+    edit = edit_of(FRAMES, self_strength=0.9, end=0.3)
     model, positive = patch_edit(tiny.tiny_model(), edit, node=NODE), tag(tiny.conditioning(1), edit)
     with caplog.at_level(logging.WARNING):
         table = run(model, positive, span=(0.3, 1.0)).args[3]
     assert "nothing was modulated in the steps that were looked at" in caplog.text
     assert " > " not in table
     assert " x " not in table
-
-
-def schedule(end):
-    return Schedule(0.9, 1.0, 0.0, end)
 
 
 @pytest.mark.parametrize("mode", ["full", "sparse_causal", "key_frames", "per_frame"])
@@ -201,7 +187,7 @@ def test_the_sampler_of_latent_blend(edited):
 
 
 def test_of_several_edits_the_last_ones_prompt_is_shown_in_one_call_or_many(edited, monkeypatch):
-    first, last = (edit_of(FRAMES, self_schedule=schedule(1.0)) for _ in range(2))
+    first, last = (edit_of(FRAMES, self_strength=0.9) for _ in range(2))
     last = replace(last, regions=tuple(replace(r, phrase=f"last {r.phrase}") for r in last.regions))
     model = patch_edit(patch_edit(tiny.tiny_model(), first, node=NODE), last, node=NODE)
     positive = tag(tiny.conditioning(1), first) + tag(tiny.conditioning(2), last)
@@ -309,8 +295,7 @@ def test_where_nothing_could_be_seen_the_latent_is_kept(edited, monkeypatch, cap
 
 
 def test_an_edit_of_strength_0_is_shown_with_its_regions(edited, caplog):
-    never = Schedule(0.0)
-    edit = edit_of(FRAMES, self_schedule=never, cross_schedule=never)
+    edit = edit_of(FRAMES, self_strength=0.0, cross_strength=0.0)
     model, positive = patch_edit(tiny.tiny_model(), edit, node=NODE), tag(tiny.conditioning(1), edit)
     table = run(model, positive).args[3]
     assert "1 phrase 1" in table

@@ -18,11 +18,7 @@ from .blending import BLEND, FRAMES, PATCH, RANGE, SIDE, STEPS, World
 from .tiny import tiny_model
 from .windows import windowed
 
-
-@pytest.fixture(autouse=True)
-def _as_the_host_runs():
-    with torch.inference_mode():
-        yield
+pytestmark = pytest.mark.usefixtures("as_the_host_runs")
 
 
 @pytest.fixture(scope="module")

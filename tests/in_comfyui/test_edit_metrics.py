@@ -5,7 +5,6 @@ import json
 import comfy.clip_vision
 import comfy.model_management
 import comfy.sd
-import folder_paths
 import numpy as np
 import pytest
 import torch
@@ -18,16 +17,9 @@ from videograin.hosts.comfyui import metrics as comfy_metrics
 from videograin.hosts.comfyui.metrics import instruments, text_encoder, vision_encoder
 from videograin.nodes.edit_metrics import EditMetrics
 
+pytestmark = pytest.mark.usefixtures("as_the_host_runs")
+
 WIDTH = 32
-
-
-@pytest.fixture(autouse=True)
-def _as_the_host_runs(tmp_path):
-    before = folder_paths.get_temp_directory()
-    folder_paths.set_temp_directory(str(tmp_path))
-    with torch.inference_mode():
-        yield
-    folder_paths.set_temp_directory(before)
 
 
 def fill(module: torch.nn.Module, seed: int = 0) -> None:

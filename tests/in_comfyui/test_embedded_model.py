@@ -17,19 +17,14 @@ from videograin.hosts.comfyui.embedded_model import embedded_model
 from videograin.hosts.diffusers import load_model
 from videograin.world.clips import pair_clip
 
+pytestmark = pytest.mark.usefixtures("as_the_host_runs")
+
 PROMPTS = (
     "a red circle and a blue square on sand",
     "a (red:1.3) circle and ((a blue) square:0.7) on sand",
     "",
     "a red circle and " * 30 + "a white cross on night",
 )
-
-
-@pytest.fixture(autouse=True)
-def _as_the_host_runs():
-    """ComfyUI runs its nodes without autograd; its tiled VAE does not work otherwise."""
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -21,11 +21,7 @@ from videograin.world.clips import pair_clip
 
 from .tiny import conditioning, tiny_model
 
-
-@pytest.fixture(autouse=True)
-def _as_the_host_runs():
-    with torch.inference_mode():
-        yield
+pytestmark = pytest.mark.usefixtures("as_the_host_runs")
 
 
 @pytest.fixture(autouse=True)

@@ -26,15 +26,11 @@ from videograin.world.clips import pair_clip
 from .tiny import conditioning, tiny_model
 from .windows import windowed
 
+pytestmark = pytest.mark.usefixtures("as_the_host_runs")
+
 NODE = "DDIM Video Inversion"
 FRAMES = 3
 PLAIN = {"steps": 10, "method": "warm", "calls": 3, "spacetime": "full", "key_frames": 2, "collect_features": False}
-
-
-@pytest.fixture(autouse=True)
-def _as_the_host_runs():
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ from . import tiny
 from .edits import NODE, apart, close, edit_of, moving_masks
 from .windows import windowed as core_windowed
 
+pytestmark = pytest.mark.usefixtures("as_the_host_runs")
+
 FRAMES = 7
 # Written out by hand: four frames at a time, one of them the anchor 3 (the middle), and one frame of overlap.
 # Three own frames each from 0, 2 and 4; their weights rise 1 2 1 and are shared out: frames 2 and 4 lie in two windows.
@@ -36,12 +38,6 @@ BY_HAND = [
     ([2, 3, 4], [0.5, 1.0, 0.5]),
     ([3, 4, 5, 6], [0.0, 0.5, 1.0, 1.0]),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _as_the_host_runs():
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture(scope="module")

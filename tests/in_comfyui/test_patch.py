@@ -2,7 +2,6 @@
 
 import copy
 import math
-from dataclasses import replace
 
 import comfy.model_base
 import comfy.model_management
@@ -13,13 +12,14 @@ import torch
 from comfy.ldm.flux.model import FluxParams
 from comfy.patcher_extension import WrappersMP
 
-from videograin.attention import Schedule
 from videograin.hosts.comfyui.edit import KEY
-from videograin.hosts.comfyui.model_info import check_model, noise_levels
+from videograin.hosts.comfyui.families import FAMILIES as KNOWN
+from videograin.hosts.comfyui.families import check_model, family_of
+from videograin.hosts.comfyui.model_info import noise_levels
 from videograin.hosts.comfyui.unet.patch import blocks, finest_level, levels, patch_edit, patch_space_time, tag
 
 from . import tiny
-from .edits import FAMILIES, NODE, apart, close, edit_of, edited, labels_of, moving_masks
+from .edits import FAMILIES, NODE, apart, close, edit_of, edited, labels_of, literal, moving_masks
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -43,8 +43,7 @@ def test_per_frame_without_regions_is_the_unpatched_model_bit_for_bit(any_model,
 
 
 def test_an_edit_whose_time_never_comes_is_the_unpatched_model_bit_for_bit(model):
-    never = Schedule(0.8, 1.0, 0.0, 0.0)
-    edit = edit_of(mode="per_frame", self_schedule=never, cross_schedule=never)
+    edit = edit_of(mode="per_frame", empty_range=True)
     assert torch.equal(edited(model, edit, cfg=7.0), tiny.sample(model, tiny.conditioning(1), cfg=7.0))
 
 
@@ -86,7 +85,7 @@ def test_fused_equals_the_literal_formula(any_model, cfg, halves):
     positive = tiny.conditioning(1, family="sdxl")
     edit = edit_of(self_halves=halves, cross_halves=halves)
     fused = edited(any_model, edit, positive, cfg=cfg, steps=1)
-    close(fused, edited(any_model, replace(edit, method="reference"), positive, cfg=cfg, steps=1))
+    close(fused, edited(any_model, literal(edit), positive, cfg=cfg, steps=1))
     if cfg > 1 or halves != "uncond":
         plain = tiny.sample(patch_space_time(any_model, "full", node=NODE), positive, cfg=cfg, steps=1)
         apart(fused, plain)
@@ -116,7 +115,7 @@ def test_the_second_run_equals_the_first_and_the_parent_stays_as_it_was(any_mode
 def test_a_latent_of_odd_size(model):
     noise, edit = tiny.noise_of(2, (13, 22)), edit_of(2)
     fused = edited(model, edit, noise=noise, steps=1)
-    close(fused, edited(model, replace(edit, method="reference"), noise=noise, steps=1))
+    close(fused, edited(model, literal(edit), noise=noise, steps=1))
     large = edited(model, edit, noise=tiny.noise_of(2, (37, 66)), steps=1)
     assert large.isfinite().all()
 
@@ -158,10 +157,9 @@ def test_halves_leave_the_other_half_alone(model):
 
 
 def test_self_and_cross_act_each_for_itself(model):
-    off = Schedule(0.0)
     results = [
         edited(model, edit_of(**options), cfg=7.0, steps=1)
-        for options in ({}, {"self_schedule": off}, {"cross_schedule": off}, {"background": "free"})
+        for options in ({}, {"self_strength": 0.0}, {"cross_strength": 0.0}, {"background": "free"})
     ]
     for number, one in enumerate(results):
         for other in results[:number]:
@@ -178,7 +176,7 @@ def test_a_wrong_number_of_mask_frames_is_an_error_before_the_first_step(model):
 
 
 def test_a_positive_that_is_not_ours_is_said(model, caplog):
-    edit = edit_of(self_schedule=Schedule(0.0), mode="per_frame")
+    edit = edit_of(self_strength=0.0, mode="per_frame")
     out = tiny.sample(patch_edit(model, edit, node=NODE), tiny.conditioning(1))
     assert "output `positive`" in caplog.text
     assert torch.equal(out, tiny.sample(model, tiny.conditioning(1)))
@@ -238,12 +236,24 @@ def tiny_flux():
     return comfy.model_patcher.ModelPatcher(config.get_model({}, ""), device, device)
 
 
-@pytest.mark.parametrize("patch", [patch_edit, lambda m, edit, node: patch_space_time(m, "full", node=node)])
-def test_other_models_are_refused_by_name(patch):
-    with pytest.raises(ValueError, match=rf"^{NODE}: .*SD1.x, SD2.x and SDXL UNets; got Flux"):
-        patch(tiny_flux(), edit_of(), node=NODE)
-    with pytest.raises(ValueError, match="got str"):
-        patch("a model", edit_of(), node=NODE)
+def test_other_models_are_refused_by_name():
+    says = f"{NODE}: input `model`: supports SD1.x, SD2.x and SDXL UNets; got "
+    with pytest.raises(ValueError, match=f"^{says}Flux. Load a checkpoint of one of these.$"):
+        family_of(tiny_flux(), NODE)
+    with pytest.raises(ValueError, match=f"^{says}str"):
+        family_of("a model", NODE)
+
+
+def test_a_family_is_whole(any_model):
+    """No model is of two families, and each has what the rest of the room calls."""
+    (family,) = (one for one in KNOWN if one.name_of(any_model) is not None)
+    assert family is family_of(any_model, NODE)
+    assert family.geometry.channels == any_model.get_model_object("latent_format").latent_channels
+    for module, names in (
+        (family.patch, ("patch_edit", "patch_space_time", "observe", "edits_of", "check_level")),
+        (family.prompts, ("encode_regions", "word_positions")),
+    ):
+        assert all(callable(getattr(module, name)) for name in names)
 
 
 def test_a_unet_of_another_family_is_refused():

@@ -2,7 +2,6 @@
 B3)."""
 
 import inspect
-from dataclasses import replace
 
 import comfy.context_windows
 import comfy.model_base
@@ -93,7 +92,7 @@ def test_concatenated_conditioning_keeps_its_labels(model):
     together = tiny.sample(patched, concat, cfg=7.0, steps=1)
     close(tiny.sample(cannot_batch(patched), concat, cfg=7.0, steps=1), together)
     # The same labels written out by hand.
-    explicit = replace(edit, text_labels=torch.cat([labels_of(), torch.full((77,), -1)]), cross_halves="cond")
+    explicit = edit_of(cross_halves="cond", text_labels=torch.cat([labels_of(), torch.full((77,), -1)]))
     by_hand = patch_edit(model, explicit, node=NODE)
     cond = tiny.sample(by_hand, tag([[concat[0][0], {}]], explicit), steps=1)
     close(tiny.sample(patched, concat, steps=1), cond)

@@ -14,9 +14,8 @@ from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_tomesd import TomePatchModel
 
 from nodes import ConditioningCombine
-from videograin.attention import Schedule
 from videograin.hosts.comfyui.edit import KEY
-from videograin.hosts.comfyui.model_info import check_model
+from videograin.hosts.comfyui.families import check_model
 from videograin.hosts.comfyui.unet.patch import blocks, patch_edit, patch_space_time, tag
 from videograin.hosts.comfyui.unet.slots import AttentionSlot, CrossSlot, SelfSlot
 
@@ -91,8 +90,7 @@ def test_an_ipadapter_works_before_and_after_us(any_model):
 
 
 def test_an_ipadapter_is_untouched_where_we_do_nothing(model):
-    never = Schedule(0.5, end=0.0)
-    edit = edit_of(mode="per_frame", self_schedule=never, cross_schedule=never)
+    edit = edit_of(mode="per_frame", empty_range=True)
     alone = tiny.sample(apply_ipadapter(model), tiny.conditioning(1), cfg=7.0)
     assert torch.equal(edited(apply_ipadapter(model), edit, cfg=7.0), alone)
 
@@ -225,7 +223,7 @@ def test_every_value_of_ours_is_its_own_deep_copy(model, caplog):
 @pytest.mark.parametrize(("compiled_first", "steps"), [(True, 1), (False, 1), (False, 2)])
 def test_a_compiled_model_gives_the_same(model, compiled_first, steps):
     """ComfyUI's TorchCompileModel, with the backend that needs no compiler: our slots are graph breaks."""
-    edit, other = edit_of(range_steps=steps), model.clone()
+    edit, other = edit_of(range="reuse", range_steps=steps), model.clone()
     if compiled_first:
         set_torch_compile_wrapper(model=other, backend="eager")
     other = patch_edit(other, edit, node=NODE)

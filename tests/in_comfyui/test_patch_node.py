@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from videograin.attention import Schedule
 from videograin.editing.regions import Region, edited_area, kept_area
+from videograin.editing.settings import AttentionSettings
 from videograin.hosts.comfyui.edit import KEY, Edit
 from videograin.hosts.comfyui.embedded_model import embedded_model
 from videograin.hosts.comfyui.unet.patch import edits_of, patch_edit, patch_space_time, tag
@@ -84,13 +84,13 @@ def test_what_saves_time_stands_behind_show_advanced_and_reaches_the_edit(world)
     assert all(inputs[name].optional for name in hidden)
     model = node(world, two_regions(), row_range="reuse", range_steps=2, range_every=4, kernel="sdpa")[0]
     (edit,) = edits_of(model)
-    assert (edit.range_steps, edit.kernel) == (2, "sdpa")
+    assert (edit.attention.steps_of_a_range, edit.attention.kernel) == (2, "sdpa")
 
 
 def test_a_workflow_with_sampled_ranges_is_exact_and_says_so_once(world, caplog):
     model = node(world, two_regions(), row_range="sampled", range_every=4)[0]
     (edit,) = edits_of(model)
-    assert edit.range_steps == 1
+    assert edit.attention.steps_of_a_range == 1
     assert caplog.text.count("sampled") == 1
     assert f"{NODE}: row_range: sampled is not there any more, the exact range is found; write exact" in caplog.text
 
@@ -111,16 +111,14 @@ def test_prompts_from_before_these_inputs_run_as_they_did(world):
             model=world[0], clip=world[1], prompt=PROMPT, regions=two_regions(), **old
         ).result[0]
     (edit,) = edits_of(model)
-    assert (edit.range_steps, edit.kernel) == (1, "auto")
+    assert (edit.attention.steps_of_a_range, edit.attention.kernel) == (1, "auto")
 
 
 def test_the_outputs_are_the_edit(world):
     regions = two_regions()
     model, positive, mask, preserved = node(world, regions)
     conditioning, _, labels, _ = encode_regions(world[1], PROMPT, PHRASES, splice=True, missing="error", node=NODE)
-    by_hand = Edit(
-        regions=regions, text_labels=labels, self_schedule=Schedule(0.3, 5.0, 0.0, 0.3), cross_schedule=Schedule(1.0)
-    )
+    by_hand = Edit(regions, labels, AttentionSettings(self_strength=0.3, cross_strength=1.0, power=5.0, end=0.3))
     empty = negative(world)
     out = tiny.sample(model, positive, empty, cfg=5.0)
     expected = tiny.sample(patch_edit(world[0], by_hand, node=NODE), tag(conditioning, by_hand), empty, cfg=5.0)

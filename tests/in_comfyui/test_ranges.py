@@ -5,7 +5,6 @@ import logging
 import pytest
 import torch
 
-from videograin.attention import Schedule
 from videograin.hosts.comfyui.unet.patch import observe, patch_edit, patch_space_time, tag
 
 from . import tiny
@@ -13,6 +12,7 @@ from .edits import NODE, apart, close, edit_of, edited
 from .test_patch_calls import cannot_batch
 
 STEPS = 3
+REUSE = {"range": "reuse", "range_steps": STEPS}
 RUN = {"cfg": 7.0, "steps": 4}
 # The tiny SD1 UNet: blocks at its latent's full side, and at half of it.
 FINE, COARSE = (("input", 1), ("output", 2), ("output", 3)), (("input", 3), ("middle", 0), ("output", 0), ("output", 1))
@@ -67,7 +67,7 @@ def test_edits_have_both_arrangements_too(model, size):
             assert seen.matched is not None
             self.modes.setdefault(seen.grid, set()).add(seen.spacetime.mode)
 
-    watcher, edit = Watcher(), edit_of(mode="full_coarse", key_frames=1)
+    watcher, edit = Watcher(), edit_of(mode="full_coarse", anchors=1)
     noise = tiny.noise_of(3, size)
     patched = patch_edit(model, edit, node=NODE)
     watched = observe(patched, watcher, node=NODE)
@@ -82,32 +82,32 @@ def test_edits_have_both_arrangements_too(model, size):
 
 
 def test_one_level_a_range_changes_nothing(model):
-    assert torch.equal(edited(model, edit_of(range_steps=1), **RUN), edited(model, edit_of(), **RUN))
+    assert torch.equal(edited(model, edit_of(range="reuse", range_steps=1), **RUN), edited(model, edit_of(), **RUN))
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun"])
 def test_reuse_changes_the_edit_a_little(model, sampler):
     exact = edited(model, edit_of(), sampler=sampler, **RUN)
     plain = tiny.sample(patch_space_time(model, "full", node=NODE), tiny.conditioning(1), sampler=sampler, **RUN)
-    saved = edited(model, edit_of(range_steps=STEPS), sampler=sampler, **RUN)
+    saved = edited(model, edit_of(**REUSE), sampler=sampler, **RUN)
     apart(saved, exact, 1e-6)
     assert float((saved - exact).abs().max()) < 0.3 * float((plain - exact).abs().max())
 
 
 def test_cross_attention_is_always_exact(model):
-    off = {"self_schedule": Schedule(0.0)}
-    assert torch.equal(edited(model, edit_of(range_steps=STEPS, **off), **RUN), edited(model, edit_of(**off), **RUN))
+    off = {"self_strength": 0.0}
+    assert torch.equal(edited(model, edit_of(**REUSE, **off), **RUN), edited(model, edit_of(**off), **RUN))
 
 
 def test_prompts_in_one_call_and_in_two_give_the_same(model):
-    edit = edit_of(range_steps=STEPS)
+    edit = edit_of(**REUSE)
     patched = patch_edit(model, edit, node=NODE)
     together = tiny.sample(patched, tag(tiny.conditioning(1), edit), **RUN)
     close(tiny.sample(cannot_batch(patched), tag(tiny.conditioning(1), edit), **RUN), together)
 
 
 def test_nothing_is_kept_from_one_run_to_the_next(model):
-    edit, positive = edit_of(range_steps=STEPS), tiny.conditioning(1)
+    edit, positive = edit_of(**REUSE), tiny.conditioning(1)
     patched = patch_edit(model, edit, node=NODE)
     runs = [tiny.sample(patched, tag(positive, edit), noise=tiny.noise_of(3, seed=s), **RUN) for s in (1, 2, 1)]
     assert torch.equal(runs[0], runs[2])

@@ -8,11 +8,7 @@ from videograin.nodes.latent_blend_model import LatentBlendModel
 
 from .blending import RANGE, World
 
-
-@pytest.fixture(autouse=True)
-def _as_the_host_runs():
-    with torch.inference_mode():
-        yield
+pytestmark = pytest.mark.usefixtures("as_the_host_runs")
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from videograin.hosts.comfyui.embedded_model import embedded_model
 from videograin.hosts.comfyui.unet.prompts import encode_regions, word_positions
 from videograin.hosts.diffusers import load_model
 
+pytestmark = pytest.mark.usefixtures("as_the_host_runs")
+
 NODE = "ST-Layout Attn Patch"
 SMALL = {
     "hidden_size": 16,
@@ -37,12 +39,6 @@ MODELS = {
     "sd2": comfy.text_encoders.sd2_clip.SD2ClipModel,
     "sdxl": comfy.sdxl_clip.SDXLClipModel,
 }
-
-
-@pytest.fixture(autouse=True)
-def _as_the_host_runs():
-    with torch.inference_mode():
-        yield
 
 
 def small_clip(family, embeddings=None):

@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from comfy import model_management
+from comfy import model_management, supported_models
 from comfy.ldm.modules import attention as host_modules
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, Upsample
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 
 from ....attention import Observer
+from ....editing.settings import AttentionSettings
 from ..edit import KEY, Edit, tag
 from ..frame_cuts import call_shape, frames_of_calls
 from ..host_attention import HostAttention
-from ..model_info import check_model, noise_levels
+from ..model_info import noise_levels
 from ..sampling_run import SamplingRun
 from .memory_estimate import LOOKING, Level, enlarged, peak_bytes
 from .slots import AttentionSlot, CrossSlot, SelfSlot
@@ -26,10 +27,8 @@ from .slots import AttentionSlot, CrossSlot, SelfSlot
 __all__ = [
     "blocks",
     "check_level",
-    "check_model",
     "edits_of",
     "lacks_memory",
-    "noise_levels",
     "observe",
     "patch_edit",
     "patch_space_time",
@@ -50,18 +49,14 @@ def patch_space_time(
         observer: is shown every attention layer (`observe`), or None.
 
     Raises:
-        ValueError: another model family (`check_model`), an unknown mode.
+        ValueError: an unknown mode.
     """
-    patched = _patched(model, Edit(mode, key_frames), node)
+    patched = _patched(model, Edit(attention=AttentionSettings(mode=mode, anchors=key_frames)), node)
     return patched if observer is None else observe(patched, observer, node=node)
 
 
 def patch_edit(model: ModelPatcher, edit: Edit, *, node: str) -> ModelPatcher:
-    """A clone that samples with `edit`. The positive conditioning must be tagged with the same edit (`tag`).
-
-    Raises:
-        ValueError: another model family (`check_model`).
-    """
+    """A clone that samples with `edit`. The positive conditioning must be tagged with the same edit (`tag`)."""
     return _patched(model, edit, node)
 
 
@@ -74,16 +69,12 @@ def observe(model: ModelPatcher, observer: Observer, *, node: str) -> ModelPatch
 
     Args:
         node: names us in messages.
-
-    Raises:
-        ValueError: another model family (`check_model`).
     """
-    family = check_model(model, node)
     edits = edits_of(model)
     if edits:
         model = model.clone()
     else:
-        edits = (Edit("per_frame"),)
+        edits = (Edit(attention=AttentionSettings(mode="per_frame")),)
         model = _patched(model, edits[0], node)
     host, places, finest = _host_attention(), list(blocks(model)), finest_level(model)
     for slot, kind in SLOTS.items():
@@ -92,7 +83,7 @@ def observe(model: ModelPatcher, observer: Observer, *, node: str) -> ModelPatch
             ours = previous if isinstance(previous, AttentionSlot) else kind(edits, host, node, previous, finest=finest)
             return ours.observed(observer)
 
-        _occupy(model, slot, watched, places, deep=slot == "attn2" and family == "sdxl")
+        _occupy(model, slot, watched, places, deep=slot == "attn2" and _is_sdxl(model))
     _reserve(model, lambda *_: LOOKING)
     return model
 
@@ -154,7 +145,6 @@ def _transformers(model: ModelPatcher) -> Iterator[tuple[int, torch.nn.Module]]:
 
 
 def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
-    family = check_model(model, node)
     host, finest = _host_attention(), finest_level(model)
     model = model.clone()
     places = list(blocks(model))
@@ -162,8 +152,8 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
     # A slot left alone is a slot that others can have; but where we are already, the last patch must be known.
     taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
     known = any(isinstance(one, AttentionSlot) for one in taken.values())
-    if edit.modulates and (known or edit.cross_schedule.strength > 0):
-        _occupy(model, "attn2", CrossSlot((edit,), host, node).chained, places, deep=family == "sdxl")
+    if edit.modulates and (known or edit.attention.cross_strength > 0):
+        _occupy(model, "attn2", CrossSlot((edit,), host, node).chained, places, deep=_is_sdxl(model))
 
     def begin_run(executor: Any, *args: Any, **kwargs: Any) -> Any:
         guider = executor.class_obj
@@ -186,10 +176,10 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
         return peak_bytes(
             levels(patcher, tuple(noise_shape[-2:])),
             frames=noise_shape[0],
-            mode=edit.mode,
-            key_frames=edit.key_frames,
+            mode=edit.attention.mode,
+            key_frames=edit.attention.anchors,
             regions=len(edit.regions) if edit.modulates else 0,
-            range_steps=edit.range_steps,
+            range_steps=edit.attention.steps_of_a_range,
             kept=kept,
             element=model_management.dtype_size(patcher.model.manual_cast_dtype or patcher.model_dtype()),
         )
@@ -244,6 +234,10 @@ def _occupy(
             keys.update({key: taken[key] for key in long if key in taken})
     for key, previous in keys.items():
         model.set_model_patch_replace(on_top(previous), slot, *key)
+
+
+def _is_sdxl(model: ModelPatcher) -> bool:
+    return isinstance(model.model.model_config, supported_models.SDXL)
 
 
 def _separate_slots(parent: ModelPatcher, clone: ModelPatcher) -> None:

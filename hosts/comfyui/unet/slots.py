@@ -22,10 +22,9 @@ from ....attention import Layer, Modulation, Observer, SpaceTime, TokenGrid, wan
 from ....attention.modulation import Plain
 from ..edit import Edit
 from ..host_attention import HostAttention
+from . import GEOMETRY
 from .call_parts import AttendPart, Part, by_treatment
 from .slot_call import SlotCall, check_batch, check_keys, check_tokens, frame_indices, read_call, unfit
-
-CELL = 8  # pixels of a latent cell
 
 
 class AttentionSlot:
@@ -186,9 +185,10 @@ class AttentionSlot:
 
     def _trouble(self, call: SlotCall, said: str) -> str:
         """What to say of a call that the memory does not suffice for."""
+        height, width = GEOMETRY.pixels(call.latent)
         return (
             f"{self.node}: out of memory in attention over {call.frames} frames at {call.grid[0]} x {call.grid[1]} "
-            f"tokens ({call.latent[1] * CELL} x {call.latent[0] * CELL} pixels), also in two halves ({said}). "
+            f"tokens ({width} x {height} pixels), also in two halves ({said}). "
             "Connect Long Clip Windows, or lower its `frames`; or make width and height smaller."
         )
 
@@ -198,7 +198,7 @@ class AttentionSlot:
             call.run.say_once(
                 "quantised",
                 f"{self.node}: attention here is {name}, whose 8-bit queries and keys would lose what steers the "
-                f"regions; steered calls go through kernel {edit.kernel!r} instead, all others stay with it.",
+                f"regions; steered calls go through kernel {edit.attention.kernel!r} instead, all others stay with it.",
                 logging.INFO,
             )
 
@@ -212,7 +212,7 @@ class SelfSlot(AttentionSlot):
         def leaves(edit: Edit) -> bool:
             modulation = call.modulation(edit)
             idle = modulation is None or modulation.self_schedule.xi(call.t) == 0
-            return idle and (edit.mode == "per_frame" or call.frames == 1)
+            return idle and (edit.attention.mode == "per_frame" or call.frames == 1)
 
         check_batch(q, extra, self.node)
         for edit in call.edits:
@@ -234,7 +234,8 @@ class SelfSlot(AttentionSlot):
         return call.edits[number]
 
     def _layer(self, call, chunks, treatment, plain=None):
-        spacetime = SpaceTime(treatment.mode, call.frames, treatment.key_frames).at(call.on_level(self.finest))
+        chosen = treatment.attention
+        spacetime = SpaceTime(chosen.mode, call.frames, chosen.anchors).at(call.on_level(self.finest))
         return self._layer_of(call, chunks, call.modulation(treatment), spacetime=spacetime, plain=plain)
 
     def _place(self, call: SlotCall, edit: Edit, part: Part, q: Tensor, extra: dict) -> Hashable:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from videograin.attention import DiffusionLevels, LabelMap, Modulation, Schedule, SpaceTime
 from videograin.editing.regions import Region
+from videograin.editing.settings import AttentionSettings
 from videograin.hosts.comfyui.edit import KEY, Edit, tag
 from videograin.hosts.comfyui.sampling_run import SamplingRun
 from videograin.hosts.comfyui.unet.slots import CrossSlot, HostAttention, SelfSlot
@@ -52,13 +53,14 @@ def masks(frames=FRAMES):
 
 
 def edit_of(frames=FRAMES, **options):
+    """options: fields of the Edit, or of its AttentionSettings."""
     settings = {
         "regions": tuple(Region(name, mask) for name, mask in zip(("cat", "dog"), masks(frames))),
         "text_labels": torch.tensor([-1, 1, 1, -1, 2, -1, -1]),
-        "self_schedule": Schedule(0.8, 1.0, 0.0, 1.0),
-        "cross_schedule": Schedule(0.9, 1.0, 0.0, 1.0),
     }
-    return Edit(**{**settings, **options})
+    settings.update((name, options.pop(name)) for name in ("regions", "text_labels", "empty_range") if name in options)
+    strong = {"self_strength": 0.8, "cross_strength": 0.9, "power": 1.0, "end": 1.0}
+    return Edit(attention=AttentionSettings(**{**strong, **options}), **settings)
 
 
 def conds(edit, positive=("p",), negative=("n",), tokens=7):
@@ -112,23 +114,34 @@ def cross_slot(edit, host=HOST):
     return CrossSlot((edit,), host, NODE)
 
 
+def space_time(mode="full", anchors=2):
+    """An edit without regions."""
+    return Edit(attention=AttentionSettings(mode=mode, anchors=anchors))
+
+
+def arrangement_of(edit):
+    return SpaceTime(edit.attention.mode, FRAMES, edit.attention.anchors)
+
+
 def modulation_of(edit, frames=FRAMES):
     """The edit's modulation, put together by hand."""
+    chosen = edit.attention
+    span = (chosen.power, chosen.start, chosen.end)
     return Modulation(
         LabelMap([region.mask for region in edit.regions]),
         edit.text_labels,
-        edit.self_schedule,
-        edit.cross_schedule,
-        self_halves=edit.self_halves,
-        cross_halves=edit.cross_halves,
-        background=edit.background,
+        Schedule(chosen.self_strength, *span),
+        Schedule(chosen.cross_strength, *span),
+        self_halves=chosen.self_halves,
+        cross_halves=chosen.cross_halves,
+        background=chosen.background,
         region_strength=tuple(region.strength for region in edit.regions),
     )
 
 
 def expected_self(edit, qkv, roles=("uncond", "cond"), grid=GRID):
     return modulation_of(edit).self_attention(
-        *qkv, heads=HEADS, grid=grid, roles=roles, t=T, spacetime=SpaceTime(edit.mode, FRAMES, edit.key_frames)
+        *qkv, heads=HEADS, grid=grid, roles=roles, t=T, spacetime=arrangement_of(edit)
     )
 
 

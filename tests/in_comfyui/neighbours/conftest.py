@@ -206,12 +206,12 @@ class Bench:
 
         only: the frames of the masks that are left, in this order.
         """
-        from videograin.attention import Schedule
         from videograin.editing.regions import Region
+        from videograin.editing.settings import AttentionSettings
         from videograin.hosts.comfyui.edit import Edit
 
         if not regions:
-            return Edit(**options)
+            return Edit(attention=AttentionSettings(**options))
         y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
         place = torch.linspace(14, 50, frames)
         discs = [
@@ -221,9 +221,9 @@ class Bench:
         discs = [disc if only is None else disc[list(only)] for disc in discs]
         labels = torch.full((77,), -1)
         labels[1:4], labels[6:9] = 1, 2
-        schedules = {f"{kind}_schedule": Schedule(0.9, power=1.0, end=1.0) for kind in ("self", "cross")}
+        strong = {"self_strength": 0.9, "cross_strength": 0.9, "power": 1.0, "end": 1.0}
         regions = tuple(Region(phrase, disc) for phrase, disc in zip(("one", "two"), discs))
-        return Edit(**{"regions": regions, "text_labels": labels} | schedules | options)
+        return Edit(regions, labels, AttentionSettings(**strong | options))
 
     def ours(self, edit: Any = None) -> Step:
         """ST-Layout Attn Patch, as its node does it but for the text."""
@@ -326,10 +326,8 @@ def sdxl(unets):
 
 
 @pytest.fixture(autouse=True)
-def _as_the_host_runs():
-    """ComfyUI runs its nodes without autograd."""
-    with torch.inference_mode():
-        yield
+def _every_test(as_the_host_runs):
+    """Each test of this folder."""
 
 
 @pytest.fixture(scope="session")

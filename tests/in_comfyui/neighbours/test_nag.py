@@ -6,8 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from videograin.attention import Schedule
-
 
 class TestPerturbedAttentionPack:
     NAME = "sd-perturbed-attention"
@@ -70,7 +68,7 @@ class TestNagPack:
         return run
 
     def test_with_cross_attention_left_alone_both_work(self, bench, sd15, sample):
-        edit = bench.edit(cross_schedule=Schedule(0.0))
+        edit = bench.edit(cross_strength=0.0)
         guided = sample(bench.ours(edit)(bench.graph(sd15)), 5.0)
         assert bench.difference(guided, sample(bench.ours(edit)(bench.graph(sd15)), 1.0)) > 1e-3
         assert bench.difference(guided, sample(bench.graph(sd15), 5.0)) > 1e-3

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from videograin.attention import SpaceTime, reference_attention
+from videograin.attention import reference_attention
 from videograin.hosts.diffusers.unet.attention import UNetCall
 
 from ..fake_comfy import (
-    FRAMES,
     GRID,
     HEADS,
     T,
+    arrangement_of,
     attend,
     cross_slot,
     edit_of,
@@ -29,7 +29,7 @@ def split(x):
 @pytest.mark.parametrize("attention_type", ["self", "cross"])
 def test_both_hosts_and_the_literal_formula_agree(attention_type):
     edit, is_self = edit_of(self_halves="both", cross_halves="both"), attention_type == "self"
-    modulation, spacetime = modulation_of(edit), SpaceTime(edit.mode, FRAMES, edit.key_frames)
+    modulation, spacetime = modulation_of(edit), arrangement_of(edit)
     qkv = tensors(keys=None if is_self else 7)
     slot, occupant = ("attn1", self_slot(edit)) if is_self else ("attn2", cross_slot(edit))
     in_comfyui = attend(slot, occupant, qkv, options_of(run_of(edit)))

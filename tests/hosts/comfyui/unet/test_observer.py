@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from videograin.attention import Schedule, SpaceTime
+from videograin.attention import SpaceTime
 from videograin.hosts.comfyui.edit import Edit
 from videograin.hosts.comfyui.sampling_run import SamplingRun
 from videograin.hosts.comfyui.unet.slots import CrossSlot, HostAttention, SelfSlot
@@ -28,6 +28,7 @@ from ..fake_comfy import (
     modulation_of,
     options_of,
     run_of,
+    space_time,
     tensors,
 )
 
@@ -110,7 +111,7 @@ def test_where_the_host_repeats_the_prompt_its_labels_are_repeated():
 @pytest.mark.parametrize(
     "options",
     [
-        {"self_schedule": Schedule(0.8, 1.0, 0.9, 1.0), "cross_schedule": Schedule(0.9, 1.0, 0.9, 1.0)},
+        {"start": 0.9},
         {"self_halves": "uncond", "cross_halves": "uncond"},
     ],
 )
@@ -122,7 +123,7 @@ def test_what_is_not_modulated_has_no_bias(kind, options):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_without_regions_is_shown_too(kind):
-    edit = Edit("per_frame")
+    edit = space_time("per_frame")
     (seen,), out, qkv = look(kind, edit, options_of(run_of(edit_of())))
     assert (seen.matched, seen.strength, seen.t) == (None, None, T)
     slot = SLOTS[kind][0]
@@ -132,7 +133,7 @@ def test_a_model_without_regions_is_shown_too(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_several_edits_the_chunks_own_is_shown(kind):
     """The last patch is not the tagged one's: the positive prompt belongs to the first."""
-    first, last = edit_of(), edit_of(self_schedule=Schedule(0.2, 1.0, 0.0, 1.0), mode="per_frame")
+    first, last = edit_of(), edit_of(self_strength=0.2, mode="per_frame")
     run = run_of(first, last)
     (seen,), _, _ = look(kind, (first, last), options_of(run))
     assert_marked(seen, marks_of(kind, first))
@@ -165,7 +166,7 @@ def positives(edit=None):
 def test_of_several_positives_the_first_is_shown_whatever_the_order(kind, edit, order):
     """The host turns its batch round, so that the first of the conditioning comes last."""
     options = options_of(positives(edit), tuple(order), [int(one == "n") for one in order])
-    (seen,), _, (q, _, _) = look(kind, edit or Edit("per_frame"), options, chunks=3)
+    (seen,), _, (q, _, _) = look(kind, edit or space_time("per_frame"), options, chunks=3)
     assert torch.equal(seen.q, q.chunk(3)[order.index("p")])
 
 
@@ -177,21 +178,21 @@ def test_prompts_in_calls_of_their_own_are_not_mixed(kind, edit):
     shown = {}
     for name in "nqp":
         options = options_of(run, (name,), (int(name == "n"),))
-        shown[name] = len(look(kind, edit or Edit("per_frame"), options, chunks=1)[0])
+        shown[name] = len(look(kind, edit or space_time("per_frame"), options, chunks=1)[0])
     assert shown == {"n": 0, "q": 0, "p": 1}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("ids", [(), ("x", "y", "z")])
 def test_where_nobody_names_the_prompts_the_last_of_the_batch_is_the_first(kind, ids):
-    (seen,), _, (q, _, _) = look(kind, Edit("per_frame"), options_of(positives(), ids, (1, 0, 0)), chunks=3)
+    (seen,), _, (q, _, _) = look(kind, space_time("per_frame"), options_of(positives(), ids, (1, 0, 0)), chunks=3)
     assert torch.equal(seen.q, q.chunk(3)[2])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("regions", [True, False])
 def test_a_window_says_which_frames_it_has(kind, regions):
-    edit = edit_of(6) if regions else Edit("full")
+    edit = edit_of(6) if regions else space_time("full")
     run = run_of(edit_of(6), frames=6) if not regions else run_of(edit, frames=6)
     (seen,), _, _ = look(kind, edit, options_of(run, context_window=SimpleNamespace(index_list=[5, 0, 2], dim=0)))
     assert seen.frames == (5, 0, 2)
@@ -230,7 +231,7 @@ def test_who_does_not_want_a_layer_is_not_shown_it(kind):
 def test_merged_tokens_are_not_shown_and_the_log_says_so_once(kind, caplog):
     caplog.set_level(logging.WARNING)
     slot, occupant, keys = SLOTS[kind]
-    edit, watcher = Edit("per_frame"), Watcher()
+    edit, watcher = space_time("per_frame"), Watcher()
     options = options_of(run_of(edit_of()))
     q, k, v = tensors(keys=keys)
     short = (q[:, :20], k[:, :20], v[:, :20])
@@ -244,7 +245,7 @@ def test_merged_tokens_are_not_shown_and_the_log_says_so_once(kind, caplog):
 
 def test_another_prompts_rows_in_cross_attention_are_not_shown(caplog):
     """NAG appends keys to the batch; where nothing is modulated it may go on."""
-    edit, watcher = Edit("per_frame"), Watcher()
+    edit, watcher = space_time("per_frame"), Watcher()
     q, k, v = tensors(keys=7)
     more = torch.cat([k, k[:3]]), torch.cat([v, v[:3]])
     previous = lambda q, k, v, extra, **kwargs: q * 2  # noqa: E731
@@ -257,7 +258,7 @@ def test_another_prompts_rows_in_cross_attention_are_not_shown(caplog):
 @pytest.mark.parametrize("kind", KINDS)
 def test_samplers_that_say_nothing_of_the_run_are_refused(kind):
     with pytest.raises(RuntimeError, match=r"OUTER_SAMPLE.*noise level.*KSampler"):
-        look(kind, Edit("per_frame"), options_of(None))
+        look(kind, space_time("per_frame"), options_of(None))
 
 
 # --- looking on ---

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import videograin.attention.range_memory as range_memory
-from videograin.attention import Schedule, SpaceTime, space_time_attention
+from videograin.attention import SpaceTime, space_time_attention
 from videograin.attention.kernels.logit_range import logit_range
-from videograin.hosts.comfyui.edit import KEY, Edit
+from videograin.hosts.comfyui.edit import KEY
 from videograin.hosts.comfyui.host_attention import HostAttention
 from videograin.hosts.comfyui.unet.slots import SelfSlot
 
@@ -23,6 +23,7 @@ from ..fake_comfy import (
     LEVELS,
     NODE,
     SIGMA,
+    arrangement_of,
     attend,
     attention,
     cross_slot,
@@ -31,10 +32,12 @@ from ..fake_comfy import (
     options_of,
     run_of,
     self_slot,
+    space_time,
     tensors,
 )
 
 STEPS = 3
+REUSE = {"range": "reuse", "range_steps": STEPS}
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def at(options, sigma):
 
 def literal(edit, qkv, sigma, range_of, roles=("uncond", "cond")):
     """The edit with the range of other queries and keys, by the literal formula's own parts."""
-    modulation, spacetime = modulation_of(edit), SpaceTime(edit.mode, FRAMES, edit.key_frames)
+    modulation, spacetime = modulation_of(edit), arrangement_of(edit)
     t = LEVELS.t(sigma)
     split = [
         arrange(x).unflatten(2, (HEADS, -1)).transpose(1, 2)
@@ -83,7 +86,7 @@ def literal(edit, qkv, sigma, range_of, roles=("uncond", "cond")):
 @pytest.mark.parametrize("mode", ["full", "key_frames"])
 def test_a_range_serves_so_many_noise_levels(measured, mode):
     """The second and the third level get the first one's range; the fourth its own."""
-    edit = edit_of(mode=mode, range_steps=STEPS)
+    edit = edit_of(mode=mode, **REUSE)
     run, slot = run_of(edit), self_slot(edit)
     steps = [tensors(seed=number) for number in range(4)]
     for number, (sigma, qkv) in enumerate(zip((10.0, 8.0, 6.0, 5.0), steps)):
@@ -97,7 +100,7 @@ def test_a_range_serves_so_many_noise_levels(measured, mode):
 def test_one_step_is_the_exact_range_bit_for_bit():
     qkv = [tensors(seed=number) for number in range(3)]
     outs = []
-    for edit in (edit_of(range_steps=1), edit_of()):
+    for edit in (edit_of(range="reuse", range_steps=1), edit_of()):
         run = options_of(run_of(edit))
         outs.append([attend("attn1", self_slot(edit), one, at(run, s)) for one, s in zip(qkv, (10.0, 8.0, 6.0))])
     assert all(torch.equal(*pair) for pair in zip(*outs))
@@ -105,7 +108,7 @@ def test_one_step_is_the_exact_range_bit_for_bit():
 
 def test_a_level_that_is_evaluated_twice_counts_once(measured):
     """Heun: levels 10 8 8 6 6 4 4; three of them share a range however often they are evaluated."""
-    edit = edit_of(range_steps=STEPS)
+    edit = edit_of(**REUSE)
     run, slot = run_of(edit), self_slot(edit)
     for sigma in (10.0, 8.0, 8.0, 6.0, 6.0, 4.0, 4.0):
         attend("attn1", slot, tensors(), at(options_of(run), sigma))
@@ -114,7 +117,7 @@ def test_a_level_that_is_evaluated_twice_counts_once(measured):
 
 def test_prompts_in_one_call_and_in_two_never_share(measured):
     """A batch of both, then each alone, then both: every call finds its own range."""
-    edit = edit_of(range_steps=STEPS)
+    edit = edit_of(**REUSE)
     run, slot = run_of(edit), self_slot(edit)
     both = tensors(seed=1)
     parts = {name: [x.chunk(2)[number] for x in tensors(seed=2)] for number, name in enumerate(("n", "p"))}
@@ -133,7 +136,7 @@ def test_prompts_in_one_call_and_in_two_never_share(measured):
 
 
 def test_layers_and_edits_have_ranges_of_their_own(measured):
-    one = edit_of(range_steps=STEPS)
+    one = edit_of(**REUSE)
     two = replace(one)
     run = run_of(one, two)
     for edit, key, index in (
@@ -151,7 +154,7 @@ def test_layers_and_edits_have_ranges_of_their_own(measured):
 
 
 def test_a_host_that_does_not_say_whose_rows_these_are_gets_them_measured(measured):
-    edits = edit_of(range_steps=STEPS), edit_of()
+    edits = edit_of(**REUSE), edit_of()
     runs = [options_of(run_of(edit)) for edit in edits]
     for number, sigma in enumerate((10.0, 8.0)):
         kept, exact = (
@@ -164,7 +167,7 @@ def test_a_host_that_does_not_say_whose_rows_these_are_gets_them_measured(measur
 
 def test_windows_that_move_do_not_fill_the_memory(measured):
     """Each level has windows of its own; what the last levels cannot use is dropped."""
-    edit = edit_of(12, range_steps=STEPS)
+    edit = edit_of(12, **REUSE)
     run, slot, kept = run_of(edit, frames=12), self_slot(edit), []
     for step in range(12):
         for start in range(3):
@@ -178,7 +181,7 @@ def test_windows_that_move_do_not_fill_the_memory(measured):
 
 
 def test_windows_that_stay_find_their_ranges_again(measured):
-    edit = edit_of(6, range_steps=STEPS)
+    edit = edit_of(6, **REUSE)
     run, slot = run_of(edit, frames=6), self_slot(edit)
     for sigma in (10.0, 8.0, 6.0):
         for indices in ([0, 1, 2], [3, 4, 5]):
@@ -189,7 +192,7 @@ def test_windows_that_stay_find_their_ranges_again(measured):
 
 def test_the_memory_is_the_runs():
     """It outlives a second edit in the same run, and no run has another one's."""
-    one, two = edit_of(range_steps=STEPS), edit_of()
+    one, two = edit_of(**REUSE), edit_of()
     run = run_of(one)
     assert run.with_edit(two, NODE).ranges is run.ranges
     assert run_of(one).ranges is not run.ranges
@@ -209,7 +212,7 @@ def test_halves_of_the_heads_have_ranges_of_their_own(measured, monkeypatch):
             raise Full
         return original(q, *args, **kwargs)
 
-    edit = edit_of(range_steps=STEPS)
+    edit = edit_of(**REUSE)
     run = run_of(edit)
     slot = self_slot(edit, HostAttention(attention, out_of_memory=(Full,)))
     first, second = tensors(seed=1), tensors(seed=2)
@@ -220,8 +223,8 @@ def test_halves_of_the_heads_have_ranges_of_their_own(measured, monkeypatch):
 
 
 def test_kernels_are_checked_where_the_edit_is_made():
-    with pytest.raises(ValueError, match=r"kernel must be one of .*'sage'"):
-        Edit(kernel="sage")
+    with pytest.raises(ValueError, match=r"kernel: 'sage' is not allowed; expected one of"):
+        edit_of(kernel="sage")
     assert edit_of(kernel="sdpa").modulation(FRAMES).kernel == "sdpa"
 
 
@@ -236,7 +239,7 @@ def test_kernels_are_checked_where_the_edit_is_made():
 def test_full_coarse_is_key_frames_at_the_finest_level_and_full_elsewhere(modulated, finest, grid, mode):
     """The latent is 4 x 6. Halving rounds up: a quarter of it is 1 x 2."""
     mode = mode or "key_frames"
-    edits = [edit_of(mode=one, key_frames=1) if modulated else Edit(one, 1) for one in ("full_coarse", mode)]
+    edits = [edit_of(mode=one, anchors=1) if modulated else space_time(one, 1) for one in ("full_coarse", mode)]
     tokens = grid[0] * grid[1]
     qkv = [x[:, :tokens] for x in tensors()]
     outs = []
@@ -251,7 +254,7 @@ def test_full_coarse_is_key_frames_at_the_finest_level_and_full_elsewhere(modula
 
 def test_a_cropped_area_has_the_levels_of_its_own_latent():
     """2 x 2 of the latent's cells: as many tokens as a coarse level of the whole, and yet the finest there is."""
-    edit, grid = edit_of(mode="full_coarse", key_frames=1), (2, 2)
+    edit, grid = edit_of(mode="full_coarse", anchors=1), (2, 2)
     qkv = [x[:, :4] for x in tensors()]
     options = options_of(run_of(edit), grid=grid, original_shape=[2 * FRAMES, 4, *grid])
     out = attend("attn1", self_slot(edit), qkv, options)
@@ -261,10 +264,8 @@ def test_a_cropped_area_has_the_levels_of_its_own_latent():
 
 @pytest.mark.parametrize("grid", [(4, 6), (2, 3)])
 def test_a_window_of_full_coarse_is_a_clip_of_its_own(grid):
-    edit, window = edit_of(6, mode="full_coarse", key_frames=1), [5, 0, 3]
-    own = edit_of(
-        mode="full_coarse", key_frames=1, regions=tuple(replace(r, mask=r.mask[window]) for r in edit.regions)
-    )
+    edit, window = edit_of(6, mode="full_coarse", anchors=1), [5, 0, 3]
+    own = edit_of(mode="full_coarse", anchors=1, regions=tuple(replace(r, mask=r.mask[window]) for r in edit.regions))
     qkv = [x[:, : grid[0] * grid[1]] for x in tensors()]
     named = {"ad_params": {"sub_idxs": window}}
     out = attend("attn1", self_slot(edit), qkv, options_of(run_of(edit, frames=6), grid=grid, **named))
@@ -272,7 +273,7 @@ def test_a_window_of_full_coarse_is_a_clip_of_its_own(grid):
 
 
 def test_another_patch_on_top_keeps_the_level():
-    edit = edit_of(mode="full_coarse", key_frames=1)
+    edit = edit_of(mode="full_coarse", anchors=1)
     below = SelfSlot((edit_of(),), HOST, NODE, finest=2)
     stack = SelfSlot((edit,), HOST, NODE, finest=2).chained(below)
     assert stack.finest == stack.copy().finest == 2
@@ -281,7 +282,7 @@ def test_another_patch_on_top_keeps_the_level():
 def test_observers_see_the_arrangement_of_the_level():
     from .test_observer import Watcher
 
-    edit, watcher = edit_of(mode="full_coarse", key_frames=1), Watcher()
+    edit, watcher = edit_of(mode="full_coarse", anchors=1), Watcher()
     for grid in ((4, 6), (2, 3)):
         qkv = [x[:, : grid[0] * grid[1]] for x in tensors()]
         attend("attn1", self_slot(edit).observed(watcher), qkv, options_of(run_of(edit), grid=grid))
@@ -351,12 +352,11 @@ def test_steered_calls_pass_8_bit_attention_by_and_the_log_says_so_once_a_run(ca
 
 def test_without_steering_nothing_is_said(caplog):
     caplog.set_level(logging.INFO)
-    host, late = HostAttention(attention_sage), Schedule(0.8, 1.0, 0.9, 1.0)
-    edit = edit_of(self_schedule=late, cross_schedule=late)
+    host, edit = HostAttention(attention_sage), edit_of(start=0.9)
     options = options_of(run_of(edit))
     attend("attn1", self_slot(edit, host), tensors(), options)
     attend("attn2", cross_slot(edit, host), tensors(keys=7), options)
     plain = options_of(None)
     del plain[KEY]
-    attend("attn1", self_slot(Edit("full"), host), tensors(), plain)
+    attend("attn1", self_slot(space_time("full"), host), tensors(), plain)
     assert "attention_sage" not in caplog.text

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from videograin.attention import Schedule
 from videograin.editing.regions import Region
 from videograin.hosts.comfyui.edit import Edit, RegionTag
 from videograin.hosts.comfyui.unet.slots import HostAttention
 
 from ..fake_comfy import (
+    FRAMES,
     HEADS,
     HOST,
     NODE,
@@ -24,6 +24,7 @@ from ..fake_comfy import (
     options_of,
     run_of,
     self_slot,
+    space_time,
     tensors,
 )
 
@@ -43,7 +44,7 @@ def test_a_previous_occupant_is_kept_as_a_difference():
     out = attend("attn2", cross_slot(edit).chained(IPAdapterSlot()), qkv, options)
     torch.testing.assert_close(out, attend("attn2", cross_slot(edit), qkv, options) + 0.1 * qkv[0])
     # Where ours does nothing the previous one is alone, bit for bit.
-    idle = edit_of(cross_schedule=Schedule(0.9, end=0.0))
+    idle = edit_of(empty_range=True)
     options = options_of(run_of(idle))
     out = attend("attn2", cross_slot(idle).chained(IPAdapterSlot()), qkv, options)
     assert torch.equal(out, IPAdapterSlot()(*qkv, {"n_heads": HEADS}))
@@ -88,7 +89,7 @@ def test_values_are_their_own_deep_copies():
 
 
 def test_two_of_our_patches_in_one_slot():
-    one, two = edit_of(mode="sparse_causal"), edit_of(self_schedule=Schedule(0.4, 1.0, 0.0, 1.0))
+    one, two = edit_of(mode="sparse_causal"), edit_of(self_strength=0.4)
     guider = {
         "positive": conds(one, ("a",))["positive"] + conds(two, ("b",))["positive"],
         "negative": conds(one)["negative"],
@@ -151,8 +152,8 @@ class Scarce:
 @pytest.mark.parametrize("mode", ["full", "key_frames"])
 def test_without_room_attention_goes_in_two_halves(mode):
     qkv, scarce = tensors(), Scarce(1)
-    out = attend("attn1", self_slot(Edit(mode), scarce.host()), qkv, options_of(None))
-    torch.testing.assert_close(out, attend("attn1", self_slot(Edit(mode)), qkv, options_of(None)))
+    out = attend("attn1", self_slot(space_time(mode), scarce.host()), qkv, options_of(None))
+    torch.testing.assert_close(out, attend("attn1", self_slot(space_time(mode)), qkv, options_of(None)))
     assert scarce.released == 1
 
 
@@ -177,14 +178,14 @@ def test_modulated_attention_goes_in_two_halves_too(monkeypatch):
 
 def test_without_any_room_the_error_says_what_to_do():
     with pytest.raises(Scarce.Full, match=r"3 frames at 4 x 6 tokens.*no room for 10 GiB\)\. Connect Long Clip"):
-        attend("attn1", self_slot(Edit("full"), Scarce(0).host()), tensors(), options_of(None))
+        attend("attn1", self_slot(space_time("full"), Scarce(0).host()), tensors(), options_of(None))
 
 
 @pytest.mark.parametrize("mode", ["full", "full_coarse", "key_frames"])
 def test_the_error_names_frames_size_and_what_to_change(mode):
     """Not `spacetime`: all modes take about the same memory."""
     with pytest.raises(Scarce.Full) as raised:
-        attend("attn1", self_slot(Edit(mode), Scarce(0).host()), tensors(), options_of(None))
+        attend("attn1", self_slot(space_time(mode), Scarce(0).host()), tensors(), options_of(None))
     said = str(raised.value)
     assert said.startswith(f"{NODE}: out of memory in attention over 3 frames")
     assert "48 x 32 pixels" in said
@@ -209,7 +210,7 @@ def test_the_edit_knows_its_extent_and_its_doubts():
     edit = edit_of(
         regions=(Region("a  Cat", some), Region("dog", none, strength=0.0), Region("a cat", torch.ones(16, 4))),
         text_labels=torch.tensor([1, 2, 3]),
-        self_schedule=Schedule(0.0),
+        self_strength=0.0,
     )
     assert edit.extent() == (3, (16, 8))
     doubts = "\n".join(map(str, edit.doubts(NODE)))
@@ -231,9 +232,18 @@ def test_an_edit_needs_labels_with_its_regions_and_makes_a_modulation_once():
     with pytest.raises(ValueError, match="text_labels"):
         Edit(regions=(Region("cat", torch.ones(4, 4)),))
     with pytest.raises(ValueError, match="mode"):
-        Edit("sideways")
+        space_time("sideways")
     edit = edit_of()
     assert edit.modulation(3) is edit.modulation(3)
     assert Edit().modulation(3) is None
-    off = Schedule(0.0)
-    assert not edit_of(self_schedule=off, cross_schedule=off).modulates
+    assert not edit_of(self_strength=0.0, cross_strength=0.0).modulates
+
+
+def test_an_empty_range_modulates_at_no_noise_level_and_is_said():
+    edit = edit_of(empty_range=True)
+    assert edit.modulates  # its masks are checked and its prompts are told apart all the same
+    made = edit.modulation(FRAMES)
+    assert {made.self_schedule.xi(t) for t in (1.0, 0.5, 0.0)} == {made.cross_schedule.xi(1.0)} == {0.0}
+    (doubt,) = edit.doubts(NODE)
+    assert (doubt.code, doubt.region) == ("range", None)
+    assert doubt.text.startswith("start_percent is not below end_percent")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import videograin
-from videograin.attention import Schedule, SpaceTime, space_time_attention
-from videograin.hosts.comfyui.edit import KEY, Edit
+from videograin.attention import SpaceTime, space_time_attention
+from videograin.hosts.comfyui.edit import KEY
 from videograin.hosts.comfyui.sampling_run import SamplingRun
 from videograin.hosts.comfyui.unet.slots import HostAttention
 
@@ -31,6 +31,7 @@ from ..fake_comfy import (
     options_of,
     run_of,
     self_slot,
+    space_time,
     tensors,
 )
 
@@ -53,7 +54,7 @@ def test_no_comfy_is_imported():
 def test_without_regions_per_frame_is_the_hosts_own_attention():
     qkv, run = tensors(), SamplingRun.begin({}, (FRAMES, 4, *GRID), LEVELS)
     options = options_of(run)
-    assert torch.equal(attend("attn1", self_slot(Edit("per_frame")), qkv, options), Block("attn1")(*qkv, options))
+    assert torch.equal(attend("attn1", self_slot(space_time("per_frame")), qkv, options), Block("attn1")(*qkv, options))
 
 
 @pytest.mark.parametrize("mode", ["full", "sparse_causal", "key_frames"])
@@ -62,7 +63,7 @@ def test_without_regions_frames_see_each_other_and_no_run_is_needed(mode):
     options = options_of(None)
     del options[KEY]
     expected = space_time_attention(*qkv, heads=HEADS, spacetime=SpaceTime(mode, FRAMES, 2))
-    torch.testing.assert_close(attend("attn1", self_slot(Edit(mode)), qkv, options), expected)
+    torch.testing.assert_close(attend("attn1", self_slot(space_time(mode)), qkv, options), expected)
 
 
 @pytest.mark.parametrize("mode", ["full", "sparse_causal", "key_frames", "per_frame"])
@@ -112,8 +113,8 @@ def test_what_the_host_passes_on_reaches_its_attention():
         return attention(*args, **kwargs)
 
     options = {**options_of(None), "optimized_attention_override": "someone's"}
-    attend("attn1", self_slot(Edit("full"), HostAttention(spy)), tensors(), options)
-    attend("attn1", self_slot(Edit("full"), HostAttention(spy, passes_options=False)), tensors(), options)
+    attend("attn1", self_slot(space_time("full"), HostAttention(spy)), tensors(), options)
+    attend("attn1", self_slot(space_time("full"), HostAttention(spy, passes_options=False)), tensors(), options)
     assert seen[0]["transformer_options"]["optimized_attention_override"] == "someone's"
     assert set(seen[1]) == {"attn_precision"}
 
@@ -186,8 +187,7 @@ def test_a_positive_that_is_not_ours_is_left_alone():
 
 
 def test_outside_the_schedule_nothing_is_touched():
-    early = Schedule(0.8, 1.0, 0.9, 1.0)
-    edit, qkv = edit_of(mode="per_frame", self_schedule=early, cross_schedule=early), tensors()
+    edit, qkv = edit_of(mode="per_frame", start=0.9), tensors()
     options = options_of(run_of(edit))
     assert torch.equal(attend("attn1", self_slot(edit), qkv, options), Block("attn1")(*qkv, options))
     qkv = tensors(keys=7)
