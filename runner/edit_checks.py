@@ -11,7 +11,7 @@ from ..editing.prompt_text import append_phrases, unplaced
 from ..editing.settings import Pixel
 from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS
 from .edit_file import EditFile, read_keys
-from .edit_keys import ControlKeys
+from .edit_keys import ControlKeys, EditKeys
 from .media.geometry import Geometry, GeometryError
 from .media.mask_files import Boxes, FoundMask, LabelVideo, MaskError, MaskFolder, MaskFrames, MaskSource, MaskVideo
 from .media.video import VideoError, VideoInfo, available, probe, too_few
@@ -24,68 +24,69 @@ Note = Callable[..., None]  # Problems.add
 def check_edit(edit_file: EditFile, problems: Problems, *, purpose: str = "edit", regions: bool = True) -> None:
     """Note everything about an edit that would fail later. purpose: as in ``load_edit``; regions: also prompt, phrases
     and masks."""
-    file, maps, entries, note = edit_file, edit_file.attention_maps, edit_file.regions, problems.add
-    info = _video(file, note)
-    _model("model", file.model, note)
-    _model("model_config", file.model_config, note)
-    if file.save is not None and file.save.suffix != ".safetensors":
-        text = f"inversion.save: {file.save.name} has another ending; expected a .safetensors file; rename it"
+    keys, note, inversion = edit_file.keys, problems.add, edit_file.keys.inversion
+    maps, entries = keys.attention_maps, keys.regions
+    info = _video(keys, note)
+    _model("model", keys.model, note)
+    _model("model_config", keys.model_config, note)
+    if inversion.save is not None and inversion.save.suffix != ".safetensors":
+        text = f"inversion.save: {inversion.save.name} has another ending; expected a .safetensors file; rename it"
         note(text, "inversion.save")
     if purpose != "invert":
-        if file.load is not None:
-            _loaded(file.load, file.save, file.path, purpose, note)
-        if file.output is not None:
+        if inversion.load is not None:
+            _loaded(inversion.load, inversion.save, edit_file.path, purpose, note)
+        if edit_file.output is not None:
             found = any(isinstance(entry.masks, FoundMask) for entry in entries)
-            remade = file.output / "layout" if found else None
+            remade = edit_file.output / "layout" if found else None
             results = [*RESULTS.values(), *(ATTENTION.values() if maps is not None else ())]
             results = list(LAYOUT.values()) if purpose == "layout" else results
-            _output(file.output, results, remade, _inputs(file), note)
-        if file.save is not None and file.model is not None and _same(file.save, file.model):
-            text = f"{file.save} is the model; expected a file that replaces no input; choose another name"
+            _output(edit_file.output, results, remade, _inputs(edit_file), note)
+        if inversion.save is not None and keys.model is not None and _same(inversion.save, keys.model):
+            text = f"{inversion.save} is the model; expected a file that replaces no input; choose another name"
             note(f"inversion.save: {text}", "inversion.save")
-    prompt, phrases = file.prompt, [entry.phrase for entry in entries]
-    if file.append_phrases:
+    prompt, phrases = keys.prompt, [entry.phrase for entry in entries]
+    if keys.append_phrases:
         prompt = append_phrases(prompt, phrases)[0]
-    if file.layout is not None and file.load is None:  # a loaded inversion has its own prompt
-        _words("layout.names", file.layout.names, "source_prompt", file.source_prompt, note)
+    if edit_file.layout is not None and inversion.load is None:  # a loaded inversion has its own prompt
+        _words("layout.names", edit_file.layout.names, "source_prompt", keys.source_prompt, note)
     if maps is not None:
         _words("attention_maps.words", maps.words, "prompt", prompt, note)
     if regions:
-        if file.prompt:
-            _phrases(phrases, prompt, file.prompt, "" if file.append_phrases else ", or set append_phrases: true", note)
+        if keys.prompt:
+            _phrases(phrases, prompt, keys.prompt, "" if keys.append_phrases else ", or set append_phrases: true", note)
         if entries and all(entry.preserve for entry in entries):
             text = "every region is preserved, so nothing would change; expected at least one that is edited; "
             note(f"{text}remove one `preserve: true`", "regions")
     frames = None
     if info is not None:
-        count = file.count or available(info.frames, file.start, file.stride)
-        frames = MaskFrames(file.start, count, file.stride, info.frames)
+        count = keys.frames.count or available(info.frames, keys.frames.start, keys.frames.stride)
+        frames = MaskFrames(keys.frames.start, count, keys.frames.stride, info.frames)
         for number, entry in enumerate(entries, 1):
             if entry.masks is not None and not isinstance(entry.masks, FoundMask):  # None: noted already
                 _masks(entry.masks, number, frames, info, note)
         if maps is not None and maps.pixel is not None:
             with suppress(GeometryError):  # noted already
-                box = Geometry.plan((info.width, info.height), file.size, file.fit).box
+                box = Geometry.plan((info.width, info.height), keys.size, keys.fit).box
                 _pixel(maps.pixel, count, box, info, note)
-    if file.controlnet is not None:
-        _control(file.controlnet, frames, note)
+    if keys.controlnet is not None:
+        _control(keys.controlnet, frames, note)
 
 
-def _video(file: EditFile, note: Note) -> VideoInfo | None:
+def _video(keys: EditKeys, note: Note) -> VideoInfo | None:
     """The video's facts, or None where it cannot be used."""
-    if file.video == Path():  # missing key: noted already
+    if keys.video is None:  # missing key: noted already
         return None
     try:
-        info = probe(file.video)
+        info = probe(keys.video)
     except VideoError as error:
         note(f"video: {error}", "video")
         return None
-    count = file.count or 1
-    if available(info.frames, file.start, file.stride) < count:
-        note(too_few(file.video, count, file.start, file.stride, info.frames), "frames", "video")
+    count = keys.frames.count or 1
+    if available(info.frames, keys.frames.start, keys.frames.stride) < count:
+        note(too_few(keys.video, count, keys.frames.start, keys.frames.stride, info.frames), "frames", "video")
         return None
     try:
-        Geometry.plan((info.width, info.height), file.size, file.fit)
+        Geometry.plan((info.width, info.height), keys.size, keys.fit)
     except GeometryError as error:
         note(error, "size", "video")
     return info
@@ -125,17 +126,18 @@ def _loaded(load: Path, save: Path | None, edit_file: Path, purpose: str, note: 
         )
 
 
-def _inputs(file: EditFile) -> list[tuple[str, Path]]:
+def _inputs(edit_file: EditFile) -> list[tuple[str, Path]]:
     """(key, path) of every file or folder that the edit reads, but for the models' folders."""
-    inputs = [("the edit file", file.path), ("video", file.video)]
-    for number, region in enumerate(file.regions, 1):
+    keys = edit_file.keys
+    inputs = [("the edit file", edit_file.path), ("video", keys.video or Path())]
+    for number, region in enumerate(keys.regions, 1):
         if isinstance(region.masks, MaskFolder):
             inputs.append((f"regions[{number}].masks.folder", region.masks.folder))
         elif isinstance(region.masks, (MaskVideo, LabelVideo)):
             inputs.append((f"regions[{number}].masks", region.masks.file))
-    if file.controlnet is not None:
-        inputs.append(("controlnet.video", file.controlnet.video))
-    return inputs if file.load is None else [*inputs, ("inversion.load", file.load)]
+    if keys.controlnet is not None:
+        inputs.append(("controlnet.video", keys.controlnet.video))
+    return inputs if keys.inversion.load is None else [*inputs, ("inversion.load", keys.inversion.load)]
 
 
 def _output(output: Path, results: list[str], remade: Path | None, inputs: list[tuple[str, Path]], note: Note) -> None:

@@ -8,7 +8,7 @@ to the edit file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,64 +16,56 @@ from ..attention.options import SAMPLED
 from ..editing.fields import fields_of, missing, name_of
 from ..editing.settings import (
     WITHOUT_SAMPLED,
-    AttentionSettings,
-    BlendSettings,
-    CompositeSettings,
+    EditSettings,
     InversionSettings,
     LayoutSettings,
-    MapSettings,
     SamplingSettings,
-    SteadySettings,
-    WindowSettings,
 )
-from .edit_keys import ControlKeys, EditKeys, RegionEntry
+from .edit_keys import EditKeys, RegionEntry
 from .media.mask_files import FoundMask
 from .yaml_lines import EditFileError, Lines, Problems, checked, read_yaml
 
 __all__ = ["EditFile", "EditFileError", "RegionEntry", "read_edit", "read_keys"]
 
+FACTS = (
+    "path video source_prompt prompt negative_prompt regions start count stride size fit model model_config sampling "
+    "attention blend composite inversion steady load save controlnet device dtype output append_phrases layout "
+    "attention_maps windows"
+)
+"""What a report says of an edit file, in this order."""
+
 
 @dataclass(frozen=True)
 class EditFile:
-    """A checked edit. path: the edit file. start, count, stride: frames; count None = to the end of the video.
-    size: (width, height) or None = the video's own. model None = the embedded one; model_config: for a single file, a
-    diffusers folder with its configs. load, save: inversion files. output: the folder for the results (None only where
-    the file is used for an inversion alone). lines: where each key stands. append_phrases: phrases that the prompt has
-    no place for are appended to it. layout: how regions are found without masks, None = none are; attention_maps: which
-    attention is shown, None = none; windows: how a long clip is cut, None = all frames at once; notes: what in it does
-    nothing any more."""
+    """A checked edit. path: the edit file; keys: what it says, with defaults for what it leaves out. output: the folder
+    for the results (None only where the file is used for an inversion alone); layout: how regions are found without
+    masks, None = none are. lines: where each key stands; notes: what in the file does nothing any more."""
 
     path: Path
-    video: Path
-    source_prompt: str
-    prompt: str
-    negative_prompt: str
-    regions: tuple[RegionEntry, ...]
-    start: int
-    count: int | None
-    stride: int
-    size: tuple[int, int] | None
-    fit: str
-    model: Path | None
-    model_config: Path | None
-    sampling: SamplingSettings
-    attention: AttentionSettings
-    blend: BlendSettings
-    composite: CompositeSettings
-    inversion: InversionSettings
-    steady: SteadySettings
-    load: Path | None
-    save: Path | None
-    controlnet: ControlKeys | None
-    device: str
-    dtype: str
+    keys: EditKeys
     output: Path | None
+    layout: LayoutSettings | None
     lines: Lines
-    append_phrases: bool = False
-    layout: LayoutSettings | None = None
-    attention_maps: MapSettings | None = None
-    windows: WindowSettings | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> EditSettings:
+        """The keys that are settings of the edit itself."""
+        keys = self.keys
+        sampling, inversion = _part(SamplingSettings, keys), _part(InversionSettings, keys.inversion)
+        return EditSettings(sampling, keys.attention, keys.blend, keys.composite, inversion, keys.steady)
+
+    def facts(self) -> dict[str, Any]:
+        """For a report: all that the file says, flat."""
+        said = asdict(self.keys)
+        flat = said | said["frames"] | said["inversion"] | asdict(self.settings)
+        flat |= {"path": self.path, "output": self.output, "layout": self.layout and asdict(self.layout)}
+        return {name: flat[name] for name in FACTS.split()}
+
+
+def _part(kind: Any, keys: Any) -> Any:
+    """The settings of a class that keys contain beside others."""
+    return kind(**{name: getattr(keys, name) for name in fields_of(kind)})
 
 
 def read_edit(path: str | Path) -> EditFile:
@@ -97,25 +89,8 @@ def read_keys(path: Path, purpose: str, output: Path | None) -> tuple[EditFile, 
     notes = _old_keys(data, problems.lines)
     keys = checked(EditKeys, data, problems)
     found = purpose == "layout" or any(isinstance(region.masks, FoundMask) for region in keys.regions)
-    inversion = {name: getattr(keys.inversion, name) for name in fields_of(InversionSettings)}
-    same = {field: getattr(keys, field) for field in EditFile.__dataclass_fields__ if hasattr(keys, field)}
-    spec = EditFile(
-        **same
-        | vars(keys.frames)
-        | {
-            "path": path,
-            "lines": problems.lines,
-            "notes": notes,
-            "video": keys.video or Path(),
-            "sampling": SamplingSettings(**{name: getattr(keys, name) for name in fields_of(SamplingSettings)}),
-            "inversion": InversionSettings(**inversion),
-            "load": keys.inversion.load,
-            "save": keys.inversion.save,
-            "output": output or keys.output,
-            "layout": keys.layout or (LayoutSettings() if found else None),
-        }
-    )
-    return spec, problems
+    layout = keys.layout or (LayoutSettings() if found else None)
+    return EditFile(path, keys, output or keys.output, layout, problems.lines, notes), problems
 
 
 def _old_keys(data: Mapping[str, Any], lines: Lines) -> tuple[str, ...]:

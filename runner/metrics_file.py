@@ -145,8 +145,8 @@ def completed(spec: MetricsSpec) -> tuple[MetricsSpec, tuple[str, ...]]:
         raise spec.error(problems)
     edit, notes = _edit_of(spec)
     if edit is not None:
-        ready = {"video": edit.video, "prompt": edit.prompt, "regions": edit.regions, "size": edit.size}
-        ready |= {"start": edit.start, "count": edit.count, "stride": edit.stride, "fit": edit.fit}
+        ready = {name: getattr(edit.keys, name) for name in ("video", "prompt", "regions", "size", "fit")}
+        ready |= vars(edit.keys.frames)
         if spec.prompt is None and (said := spec.edits[0].report().get("prompt")):
             ready["prompt"] = said  # with the phrases that the edit appended
         missing = {key: value for key, value in ready.items() if getattr(spec, key) is None}

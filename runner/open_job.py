@@ -8,7 +8,6 @@ they may have to say which line is wrong.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,49 +93,49 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
 
     Raises EditFileError with the line for all that does not fit.
     """
-    file, lines, attention = edit_file, edit_file.lines, edit_file.attention
-    device = file.device if model is None else None
-    check_start(lines, device=device, kernel=attention.kernel, output=file.output, save=file.save)
-    found = any(isinstance(entry.masks, FoundMask) for entry in file.regions)
+    keys, lines, attention = edit_file.keys, edit_file.lines, edit_file.keys.attention
+    device = keys.device if model is None else None
+    check_start(lines, device=device, kernel=attention.kernel, output=edit_file.output, save=keys.inversion.save)
+    found = any(isinstance(entry.masks, FoundMask) for entry in keys.regions)
     if found:
-        check_masks(file.output / "layout", lines)
-    clip = _read_clip(file, progress)
-    frames = MaskFrames(file.start, len(clip.frames), file.stride, clip.source_frames)
+        check_masks(edit_file.output / "layout", lines)
+    clip = _read_clip(edit_file, progress)
+    frames = MaskFrames(keys.frames.start, len(clip.frames), keys.frames.stride, clip.source_frames)
     problems, pictures, loaded, notes = Problems(lines), None, None, ()
-    regions = _read_regions(file.regions, clip, frames, lines, problems, progress)
+    regions = _read_regions(keys.regions, clip, frames, lines, problems, progress)
     with problems.gathered(), lines.at_line("controlnet.video"):
-        if file.controlnet is not None:
-            pictures = _read_pictures(file.controlnet.video, clip, frames)
+        if keys.controlnet is not None:
+            pictures = _read_pictures(keys.controlnet.video, clip, frames)
     with problems.gathered():
-        if file.load is not None:
-            loaded, notes = _loaded(file, clip, file.layout if found else None)
+        if keys.inversion.load is not None:
+            loaded, notes = _loaded(edit_file, clip, edit_file.layout if found else None)
     problems.stop()
-    phrases, prompt, added = [region.phrase for region in regions], file.prompt, ()
-    if file.append_phrases:
+    phrases, prompt, added = [region.phrase for region in regions], keys.prompt, ()
+    if keys.append_phrases:
         prompt, added = append_phrases(prompt, phrases)
     if added:
         named = ", ".join(map(repr, added))
         notes = (*notes, f"append_phrases: {named} had no place in the prompt and was appended: {prompt!r}")
         log.warning(notes[-1])
-    job = _on_model(file, clip, loaded, notes, model, progress)
+    job = _on_model(edit_file, clip, loaded, notes, model, progress)
     steps = job.settings.sampling.steps
-    _check_prompts(job.model, file.negative_prompt, prompt, phrases, attention, steps, lines)
+    _check_prompts(job.model, keys.negative_prompt, prompt, phrases, attention, steps, lines)
     with lines.at_line("steps", "inversion.steps", "inversion.load"):
         check_schedule(job.model, steps, _check_inversion(job))
     control = None
-    if file.controlnet is not None:
-        at = {"scale": file.controlnet.scale, "start": file.controlnet.start, "end": file.controlnet.end}
+    if keys.controlnet is not None:
+        at = {"scale": keys.controlnet.scale, "start": keys.controlnet.start, "end": keys.controlnet.end}
         try:
-            control = job.model.load_control(file.controlnet.model, pictures, **at)
+            control = job.model.load_control(keys.controlnet.model, pictures, **at)
             control.check(len(clip.frames), clip.frames.shape[1:3])
         except (ValueError, OSError) as error:
             raise lines.error(("controlnet.model", f"controlnet: {' '.join(str(error).split())}")) from error
-    maps, splice = file.attention_maps, attention.splice
+    maps, splice = keys.attention_maps, attention.splice
     probe = maps and open_probe(maps, clip, prompt, phrases, job.model, steps=steps, splice=splice, lines=lines)
     return EditJob(
         **vars(job),
         prompt=prompt,
-        negative_prompt=file.negative_prompt,
+        negative_prompt=keys.negative_prompt,
         regions=regions,
         control=control,
         probe=probe,
@@ -149,36 +148,36 @@ def open_inversion(
     """The inversion of an edit file alone; what it loads is not read but made. output: where it goes, None = where the
     file says (``inversion.save``, else ``inversion.load``). Raises ValueError where nobody says, EditFileError for what
     does not fit."""
-    file, lines = edit_file, edit_file.lines
-    target = output or file.save or file.load
+    keys, lines = edit_file.keys, edit_file.lines
+    target = output or keys.inversion.save or keys.inversion.load
     if target is None:
         raise ValueError(
             f"{lines.path.name} says nowhere to save the inversion; expected inversion.save or --output; "
             "add `--output inversion.safetensors`"
         )
-    check_start(lines, device=file.device if model is None else None, kernel=file.attention.kernel)
-    key = None if output else "inversion.save" if file.save else "inversion.load"
-    check_target(Path(target), file.model, key, lines)
-    job = _on_model(file, _read_clip(file, progress), None, (), model, progress, save=Path(target))
+    check_start(lines, device=keys.device if model is None else None, kernel=keys.attention.kernel)
+    key = None if output else "inversion.save" if keys.inversion.save else "inversion.load"
+    check_target(Path(target), keys.model, key, lines)
+    job = _on_model(edit_file, _read_clip(edit_file, progress), None, (), model, progress, save=Path(target))
     _check_inversion(job)
     return job
 
 
 def open_layout(edit_file: EditFile, progress: Progress, model: Any = None) -> InversionJob:
     """The clip of an edit file with the inversion in which its layout is found. EditFileError for what does not fit."""
-    file, lines = edit_file, edit_file.lines
-    device = file.device if model is None else None
-    check_start(lines, device=device, kernel=file.attention.kernel, output=file.output, save=file.save)
-    check_masks(file.output, lines)
-    clip = _read_clip(file, progress)
-    loaded, notes = (None, ()) if file.load is None else _loaded(file, clip, file.layout)
-    job = _on_model(file, clip, loaded, notes, model, progress)
+    keys, lines = edit_file.keys, edit_file.lines
+    device = keys.device if model is None else None
+    check_start(lines, device=device, kernel=keys.attention.kernel, output=edit_file.output, save=keys.inversion.save)
+    check_masks(edit_file.output, lines)
+    clip = _read_clip(edit_file, progress)
+    loaded, notes = (None, ()) if keys.inversion.load is None else _loaded(edit_file, clip, edit_file.layout)
+    job = _on_model(edit_file, clip, loaded, notes, model, progress)
     _check_inversion(job)
     return job
 
 
 def _on_model(
-    file: EditFile,
+    edit_file: EditFile,
     clip: Clip,
     loaded: Trajectory | None,
     notes: tuple[str, ...],
@@ -187,31 +186,27 @@ def _on_model(
     save: Path | None = None,
 ) -> InversionJob:
     """What all jobs have, with the model loaded where none is given. save: in place of the file's."""
+    keys = edit_file.keys
     if model is None:
         with progress.stage("load model"):
-            model = _load_model(file.model, file.model_config, file.device, file.dtype)
-    chosen = dataclasses.asdict(file)
-    del chosen["lines"], chosen["notes"]
-    parts = {
-        name: getattr(file, name) for name in ("sampling", "attention", "blend", "composite", "inversion", "steady")
-    }
+            model = _load_model(keys.model, keys.model_config, keys.device, keys.dtype)
     return InversionJob(
         clip=clip,
         model=model,
-        source_prompt=file.source_prompt,
-        settings=EditSettings(**parts),
-        windows=cut_of(file.windows),
-        layout=file.layout,
+        source_prompt=keys.source_prompt,
+        settings=edit_file.settings,
+        windows=cut_of(keys.windows),
+        layout=edit_file.layout,
         loaded=loaded,
-        save=save or file.save,
-        output=file.output,
-        lines=file.lines,
+        save=save or keys.inversion.save,
+        output=edit_file.output,
+        lines=edit_file.lines,
         facts={
-            "settings": chosen,
+            "settings": edit_file.facts(),
             "clip": clip_facts(clip),
-            "model": model_facts(file.model, model),
+            "model": model_facts(keys.model, model),
         },
-        notes=(*file.notes, *notes),
+        notes=(*edit_file.notes, *notes),
     )
 
 
@@ -222,9 +217,10 @@ def _load_model(path: Path | None, config: Path | None, device: str, dtype: str)
     return load_model(path, device=device, dtype=getattr(torch, dtype), config=config)
 
 
-def _read_clip(file: EditFile, progress: Progress) -> Clip:
-    with progress.stage("read video"), file.lines.at_line("video"):
-        return read_clip(file.video, file.start, file.count, file.stride, file.size, file.fit)
+def _read_clip(edit_file: EditFile, progress: Progress) -> Clip:
+    keys = edit_file.keys
+    with progress.stage("read video"), edit_file.lines.at_line("video"):
+        return read_clip(keys.video, keys.frames.start, keys.frames.count, keys.frames.stride, keys.size, keys.fit)
 
 
 def _read_regions(
@@ -294,21 +290,22 @@ def cut_of(windows: WindowSettings | None) -> Windows | None:
     return None if windows is None else Windows(**vars(windows))
 
 
-def _loaded(file: EditFile, clip: Clip, layout: LayoutSettings | None) -> tuple[Trajectory, tuple[str, ...]]:
+def _loaded(edit_file: EditFile, clip: Clip, layout: LayoutSettings | None) -> tuple[Trajectory, tuple[str, ...]]:
     """The saved inversion and remarks about it. EditFileError where it is not one of these frames with this attention
     (the model is compared later). layout: what is to be found in its features, None = nothing."""
-    with file.lines.at_line("inversion.load"):
-        trajectory = trajectory_file.load(file.load)
+    keys, lines = edit_file.keys, edit_file.lines
+    with lines.at_line("inversion.load"):
+        trajectory = trajectory_file.load(keys.inversion.load)
         height, width = clip.frames.shape[1:3]
         trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // UNIT, width // UNIT))
-        now = Provenance.of(file.attention, cut_of(file.windows), len(clip.frames))
+        now = Provenance.of(keys.attention, cut_of(keys.windows), len(clip.frames))
         _check_attention(trajectory.made, now)
         notes = []
-        if file.source_prompt and file.source_prompt != trajectory.prompt:
+        if keys.source_prompt and keys.source_prompt != trajectory.prompt:
             notes.append(f"source_prompt is not used: the inversion was made with {trajectory.prompt!r}")
         if layout is not None:
-            notes += _check_features(trajectory, file.load.name, layout.level, file.lines)
-    with file.lines.at_line("layout.names"):
+            notes += _check_features(trajectory, keys.inversion.load.name, layout.level, lines)
+    with lines.at_line("layout.names"):
         names = () if layout is None else layout.names or ()
         missing = [name for name in names if unplaced(trajectory.prompt, [name])]
         if missing:

@@ -46,8 +46,8 @@ def test_its_videos_are_videos(out):
 
 def test_its_edit_file_is_a_valid_edit(out):
     spec = load_edit(out / "edit.yaml")
-    assert [region.phrase in spec.prompt for region in spec.regions] == [True, True]
-    assert spec.sampling.steps == 50
+    assert [region.phrase in spec.keys.prompt for region in spec.keys.regions] == [True, True]
+    assert spec.keys.steps == 50
 
 
 def test_the_reader_gives_the_ideal_edit_full_marks_and_the_source_none():

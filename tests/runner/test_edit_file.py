@@ -14,6 +14,7 @@ from videograin.editing.fields import fields_of, group_in
 from videograin.editing.settings import (
     AttentionSettings,
     BlendSettings,
+    EditSettings,
     InversionSettings,
     LayoutSettings,
     MapSettings,
@@ -22,8 +23,8 @@ from videograin.editing.settings import (
     SettingError,
 )
 from videograin.runner.edit_checks import load_edit
-from videograin.runner.edit_file import EditFileError, read_edit
-from videograin.runner.edit_keys import EditKeys, RegionEntry
+from videograin.runner.edit_file import FACTS, EditFileError, read_edit
+from videograin.runner.edit_keys import EditKeys, FrameKeys, RegionEntry
 from videograin.runner.media.mask_files import Boxes, FoundMask, LabelVideo, MaskFolder, MaskVideo
 from videograin.runner.yaml_lines import read_yaml
 
@@ -78,14 +79,13 @@ def one(folder: Path, text: str, **options) -> tuple[int, str]:
 
 def test_a_good_file_keeps_every_value_and_fills_the_rest_with_defaults(folder):
     spec = load(folder, GOOD)
-    assert (spec.video, spec.output) == (folder / "source.mp4", folder / "out")
-    assert (spec.start, spec.count, spec.stride, spec.size, spec.fit) == (1, 2, 2, (96, 64), "crop")
-    assert [region.phrase for region in spec.regions] == ["a green circle", "a yellow cross"]
-    assert [region.strength for region in spec.regions] == [1.0, 0.5]
-    assert spec.regions[0].masks == Boxes(((8.0, 8.0, 24.0, 24.0),))
-    assert spec.sampling == SamplingSettings(steps=4)
-    assert (spec.attention, spec.blend, spec.inversion) == (AttentionSettings(), BlendSettings(), InversionSettings())
-    assert (spec.model, spec.controlnet, spec.device, spec.dtype) == (None, None, "auto", "float32")
+    assert (spec.keys.video, spec.output) == (folder / "source.mp4", folder / "out")
+    assert (spec.keys.frames, spec.keys.size, spec.keys.fit) == (FrameKeys(1, 2, 2), (96, 64), "crop")
+    assert [region.phrase for region in spec.keys.regions] == ["a green circle", "a yellow cross"]
+    assert [region.strength for region in spec.keys.regions] == [1.0, 0.5]
+    assert spec.keys.regions[0].masks == Boxes(((8.0, 8.0, 24.0, 24.0),))
+    assert spec.settings == EditSettings(SamplingSettings(steps=4))
+    assert (spec.keys.model, spec.keys.controlnet, spec.keys.device, spec.keys.dtype) == (None, None, "auto", "float32")
 
 
 @pytest.mark.parametrize("key", sorted(EXAMPLES))
@@ -120,20 +120,20 @@ def test_all_sections(folder):
         "blend: {enabled: false, start: 0, end: 0.9, feather: 2}\ncomposite: {enabled: true, dilate: 4, feather: 0}\n"
     )
     spec = load(folder, text)
-    assert spec.sampling == SamplingSettings(4, 5.0, 7, "heun")
-    assert spec.inversion == InversionSettings("fixed_point", 2, 20, False)
-    assert spec.save == folder / "inv.safetensors"
-    assert spec.attention == AttentionSettings(
+    assert spec.settings.sampling == SamplingSettings(4, 5.0, 7, "heun")
+    assert spec.settings.inversion == InversionSettings("fixed_point", 2, 20, False)
+    assert spec.keys.inversion.save == folder / "inv.safetensors"
+    assert spec.keys.attention == AttentionSettings(
         "key_frames", 3, 0.2, 0.9, start=0.1, end=0.4, self_halves="cond", cross_halves="both", background="free",
         splice=False, range="reuse", range_steps=4, range_every=16, kernel="sdpa",
     )  # fmt: skip
-    assert spec.blend == BlendSettings(False, 0.0, 0.9, 2.0)
-    assert (spec.composite.dilate, spec.composite.feather) == (4, 0)
+    assert spec.keys.blend == BlendSettings(False, 0.0, 0.9, 2.0)
+    assert (spec.keys.composite.dilate, spec.keys.composite.feather) == (4, 0)
 
 
 def test_sampled_ranges_of_older_files_are_exact_and_the_log_says_where_they_stand(folder, caplog):
     spec = load(folder, GOOD.replace("steps: 4", "attention:\n  range: sampled\n  range_every: 4"))
-    assert spec.attention == AttentionSettings(range_every=4)
+    assert spec.keys.attention == AttentionSettings(range_every=4)
     assert spec.notes == (
         "edit.yaml:13: attention.range: sampled is not there any more, the exact range is found; write exact, or reuse "
         "to save time",
@@ -227,7 +227,7 @@ def test_missing_keys_are_named(folder):
 
 def test_an_inversion_needs_only_the_video_and_its_prompt(folder):
     spec = load(folder, "video: source.mp4\nsource_prompt: sand\n", purpose="invert")
-    assert (spec.regions, spec.output, spec.count) == ((), None, None)
+    assert (spec.keys.regions, spec.output, spec.keys.frames.count) == ((), None, None)
 
 
 def test_an_edit_goes_to_another_process_as_it_is(folder):
@@ -248,7 +248,7 @@ def test_everything_preserved_is_a_mistake(folder):
 
 def test_a_box_may_be_null_where_the_object_is_away(folder):
     spec = load(folder, GOOD.replace("[[8, 8, 24, 24]]", "[[8, 8, 24, 24], null]"))
-    assert spec.regions[0].masks.boxes[1] is None
+    assert spec.keys.regions[0].masks.boxes[1] is None
 
 
 def test_every_key_keeps_its_line(folder):
@@ -302,11 +302,14 @@ def test_mask_sources(folder):
     for name in ("1.png", "2.png"):
         Image.fromarray(np.zeros((64, 96), np.uint8)).save(folder / "masks" / name)
     box = "{boxes: [[8, 8, 24, 24]]}"
-    assert load(folder, GOOD.replace(box, "{folder: masks}")).regions[0].masks == MaskFolder(folder / "masks")
-    assert load(folder, GOOD.replace(box, "{video: source.mp4}")).regions[0].masks == MaskVideo(folder / "source.mp4")
-    spec = load(folder, GOOD.replace(box, '{labels: source.mp4, colour: "#d6262a"}'))
-    assert spec.regions[0].masks == LabelVideo(folder / "source.mp4", None, (214, 38, 42))
-    assert load(folder, GOOD.replace(box, "{labels: masks, id: 3}")).regions[0].masks == LabelVideo(folder / "masks", 3)
+
+    def masks(text):
+        return load(folder, GOOD.replace(box, text)).keys.regions[0].masks
+
+    assert masks("{folder: masks}") == MaskFolder(folder / "masks")
+    assert masks("{video: source.mp4}") == MaskVideo(folder / "source.mp4")
+    assert masks('{labels: source.mp4, colour: "#d6262a"}') == LabelVideo(folder / "source.mp4", None, (214, 38, 42))
+    assert masks("{labels: masks, id: 3}") == LabelVideo(folder / "masks", 3)
     Image.fromarray(np.zeros((64, 96), np.uint8)).save(folder / "masks" / "3.png")
     line, what = one(folder, GOOD.replace(box, "{folder: masks}"))
     assert line == 8
@@ -342,7 +345,8 @@ def test_invert_is_the_remedy_for_a_missing_inversion(folder):
     assert any("does not exist" in what and "videograin invert" in what for what in missing)
     assert any("beside inversion.load" in what for what in missing)
     spec = load(folder, LOAD, purpose="invert")
-    assert (spec.load, spec.save) == (folder / "no.safetensors", folder / "new.safetensors")
+    inversion = spec.keys.inversion
+    assert (inversion.load, inversion.save) == (folder / "no.safetensors", folder / "new.safetensors")
     text = LOAD.replace("source_prompt: a red square and a blue square on sand\n", "")
     assert "source_prompt is missing" in one(folder, text, purpose="invert")[1]
 
@@ -381,9 +385,9 @@ def test_an_inversion_does_not_replace_the_model(folder):
 
 def test_layout_and_maps_are_off_unless_asked_for(folder):
     spec = load(folder, GOOD)
-    assert (spec.layout, spec.attention_maps) == (None, None)
+    assert (spec.layout, spec.keys.attention_maps) == (None, None)
     spec = load(folder, GOOD + "layout:\nattention_maps:\n")
-    assert (spec.layout, spec.attention_maps) == (LayoutSettings(), MapSettings())
+    assert (spec.layout, spec.keys.attention_maps) == (LayoutSettings(), MapSettings())
     text = GOOD + (
         "layout: {level: full, start: 0.1, end: 0.9, clusters: 5, max_clusters: 6, scope: per_frame, seed: 3,\n"
         "  max_things: 4, min_area: 0.02, gap: 1, smooth: false, names: sand, grow: -2, videos: true}\n"
@@ -393,14 +397,14 @@ def test_layout_and_maps_are_off_unless_asked_for(folder):
     assert spec.layout == LayoutSettings(
         "full", 0.1, 0.9, 5, 6, "per_frame", 3, 4, 0.02, 1, False, ("sand",), -2, True
     )  # fmt: skip
-    assert spec.attention_maps == MapSettings(("sand", "circle"), Pixel(1, 95, 63), "all", 0.2, 0.6)
+    assert spec.keys.attention_maps == MapSettings(("sand", "circle"), Pixel(1, 95, 63), "all", 0.2, 0.6)
 
 
 def test_a_thing_of_the_layout_needs_no_masks_and_no_section(folder):
     box = "{boxes: [[8, 8, 24, 24]]}"
     for written, name in (("red square 1", "red square 1"), ("2", "2"), ('"1 + 2"', "1 + 2")):
         spec = load(folder, GOOD.replace(box, f"{{layout: {written}}}"))
-        assert spec.regions[0].masks == FoundMask(name)
+        assert spec.keys.regions[0].masks == FoundMask(name)
         assert spec.layout == LayoutSettings()
         assert load(folder, GOOD.replace(box, f"{{layout: {written}}}"), purpose="invert").layout == LayoutSettings()
 
@@ -409,7 +413,7 @@ def test_a_layout_needs_neither_prompt_nor_regions_but_an_output(folder):
     text = GOOD.replace("prompt: a green circle and a yellow cross on sand\n", "", 1)
     text = text.replace("{boxes: [[8, 8, 24, 24]]}", "{folder: found/masks/1_red_square}")  # what it will make
     spec = load(folder, text, purpose="layout")
-    assert (spec.regions, spec.layout, spec.output) == ((), LayoutSettings(), folder / "out")
+    assert (spec.keys.regions, spec.layout, spec.output) == ((), LayoutSettings(), folder / "out")
     text = text.replace("output: out\n", "")
     assert "output is missing" in one(folder, text, purpose="layout")[1]
     assert load(folder, text, purpose="layout", output=folder / "else").output == folder / "else"
@@ -443,8 +447,12 @@ def test_an_inversion_for_a_layout_keeps_the_features(folder):
 def test_append_phrases_lets_a_phrase_be_missing(folder):
     text = GOOD.replace("on sand\nregions", "on sand\nappend_phrases: true\nregions")
     text = text.replace("phrase: a yellow cross", "phrase: a white triangle")
-    assert load(folder, text).append_phrases
+    assert load(folder, text).keys.append_phrases
     line, what = one(folder, text.replace("true", "false"))
     assert line == 10
     assert "or set append_phrases: true" in what
     assert "append_phrases" not in one(folder, text.replace("a white triangle", "()"))[1]
+
+
+def test_a_report_says_every_key():
+    assert {*fields_of(EditKeys)} - {"frames", *fields_of(SamplingSettings)} <= {*FACTS.split()}

@@ -256,4 +256,4 @@ def test_a_kernel_that_is_not_installed_is_found_before_the_model_is_loaded(edit
     monkeypatch.setitem(sys.modules, "xformers", None)  # makes the import fail
     spec = edit(more="attention: {kernel: xformers}\n")
     with pytest.raises(EditFileError, match=r"edit.yaml:11: attention.kernel: kernel 'xformers' needs the package"):
-        preflight.check_start(spec.lines, device=None, kernel=spec.attention.kernel)
+        preflight.check_start(spec.lines, device=None, kernel=spec.keys.attention.kernel)

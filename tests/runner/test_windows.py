@@ -46,10 +46,10 @@ def long_edit(edit_file):
 
 
 def test_windows_are_off_unless_the_file_has_them(long_edit):
-    assert load_edit(long_edit()).windows is None
-    assert cut_of(load_edit(long_edit()).windows) is None
-    assert cut_of(load_edit(long_edit(windows={})).windows) == Windows()
-    assert cut_of(load_edit(long_edit(windows=CUT)).windows) == Windows(4, 1, 1)
+    assert load_edit(long_edit()).keys.windows is None
+    assert cut_of(load_edit(long_edit()).keys.windows) is None
+    assert cut_of(load_edit(long_edit(windows={})).keys.windows) == Windows()
+    assert cut_of(load_edit(long_edit(windows=CUT)).keys.windows) == Windows(4, 1, 1)
 
 
 def test_mistakes_in_the_section_name_their_lines(long_edit):
@@ -176,4 +176,4 @@ def test_the_demo_takes_windows_and_leaves_them_in_its_edit_file(tmp_path):
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["settings"]["windows"] == {"frames": 7, "overlap": 4, "anchors": 2}
     assert report["command"].endswith("--windows 7")
-    assert cut_of(load_edit(tmp_path / "edit.yaml").windows) == Windows(7, 4, 2)
+    assert cut_of(load_edit(tmp_path / "edit.yaml").keys.windows) == Windows(7, 4, 2)
