@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,16 @@ class Moved:
     file: Path
 
 
+def motion_facts(moved: Moved) -> dict[str, Any]:
+    """For the report: how the motion was found and is kept, and of every region its form and the frames that hang
+    together."""
+    regions = [
+        {"phrase": region.phrase, "form": one.form, "pieces": one.pieces}
+        for region, one in zip(moved.regions, moved.motion.regions)
+    ]
+    return {"source": moved.motion.source, "file": moved.file, "regions": regions}
+
+
 def beside(inversion: Path | None, output: Path) -> Path:
     """Where the motion is kept: beside the inversion where that is kept, else with the results."""
     return output / NAME if inversion is None else inversion.with_suffix(f".{NAME}")
@@ -52,8 +63,11 @@ def found_motion(
             motion = motion_file.load(path, made)
         except MotionError:  # not there yet, or of something else: it is a cache
             motion = clip_motion(frames, masks, source=settings.source)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            motion_file.save(motion, path, made)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                motion_file.save(motion, path, made)
+            except OSError as error:  # beside an inversion in a folder that is not ours
+                log.warning("the motion is not kept: %s", error)
         filled, fills = fill_masks(masks, motion, frames, missing=settings.missing)
     changed = {fill.region for fill in fills}
     mended = [replace(r, mask=filled[k]) if k in changed else r for k, r in enumerate(regions)]
