@@ -29,3 +29,7 @@ SAMPLER_NAMES = ("euler", "ddim", "heun", "dpmpp_2m")
 """The samplers of scripts and edit files (editing/samplers.py has their functions)."""
 SCOPES = ("joint", "per_frame")
 """Whether clusters are found over all frames or frame by frame (editing/layout/clusters.py)."""
+MOTION_SOURCES = ("auto", "moments", "flow")
+"""How the motion of regions is found (editing/motion/clip_motion.py)."""
+MISSING = ("fill", "absent")
+"""What a frame without a mask means (editing/motion/fill.py)."""

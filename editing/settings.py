@@ -19,7 +19,9 @@ from ..attention.options import (
     KERNELS,
     LEVELS,
     MAP_LEVELS,
+    MISSING,
     MODES,
+    MOTION_SOURCES,
     RANGES,
     SAMPLED,
     SAMPLER_NAMES,
@@ -35,6 +37,7 @@ __all__ = [
     "InversionSettings",
     "LayoutSettings",
     "MapSettings",
+    "MotionSettings",
     "Pixel",
     "SamplingSettings",
     "SettingError",
@@ -173,6 +176,22 @@ class SteadySettings(Span):
     pixels: Flag = Field(default=True, description="fuse the decoded pixels too, once")
     key: Flag = Field(
         default=True, description="put the source's own background back where a region shows nothing but that"
+    )
+
+
+@settings
+class MotionSettings:
+    """How the regions of a clip move (method.md 11), and what that says of masks with holes or without a frame."""
+
+    source: Annotated[str, OneOf(MOTION_SOURCES)] = Field(
+        default="auto",
+        description="what it is found from: colours and outlines (`auto`), the masks' centres and areas (`moments`), "
+        "or optical flow (`flow`)",
+    )
+    missing: Annotated[str, OneOf(MISSING)] = Field(
+        default="fill",
+        description="a frame without a mask: the region is there, and its mask is filled where the frame agrees "
+        "(`fill`), or it is not seen (`absent`); holes in masks are filled either way",
     )
 
 

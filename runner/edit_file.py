@@ -29,7 +29,7 @@ __all__ = ["EditFile", "EditFileError", "RegionEntry", "read_edit", "read_keys"]
 
 FACTS = (
     "path video source_prompt prompt negative_prompt regions start count stride size fit model model_config sampling "
-    "attention blend composite inversion steady load save controlnet device dtype output append_phrases layout "
+    "attention blend composite inversion steady motion load save controlnet device dtype output append_phrases layout "
     "attention_maps windows"
 )
 """What a report says of an edit file, in this order."""

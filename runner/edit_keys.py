@@ -19,6 +19,7 @@ from ..editing.settings import (
     InversionSettings,
     LayoutSettings,
     MapSettings,
+    MotionSettings,
     SamplingSettings,
     Span,
     SteadySettings,
@@ -239,6 +240,11 @@ class EditKeys(SourceKeys, SamplingSettings):
     )
     steady: SteadySettings = Field(
         default_factory=SteadySettings, examples=["{enabled: true}"], description="edits that hold in time"
+    )
+    motion: MotionSettings | None = Field(
+        default=None,
+        examples=["{source: auto}"],
+        description="how the regions' motion is found, and masks filled by it; left out: as `steady` needs it",
     )
     windows: WindowSettings | None = Field(
         default=None, examples=["{frames: 16}"], description="how a long clip is cut; left out: all frames at once"

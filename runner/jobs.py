@@ -24,6 +24,7 @@ from .edit_file import EditFile
 from .layout_files import thing_facts, thing_lines, write_layout
 from .media.encode import write_video
 from .media.video import Clip
+from .motion_files import found_motion, motion_facts
 from .open_job import InversionJob, PickedRegion, open_inversion, open_job, open_layout
 from .preflight import memory_errors
 from .progress import Progress
@@ -74,6 +75,10 @@ def run_edit(edit_file: EditFile, *, progress: Progress | None = None, model: An
         text = found.text
     layout = found and found.layout
     regions = _masked(job.regions, found, job.layout, job.lines)
+    moved = None
+    if job.motion is not None:
+        moved = found_motion(clip.frames, regions, job.motion, job.motion_file, progress)
+        regions = moved.regions
     result = edit_clip(
         model,
         clip.frames,
@@ -87,6 +92,7 @@ def run_edit(edit_file: EditFile, *, progress: Progress | None = None, model: An
         blend=settings.blend,
         composite=settings.composite,
         steady=settings.steady,
+        motion=moved and moved.motion,
         controlnet=job.control,
         observer=job.probe,
         progress=progress,
@@ -98,11 +104,14 @@ def run_edit(edit_file: EditFile, *, progress: Progress | None = None, model: An
         **edit_figures(settings.composite, clip.frames, vae, result, regions),
     }
     notes = [*clip.notes, *job.notes, *inverted.notes, *(layout.notes if layout else ()), *result.notes]
+    notes += moved.notes if moved else ()
     files, written = _write_edit(output, clip, job.prompt, regions, result, progress)
     more: dict[str, Any] = {}
     if found is not None:
         files["layout"] = output / "layout"
         more["layout"] = thing_facts(layout)
+    if moved is not None:
+        more["motion"] = motion_facts(moved)
     if job.probe is not None:
         looked = write_maps(output, clip, regions, job.probe, progress)
         files, text = {**files, **looked.files}, "\n".join(part for part in (text, looked.text) if part)

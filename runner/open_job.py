@@ -23,17 +23,18 @@ from ..editing.pipeline import check_model, check_schedule, inversion_steps
 from ..editing.prompt_text import append_phrases, unplaced
 from ..editing.provenance import Provenance, differences
 from ..editing.regions import Region
-from ..editing.settings import AttentionSettings, EditSettings, LayoutSettings, WindowSettings
+from ..editing.settings import AttentionSettings, EditSettings, LayoutSettings, MotionSettings, WindowSettings
 from ..editing.trajectory import Trajectory, TrajectoryError
 from ..editing.windows import Windows
 from ..measuring.attention_probe import AttentionProbe
 from .attention_files import open_probe
 from .edit_file import EditFile
-from .edit_keys import RegionEntry
+from .edit_keys import EditKeys, RegionEntry
 from .layout_files import check_masks
 from .media.geometry import UNIT
 from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_pictures, repeated
 from .media.video import Clip, read_clip
+from .motion_files import beside
 from .preflight import check_level, check_start, check_target, chosen_device
 from .progress import Progress
 from .report import clip_facts, model_facts
@@ -78,9 +79,12 @@ class PickedRegion:
 
 @dataclass(frozen=True)
 class EditJob(InversionJob):
-    """An edit. prompt: the global one, with appended phrases; control: the ControlNet with its video, or None; probe:
-    who watches the attention, or None."""
+    """An edit. motion: how the regions' motion is found, None = it is not; motion_file: where it is kept; prompt: the
+    global one, with appended phrases; control: the ControlNet with its video, or None; probe: who watches the
+    attention, or None."""
 
+    motion: MotionSettings | None
+    motion_file: Path
     prompt: str
     negative_prompt: str
     regions: tuple[Region | PickedRegion, ...]
@@ -134,6 +138,8 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
     probe = maps and open_probe(maps, clip, prompt, phrases, job.model, steps=steps, splice=splice, lines=lines)
     return EditJob(
         **vars(job),
+        motion=_motion(keys, len(clip.frames)),
+        motion_file=beside(keys.inversion.save or keys.inversion.load, edit_file.output),
         prompt=prompt,
         negative_prompt=keys.negative_prompt,
         regions=regions,
@@ -208,6 +214,11 @@ def _on_model(
         },
         notes=(*edit_file.notes, *notes),
     )
+
+
+def _motion(keys: EditKeys, frames: int) -> MotionSettings | None:
+    """How motion is found, where anything of the edit needs it; a single frame has none."""
+    return (keys.motion or MotionSettings()) if frames > 1 and (keys.motion or keys.steady.enabled) else None
 
 
 def _load_model(path: Path | None, config: Path | None, device: str, dtype: str) -> Any:

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from ...attention import normalise_mask
+from ...attention.options import MISSING
 from .registration import FULL
 from .value import Motion, MotionError, frame_list
 
-MISSING = ("fill", "absent")
 NEIGHBOURS = 4  # frames to each side that are asked
 MATCHES = 0.5  # of FULL: a place whose colours, mean of 3 x 3 pixels, differ by less shows the same thing
 TIE = 0.05  # of FULL: of two regions that fit a place alike, the later one, which lies on top, has it

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
+from ..fingerprint import frames_digest
 from ..whole_file import whole_file
 from .value import Motion, MotionError, RegionMotion
 
@@ -16,8 +20,18 @@ PARTS = ("before", "steps", "losses", "present")
 AGAIN = "delete it and let the motion be found again"
 
 
-def save(motion: Motion, path: str | Path) -> Path:
-    """Write ``motion`` to ``path``, which ends in .safetensors; the file appears when it is complete."""
+def made_of(frames: np.ndarray, masks: Sequence[Tensor], source: str) -> str:
+    """What a motion was found from, as sha256 in hex. Arguments as of `clip_motion`."""
+    digest = hashlib.sha256(f"{source} {frames_digest(frames)}".encode())
+    for mask in masks:
+        digest.update(repr(tuple(mask.shape)).encode())
+        digest.update((mask.float() * 255).round().byte().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save(motion: Motion, path: str | Path, made: str = "") -> Path:
+    """Write ``motion`` to ``path``, which ends in .safetensors; the file appears when it is complete. made: of
+    `made_of`."""
     from safetensors.numpy import save_file
 
     path = Path(path)
@@ -35,14 +49,16 @@ def save(motion: Motion, path: str | Path) -> Path:
         "source": motion.source,
         "size": json.dumps(motion.size),
         "forms": json.dumps(forms),
+        "made_of": made,
     }
     with whole_file(path) as part:
         save_file(tensors, str(part), metadata=metadata)
     return path
 
 
-def load(path: str | Path) -> Motion:
-    """Read a file written by `save`. MotionError for a file that is missing, damaged, of something else or newer."""
+def load(path: str | Path, made: str = "") -> Motion:
+    """Read a file written by `save`. made: of `made_of`, what it must have been found from; empty: anything.
+    MotionError for a file that is missing, damaged, of something else, newer, or found from other frames or masks."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
@@ -58,6 +74,8 @@ def load(path: str | Path) -> Motion:
                     f"{path}: format version {facts.get('format_version')!r}, this VideoGrain reads {VERSION}; "
                     f"update VideoGrain, or {AGAIN}."
                 )
+            if made and facts.get("made_of") != made:
+                raise MotionError(f"{path}: the motion of other frames or masks, or found in another way; {AGAIN}.")
             held = {name: handle.get_tensor(name) for name in list(handle.keys())}
     except SafetensorError as error:
         raise MotionError(f"{path}: damaged ({error}); {AGAIN}.") from error

@@ -1,0 +1,77 @@
+"""The motion of an edit's regions: found once a clip, kept beside its inversion, and used to mend masks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..editing.motion import motion_file
+from ..editing.motion.clip_motion import clip_motion
+from ..editing.motion.fill import fill_masks
+from ..editing.motion.value import Motion, MotionError
+from ..editing.regions import Region, sized_masks
+from ..editing.settings import MotionSettings
+from .progress import Progress
+
+log = logging.getLogger(__name__)
+NAME = "motion.safetensors"
+
+
+@dataclass(frozen=True)
+class Moved:
+    """regions: with mended masks; notes: what was filled; file: where the motion is kept."""
+
+    motion: Motion
+    regions: list[Region]
+    notes: tuple[str, ...]
+    file: Path
+
+
+def motion_facts(moved: Moved) -> dict[str, Any]:
+    """For the report: how the motion was found and is kept, and of every region its form and the frames that hang
+    together."""
+    regions = [
+        {"phrase": region.phrase, "form": one.form, "pieces": one.pieces}
+        for region, one in zip(moved.regions, moved.motion.regions)
+    ]
+    return {"source": moved.motion.source, "file": moved.file, "regions": regions}
+
+
+def beside(inversion: Path | None, output: Path) -> Path:
+    """Where the motion is kept: beside the inversion where that is kept, else with the results."""
+    return output / NAME if inversion is None else inversion.with_suffix(f".{NAME}")
+
+
+def found_motion(
+    frames: np.ndarray, regions: Sequence[Region], settings: MotionSettings, path: Path, progress: Progress
+) -> Moved:
+    """The motion of these regions, read from ``path`` where it was found from the same, else found and kept there.
+
+    frames: uint8 [F, H, W, 3]. MotionError for a clip of one frame.
+    """
+    if len(frames) < 2:
+        raise MotionError("motion: the clip has 1 frame; expected 2 or more; leave `motion` and `steady` out.")
+    masks = sized_masks(regions, frames.shape[1:3], len(frames))
+    with progress.stage("motion"):
+        made = motion_file.made_of(frames, masks, settings.source)
+        try:
+            motion = motion_file.load(path, made)
+        except MotionError:  # not there yet, or of something else: it is a cache
+            motion = clip_motion(frames, masks, source=settings.source)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                motion_file.save(motion, path, made)
+            except OSError as error:  # beside an inversion in a folder that is not ours
+                log.warning("the motion is not kept: %s", error)
+        filled, fills = fill_masks(masks, motion, frames, missing=settings.missing)
+    changed = {fill.region for fill in fills}
+    mended = [replace(r, mask=filled[k]) if k in changed else r for k, r in enumerate(regions)]
+    notes = tuple(fill.text(repr(regions[fill.region].phrase)) for fill in fills)
+    for note in notes:
+        log.warning(note)
+    return Moved(motion, mended, notes, path)
