@@ -54,7 +54,9 @@ def test_features_of_a_part_of_the_noise_range(world):
     whole, part = (run(world, **how, **more).features for more in ({}, {"feature_end": 0.5}))
     assert 0 < part.calls < whole.calls
     assert not torch.equal(part.values, whole.values)
-    with pytest.raises(ValueError, match=f"^{NODE}: expected 0 <= feature_start < feature_end <= 1 .* got 0.6 and 0.4"):
+    with pytest.raises(
+        ValueError, match=f"^{NODE}: expected 0 <= feature_start <= feature_end <= 1 .* got 0.6 and 0.4"
+    ):
         run(world, **how, feature_start=0.6, feature_end=0.4)
 
 

@@ -154,14 +154,15 @@ def test_another_pick_runs_only_what_follows(server):
 
 
 def test_a_loaded_inversion_gives_the_same_edit(server):
-    """As the note on that workflow says: Load Inversion instead of the inversion, and the same result."""
+    """As the note on that workflow says: Load Inversion instead of the inversion, and the same result. Compared as PNG:
+    x264 does not always make the same file of the same frames (docs/hosts.md)."""
     made = stand_in("one_inversion_three_edits")
     made.write(server.base / "input")
-    prompt = made.prompt
+    prompt, pairs = made.prompt, with_pngs(made.prompt)
     saver = next(k for k, n in prompt.items() if n["class_type"] == "VideoGrainSaveInversion")
     inverter = next(k for k, n in prompt.items() if n["class_type"] == "VideoGrainDDIMVideoInversion")
     prompt[saver]["inputs"]["filename_prefix"] = "videograin/kept"
-    first = videos(server, server.run(prompt))
+    first = server.run(prompt)
     assert (server.base / "output" / "videograin" / "kept_00001_.safetensors").is_file()
 
     file = "videograin/kept_00001_.safetensors [output]"
@@ -179,8 +180,9 @@ def test_a_loaded_inversion_gives_the_same_edit(server):
         for name, value in node["inputs"].items():
             if isinstance(value, list) and value[0] == inverter:
                 node["inputs"][name] = ["loaded", swapped[value[1]]]
-    for one, other in zip(first, videos(server, server.run(prompt)), strict=True):
-        np.testing.assert_array_equal(one, other)
+    second = server.run(prompt)
+    for _, edited in pairs:
+        np.testing.assert_array_equal(pictures(server, first, edited), pictures(server, second, edited))
 
 
 def test_the_quickstart_as_it_is_committed_edits_both_objects(server):
