@@ -1,4 +1,4 @@
-"""python -m videograin.world train | evaluate : make the embedded model anew, or measure it."""
+"""python -m videograin.lab.training train | evaluate : make the embedded model anew, or measure it."""
 
 from __future__ import annotations
 

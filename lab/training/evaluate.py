@@ -1,6 +1,6 @@
 """How good the embedded model is, by the automatic reader: the figures of the model card.
 
-python -m videograin.world evaluate [--quick] [--out FOLDER]
+python -m videograin.lab.training evaluate [--quick] [--out FOLDER]
 """
 
 from __future__ import annotations

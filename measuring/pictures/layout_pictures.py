@@ -50,7 +50,7 @@ def thing_lines(layout: ClipLayout) -> list[str]:
 def label_pictures(layout: ClipLayout) -> np.ndarray:
     """Label images in flat colours: thing k in `painting.region_colour(k)`, the background black; uint8 [F, H, W, 3].
 
-    Regions from Masks and `label_images.masks_from_colours` read them back, thing 1 first. A pixel belongs to the thing
+    Regions from Masks and `mask_images.masks_from_colours` read them back, thing 1 first. A pixel belongs to the thing
     whose mask is largest there; where several are equal, to the first.
     """
     strongest = layout.things[0].mask
