@@ -15,7 +15,7 @@ from ...editing.motion.value import Motion
 from ...editing.regions import Region
 from ...editing.step_hooks import Frames, Fusion
 from .errors import naming
-from .families import check_model
+from .families import family_of
 from .model_info import t_of
 from .motion import steady_of
 from .step_hooks import with_hook
@@ -38,7 +38,11 @@ def steadied_model(
     in the run.
     """
     with naming(node):
-        check_model(model, node)
+        if family_of(model, node).geometry.group != 1:
+            raise ValueError(
+                "input `model`: its latents hold several frames each, which cannot be brought together along a motion; "
+                "leave this node out and connect motion and regions to Pixel Composite alone."
+            )
         ActiveRange(start, end, ("start_percent", "end_percent"))
         steady = steady_of(motion, regions, None, motion.frames)
 
