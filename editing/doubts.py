@@ -46,7 +46,7 @@ def doubts(
     """
     if not regions:
         return []
-    found = list(_of_regions(regions, sized_masks(regions, size, frames)))
+    found = list(region_doubts(regions, sized_masks(regions, size, frames)))
     if all(region.preserve for region in regions):
         found.append(Doubt("all_kept", None, "every region is preserved: nothing is edited"))
     kinds = {
@@ -82,24 +82,27 @@ def doubts(
     return found
 
 
-def _of_regions(regions: Sequence[Region], masks: Sequence[Tensor]) -> Iterator[Doubt]:
-    """What each region's mask, strength and phrase give cause for; masks: [F, H, W] each, of one size."""
+def region_doubts(regions: Sequence[Region], masks: Sequence[Tensor], first: int = 1) -> Iterator[Doubt]:
+    """What each region's mask, strength and phrase give cause for.
+
+    masks: float32 [F, H, W] each, of one size. first: number of the first region.
+    """
     phrases: dict[str, int] = {}
-    for number, (region, mask) in enumerate(zip(regions, masks), 1):
+    for number, (region, mask) in enumerate(zip(regions, masks), first):
         name = f"region {number} ({region.phrase!r})"
         empty = [frame for frame, one in enumerate(mask) if not is_present(one)]
         if empty:
             some = f"{len(empty)} of {len(mask)} frames, first {empty[0]}"
             which = "every frame" if len(empty) == len(mask) else some
             yield Doubt("empty", number, f"{name} has an empty mask in {which}: nothing is edited there")
-        if len(empty) < len(mask) and _is_hidden(mask, masks[number:]):
+        if len(empty) < len(mask) and _is_hidden(mask, masks[number - first + 1 :]):
             text = f"{name} is wholly hidden by the regions after it, which lie on top: put it after them"
             yield Doubt("hidden", number, text)
         if region.strength == 0:
             yield Doubt("region_off", number, f"{name} has strength 0: its attention is not modulated")
-        first = phrases.setdefault(" ".join(region.phrase.lower().split()), number)
-        if first != number:
-            text = f"{name} has the same prompt as region {first}; each takes an occurrence of its own"
+        earlier = phrases.setdefault(" ".join(region.phrase.lower().split()), number)
+        if earlier != number:
+            text = f"{name} has the same prompt as region {earlier}; each takes an occurrence of its own"
             yield Doubt("repeated", number, text)
 
 

@@ -84,7 +84,7 @@ def check_frames(model: Any, frames: np.ndarray) -> None:
         raise PipelineError(f"the frames are {came}; expected uint8 [frames, height, width, 3] in RGB; convert them")
     if len(frames) == 0:
         raise PipelineError("the clip has 0 frames; expected at least one; choose another range")
-    height, width, unit = frames.shape[1], frames.shape[2], model.scale_factor
+    height, width, unit = frames.shape[1], frames.shape[2], model.geometry.cell
     if height % unit or width % unit:
         raise PipelineError(
             f"the frames are {width} x {height} pixels; expected multiples of {unit} (one latent cell); "
@@ -94,7 +94,7 @@ def check_frames(model: Any, frames: np.ndarray) -> None:
 
 @torch.no_grad()
 def encode_clip(model: Any, frames: np.ndarray, *, progress: Progress | None = None) -> Tensor:
-    """uint8 [F, H, W, 3] -> latents float32 [F, C, H / 8, W / 8] at the model's scale."""
+    """uint8 [F, H, W, 3] -> latents float32 [F, C, h, w] at the model's scale."""
     check_frames(model, frames)
     parts = []
     with stage(progress, "encode", len(frames)) as tick:
@@ -108,7 +108,7 @@ def encode_clip(model: Any, frames: np.ndarray, *, progress: Progress | None = N
 
 @torch.no_grad()
 def decode_clip(model: Any, latents: Tensor, *, name: str = "decode", progress: Progress | None = None) -> np.ndarray:
-    """Latents [F, C, h, w] -> uint8 [F, 8 h, 8 w, 3]."""
+    """Latents [F, C, h, w] -> uint8 [F, H, W, 3]."""
     parts = []
     with stage(progress, name, len(latents)) as tick:
         for first in range(0, len(latents), BATCH):
@@ -253,11 +253,8 @@ def edit_clip(
     steady = steady or SteadySettings()
     check_frames(model, frames)
     count, size, grid = len(frames), frames.shape[1:3], trajectory.size
-    unit = model.scale_factor
     trajectory.require(
-        frames=count,
-        source=frames_digest(frames),
-        size=(size[0] // unit, size[1] // unit),
+        frames=model.geometry.latent_frames(count), source=frames_digest(frames), size=model.geometry.cells(size)
     )
     check_model(model, trajectory)
     check_schedule(model, sampling.steps, trajectory.sigmas)

@@ -14,25 +14,14 @@ from .settings import AttentionSettings
 from .windows import ALL_AT_ONCE, Windows, windows_note
 
 # Field -> its key in a trajectory's `extra`, in the order in which they are written.
-KEYS = {
-    "attention": "attention",
-    "key_frames": "anchors",
-    "windows": "windows",
-    "dtype": "dtype",
-    "host": "host",
-    "latent_scale": "latent_scale",
-}
+KEYS = {"attention": "attention", "key_frames": "anchors"}
+KEYS |= {field: field for field in ("windows", "dtype", "host", "latent_scale")}
 
 # What is compared: the fields of each fact, those first that say that the latents are of another thing altogether.
 FACTS = {
-    "frames": ("frames",),
-    "latent_size": ("latent_size",),
-    "family": ("family",),
-    "model": ("model",),
-    "source": ("source",),
+    **{fact: (fact,) for fact in ("frames", "latent_size", "family", "model", "source")},
     "attention": ("attention", "key_frames"),
-    "windows": ("windows",),
-    "dtype": ("dtype",),
+    **{fact: (fact,) for fact in ("windows", "dtype")},
 }
 
 

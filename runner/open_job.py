@@ -32,6 +32,7 @@ from .attention_files import open_probe
 from .edit_file import EditFile
 from .edit_keys import RegionEntry
 from .layout_files import check_masks
+from .media.geometry import UNIT
 from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_pictures, repeated
 from .media.video import Clip, read_clip
 from .preflight import check_level, check_start, check_target, chosen_device
@@ -299,7 +300,7 @@ def _loaded(file: EditFile, clip: Clip, layout: LayoutSettings | None) -> tuple[
     with file.lines.at_line("inversion.load"):
         trajectory = trajectory_file.load(file.load)
         height, width = clip.frames.shape[1:3]
-        trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // 8, width // 8))
+        trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // UNIT, width // UNIT))
         now = Provenance.of(file.attention, cut_of(file.windows), len(clip.frames))
         _check_attention(trajectory.made, now)
         notes = []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...attention import normalise_mask
+from ...editing.doubts import region_doubts
 from ...editing.mask_images import mask_of_picture, masks_from_colours, masks_from_stack
 from ...editing.regions import Region
 from ...measuring.pictures.painting import region_preview
@@ -45,17 +46,13 @@ def checked_region(prompt: str, mask: Tensor, *, preserve: bool, strength: float
         checked = normalise_mask(mask, max(1, frames), name)
     except ValueError as error:
         raise ValueError(f"{node}: {error}") from None
-    faint = bool(checked.any())
-    checked = checked.where(checked > INSIDE, 0)
-    if faint and not bool(checked.any()):
-        log.warning(
-            "%s: the mask of %s is nowhere above 0.5, where the inside begins: nothing is edited there", node, name
-        )
-    elif not bool(checked.any()):
-        log.warning("%s: the mask of %s is empty: nothing is edited there", node, name)
-    if strength == 0:
-        log.warning("%s: %s has strength 0: its attention is not modulated", node, name)
-    return Region(phrase, checked.contiguous(), preserve, float(strength))
+    inside = checked.where(checked > INSIDE, 0)
+    faint = bool(checked.any()) and not bool(inside.any())
+    region = Region(phrase, inside.contiguous(), preserve, float(strength))
+    for doubt in region_doubts([region], [inside], number):
+        why = " (it is nowhere above 0.5, where the inside begins)" if faint and doubt.code == "empty" else ""
+        log.warning("%s: %s%s", node, doubt, why)
+    return region
 
 
 def regions_from_masks(

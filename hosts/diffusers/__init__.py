@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from ...world import MODEL
+from .families import from_file, from_folder
 from .model import DiffusersModel
-from .unet.load import ModelError, load_folder
-from .unet.single_file import load_single_file
+from .unet.load import ModelError
 
 __all__ = ["DiffusersModel", "ModelError", "load_model"]
 
@@ -41,14 +41,12 @@ def load_model(
     if source.is_dir():
         if not (source / "model_index.json").is_file():
             raise ModelError(f"{source} has no model_index.json; give the folder of a whole diffusers pipeline.")
-        parts = load_folder(source, dtype)
-    elif source.suffix == ".safetensors":
+        return from_folder(source, device, dtype)
+    if source.suffix == ".safetensors":
         folder = None if config is None else Path(config)
         if folder is not None and not (folder / "model_index.json").is_file():
             raise ModelError(f"config folder {folder} has no model_index.json; give a diffusers pipeline folder.")
-        parts = load_single_file(source, dtype, folder)
-    else:
-        raise ModelError(
-            f"{source.name} is neither a folder nor a .safetensors file; convert it (a .ckpt is never unpickled)."
-        )
-    return DiffusersModel(parts, device)
+        return from_file(source, device, dtype, folder)
+    raise ModelError(
+        f"{source.name} is neither a folder nor a .safetensors file; convert it (a .ckpt is never unpickled)."
+    )

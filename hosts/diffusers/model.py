@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...attention import DiffusionLevels
 from ...editing.fingerprint import LENGTH, add_weights
-from ...editing.model import Denoiser, EncodedRegions
+from ...editing.model import Denoiser, EncodedRegions, LatentGeometry
 from ...editing.prompt_text import PromptError, clean_prompt, parse_weights
 from ...editing.windows import Windows
 from .unet.control import Control, load_control
@@ -42,9 +42,9 @@ __all__ = [
 class DiffusersModel:
     """A loaded model. Frames are uint8 [F, H, W, 3]; latents float32 [F, C, h, w], scaled, on the CPU.
 
-    family: "sd1", "sd2" or "sdxl". levels: its NoiseLevels. latent_channels: 4. scale_factor: pixels per latent
-    pixel, 8. prediction: "epsilon" or "v_prediction". unet: diffusers' own, unchanged between calls; LoRA may be
-    loaded into it.
+    family: "sd1", "sd2" or "sdxl". levels: its NoiseLevels. geometry: of its latents. latent_channels: 4. scale_factor:
+    pixels per latent pixel, 8. prediction: "epsilon" or "v_prediction". unet: diffusers' own, unchanged between calls;
+    LoRA may be loaded into it.
     """
 
     def __init__(self, parts: Parts, device: str | torch.device = "cpu"):
@@ -57,7 +57,8 @@ class DiffusersModel:
             encoder.model.to(self.device).requires_grad_(False)
         self.vae = parts.vae
         self.vae.net.to(self.device)
-        self.latent_channels, self.scale_factor = self.vae.channels, self.vae.factor
+        self.geometry = LatentGeometry(self.vae.factor, self.vae.channels)
+        self.latent_channels, self.scale_factor = self.geometry.channels, self.geometry.cell
         self._steps_offset = parts.steps_offset
         if self.unet.config.in_channels != self.latent_channels:
             raise ModelError(

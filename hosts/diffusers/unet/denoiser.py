@@ -202,9 +202,9 @@ class UNetDenoiser:
             except torch.cuda.OutOfMemoryError as error:
                 message = str(error)
         if chunks is None:
-            size = [side * self._model.scale_factor for side in z.shape[:1:-1]]
+            height, width = self._model.geometry.pixels(z.shape[-2:])
             raise MemoryError(
-                f"out of memory with {self.frames} frames of {size[0]}x{size[1]} "
+                f"out of memory with {self.frames} frames of {width}x{height} "
                 f"({message.splitlines()[0] if message else 'no details'}), also in halves. Denoise in windows "
                 "(`windows: {frames: 16}` in an edit file) or lower their frames; or lower `size`."
             )
@@ -231,7 +231,7 @@ class UNetDenoiser:
         time = torch.full((), timestep, device=z.device)
         residuals: dict[str, Any] = {}
         if self._control is not None:
-            self._control.check(self.frames, tuple(side * model.scale_factor for side in z.shape[-2:]))
+            self._control.check(self.frames, model.geometry.pixels(z.shape[-2:]))
             residuals = self._control.residuals(batch, time, context, added, t)
         call = UNetCall(
             t,
@@ -254,7 +254,7 @@ class UNetDenoiser:
         """SDXL's extra conditions per item of the batch: pooled text, and sizes as of an uncropped image."""
         if not self._pooled:
             return None
-        height, width = (side * self._model.scale_factor for side in grid)
+        height, width = self._model.geometry.pixels(grid)
         pooled = torch.cat([self._pooled[role].expand(self.frames, -1) for role in roles])
         sizes = pooled.new_tensor([height, width, 0, 0, height, width])
         return {"text_embeds": pooled, "time_ids": sizes.expand(len(pooled), -1)}

@@ -159,12 +159,26 @@ def _class_of(index: dict[str, Any], part: str) -> str | None:
     return (index.get(part) or (None, None))[1]
 
 
+def is_unet(index: dict[str, Any]) -> bool:
+    """Whether a model_index.json is of a pipeline with a UNet of this kind."""
+    return _class_of(index, "unet") == "UNet2DConditionModel"
+
+
+def foreign(index: dict[str, Any], folder: Path) -> ModelError:
+    """What is said of a folder with another kind of network."""
+    other = [_class_of(index, part) for part in ("transformer", "prior", "unet") if _class_of(index, part)]
+    return ModelError(f"{SUPPORTED}; got {' with '.join([_pipeline(index), *other[:1]])} in {folder}.")
+
+
+def _pipeline(index: dict[str, Any]) -> str:
+    return index.get("_class_name", "a folder without pipeline class")
+
+
 def family_of(index: dict[str, Any], folder: Path) -> str:
     """ "sd1", "sd2" or "sdxl", by what the configs record; ModelError by name for anything else."""
-    pipeline = index.get("_class_name", "a folder without pipeline class")
-    if _class_of(index, "unet") != "UNet2DConditionModel":
-        other = [_class_of(index, part) for part in ("transformer", "prior", "unet") if _class_of(index, part)]
-        raise ModelError(f"{SUPPORTED}; got {' with '.join([pipeline, *other[:1]])} in {folder}.")
+    if not is_unet(index):
+        raise foreign(index, folder)
+    pipeline = _pipeline(index)
     unet = read_json(folder / "unet" / "config.json")
     if unet.get("in_channels") != unet.get("out_channels"):
         raise ModelError(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from ..vae import load_vae
-from .load import SUPPORTED, ModelError, Parts, family_of, no_bars, read_json, read_schedule, text_parts
+from .load import ModelError, Parts, family_of, no_bars, read_json, read_schedule, text_parts
 from .prompts import Encoder
 
 # Which text encoders a single file holds shows its family; SD1 and SD2 differ in the text encoder alone.
@@ -25,16 +26,16 @@ CONFIG_SOURCES = {
 
 
 @no_bars()
-def load_single_file(path: Path, dtype: torch.dtype, config: Path | None) -> Parts:
+def load_single_file(path: Path, marked: str, dtype: torch.dtype, config: Path | None) -> Parts:
     """Load one .safetensors file in the original (ComfyUI) layout.
 
+    marked: what `family_in` says of it.
     config: a diffusers folder of the same family; only its configs, scheduler and tokenizers are read (no words.json:
     that speaks of the folder's own weights). Without it the folder in the local Hugging Face cache is used; nothing is
     downloaded.
     """
     from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline
 
-    marked = _single_file_family(path)
     config = config or _cached_config(path, marked)
     family = family_of(read_json(config / "model_index.json"), config)
     if family != marked:
@@ -70,23 +71,12 @@ def load_single_file(path: Path, dtype: torch.dtype, config: Path | None) -> Par
     return Parts(family, pipe.unet, tuple(encoders), load_vae(vae), *schedule, source=str(path))
 
 
-def _single_file_family(path: Path) -> str:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            keys = list(file.keys())
-    except SafetensorError as error:
-        raise ModelError(f"{path} is not a readable .safetensors file ({error}); copy it again.") from None
-    if any(key.startswith("model.diffusion_model.input_blocks.") for key in keys):
-        for family, mark in SINGLE_FILE_MARKS.items():
-            if any(key.startswith(mark) for key in keys):
-                return family
-    tops = sorted({".".join(key.split(".")[:2]) for key in keys})
-    raise ModelError(
-        f"{SUPPORTED}; got {path.name}, whose tensors are named {', '.join(tops[:4])}, ... A complete checkpoint with "
-        "UNet, VAE and text encoder is needed, not a UNet, LoRA or VAE alone."
-    )
+def family_in(names: Sequence[str]) -> str | None:
+    """ "sd1", "sd2" or "sdxl" by the names of a checkpoint's tensors; None for any other file."""
+    if not any(name.startswith("model.diffusion_model.input_blocks.") for name in names):
+        return None
+    found = (family for family, mark in SINGLE_FILE_MARKS.items() if any(name.startswith(mark) for name in names))
+    return next(found, None)
 
 
 def _cached_config(path: Path, family: str) -> Path:

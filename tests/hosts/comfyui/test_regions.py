@@ -50,7 +50,7 @@ def test_an_empty_prompt_is_refused_also_for_a_preserved_region(preserve):
 def test_empty_masks_and_strength_0_are_allowed_and_noted(caplog):
     with caplog.at_level(logging.WARNING):
         region(mask=torch.zeros(4, 6), strength=0.0)
-    assert "the mask of region 2 ('a cup') is empty" in caplog.text
+    assert "Region Prompt: region 2 ('a cup') has an empty mask in every frame: nothing" in caplog.text
     assert "region 2 ('a cup') has strength 0" in caplog.text
     caplog.clear()
     region()

@@ -30,7 +30,7 @@ def edited(folders, tmp_path):
 
 def test_families_and_predictions(model):
     assert model.prediction == ("v_prediction" if model.family == "sd2" else "epsilon")
-    assert (model.latent_channels, model.scale_factor) == (4, 8)
+    assert (model.latent_channels, model.scale_factor) == (model.geometry.channels, model.geometry.cell) == (4, 8)
     assert not any(p.requires_grad for p in model.unet.parameters())
 
 
