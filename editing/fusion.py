@@ -62,7 +62,7 @@ def visible(masks: Tensor) -> Tensor:
     return masks * clear
 
 
-def widened(masks: Tensor, pixels: int) -> Tensor:
+def widened(masks: Tensor, pixels: float) -> Tensor:
     """Masks [K, F, H, W] grown by so many pixels, but not over what is seen of other regions: float32 of 0 and 1."""
     seen = visible(masks.float()) > 0.5
     out = torch.empty(masks.shape)

@@ -52,18 +52,28 @@ class Steady:
             lambda sigma: active.holds(float(t_of(sigma)) if sigma > 0 else 0.0),
         )
 
-    def pictures(self, source: np.ndarray, decoded: np.ndarray, settings: SteadySettings, dilate: int) -> np.ndarray:
-        """The pixel parts. source, decoded: uint8 [F, H, W, 3] of the motion's size; dilate: pixels around the regions
-        that are the edit's too (the composite's). uint8 [F, H, W, 3]; `decoded` itself where both parts are off."""
-        if not self.fused or not (settings.pixels or settings.key):
+    def pictures(self, source: np.ndarray, decoded: np.ndarray, settings: SteadySettings, dilate: float) -> np.ndarray:
+        """`values` of pictures. source, decoded: uint8 [F, H, W, 3] of the motion's size; uint8 [F, H, W, 3];
+        `decoded` itself where both parts are off."""
+        if not self._acts(settings):
             return decoded
-        raw = _signed(decoded)
-        shares = Shares.at(widened(self.masks, dilate), self.motion.size)
-        out = fuse(raw, self.motion, shares, self.fused, settings.strength) if settings.pixels else raw
-        if settings.key:
-            behind, known = background(_signed(source), self.motion, self.masks)
-            out = keyed(out, raw, behind, known, self.motion, shares, self.fused)
+        out = self.values(_signed(source), _signed(decoded), settings, dilate)
         return ((out.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+    def values(self, source: Tensor, decoded: Tensor, settings: SteadySettings, dilate: float) -> Tensor:
+        """The pixel parts. source, decoded: float32 [F, 3, H, W] in [-1, 1] of the motion's size; dilate: pixels around
+        the regions that are the edit's too (the composite's). The same shape; `decoded` itself where both are off."""
+        if not self._acts(settings):
+            return decoded
+        shares = Shares.at(widened(self.masks, dilate), self.motion.size)
+        out = fuse(decoded, self.motion, shares, self.fused, settings.strength) if settings.pixels else decoded
+        if settings.key:
+            behind, known = background(source, self.motion, self.masks)
+            out = keyed(out, decoded, behind, known, self.motion, shares, self.fused)
+        return out
+
+    def _acts(self, settings: SteadySettings) -> bool:
+        return bool(self.fused) and (settings.pixels or settings.key)
 
 
 def _signed(frames: np.ndarray) -> Tensor:

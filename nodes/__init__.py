@@ -6,6 +6,7 @@ Imported by the root's `comfy_entrypoint` only, never at import time of the pack
 from comfy_api.latest import ComfyExtension, io
 
 from .attention_map import AttentionMap
+from .clip_motion import ClipMotion
 from .ddim_video_inversion import DDIMVideoInversion
 from .demo_clip import DemoClip
 from .edit_metrics import EditMetrics
@@ -23,6 +24,7 @@ from .regions_from_masks import RegionsFromMasks
 from .save_inversion import SaveInversion
 from .self_attn_layout_cluster import SelfAttnLayoutCluster
 from .st_layout_attn_patch import STLayoutAttnPatch
+from .steady import Steady
 
 NODES: list[type[io.ComfyNode]] = [
     DDIMVideoInversion,
@@ -33,9 +35,11 @@ NODES: list[type[io.ComfyNode]] = [
     PickLayoutMask,
     RegionPrompt,
     RegionsFromMasks,
+    ClipMotion,
     LongClipWindows,
     STLayoutAttnPatch,
     AttentionMap,
+    Steady,
     LatentBlend,
     LatentBlendModel,
     PixelComposite,

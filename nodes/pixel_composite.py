@@ -2,10 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..editing.settings import CompositeSettings
+from ..editing.settings import CompositeSettings, SteadySettings
 from ..hosts.comfyui.composite import composite_images
 from .inputs import setting
-from .sockets import CATEGORY
+from .sockets import CATEGORY, Motion, Regions
 
 NAME = "Pixel Composite"
 
@@ -50,6 +50,20 @@ class PixelComposite(io.ComfyNode):
                     optional=True,
                     tooltip="What stays the source although it lies in or beside the mask (where it is above 0.5).",
                 ),
+                Motion.Input(
+                    "motion",
+                    optional=True,
+                    tooltip="From Clip Motion, together with regions: the decoded frames are held steady along it "
+                    "before they are laid over the source.",
+                ),
+                Regions.Input("regions", optional=True, tooltip="From Clip Motion, together with motion."),
+                setting(
+                    SteadySettings,
+                    "key",
+                    "With motion: also put the source's own background back where a region shows nothing but that. "
+                    "Without motion it does nothing.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The finished frames, for Create Video or Save Image.")
@@ -57,7 +71,19 @@ class PixelComposite(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, source, edited, mask, dilate, feather, preserved=None) -> io.NodeOutput:
-        return io.NodeOutput(
-            composite_images(source, edited, mask, dilate=dilate, feather=feather, preserved=preserved, node=NAME)
+    def execute(
+        cls, source, edited, mask, dilate, feather, preserved=None, motion=None, regions=None, key=True
+    ) -> io.NodeOutput:
+        finished = composite_images(
+            source,
+            edited,
+            mask,
+            dilate=dilate,
+            feather=feather,
+            preserved=preserved,
+            motion=motion,
+            regions=regions,
+            key=key,
+            node=NAME,
         )
+        return io.NodeOutput(finished)

@@ -3,6 +3,7 @@
 VIDEOGRAIN_REGIONS: tuple of `editing.regions.Region`, in layering order (later = on top).
 VIDEOGRAIN_INVERSION: `editing.trajectory.Trajectory`, one inverted clip.
 VIDEOGRAIN_LAYOUT: `editing.layout.clip_layout.ClipLayout`, the things of a clip with their numbers, names and masks.
+VIDEOGRAIN_MOTION: `editing.motion.value.Motion`, how the regions of a clip and its background move.
 """
 
 from __future__ import annotations
@@ -14,3 +15,4 @@ CATEGORY = "VideoGrain"
 Regions = io.Custom("VIDEOGRAIN_REGIONS")
 Inversion = io.Custom("VIDEOGRAIN_INVERSION")
 ClipLayout = io.Custom("VIDEOGRAIN_LAYOUT")
+Motion = io.Custom("VIDEOGRAIN_MOTION")

@@ -23,7 +23,7 @@ from ...editing.regions import Areas
 from ...editing.trajectory import Trajectory
 from .errors import EDITING_ERRORS, naming
 from .families import check_model
-from .model_info import noise_levels
+from .model_info import t_of
 from .provenance import compare, of_model, of_run
 from .step_hooks import with_hook
 
@@ -68,9 +68,9 @@ def blended_sampler(
         guider = network.inner_model
         with naming(node):
             check_run(trajectory, guider, x, extra_args or {}, node)
-            t_of = _t_of(guider)
-            check_levels(trajectory, sigmas, activity(start, end, t_of), SAME_SIGMAS)
-            run = blend(inner, trajectory, weights, start=start, end=end, t_of=t_of)
+            levels = t_of(guider)
+            check_levels(trajectory, sigmas, activity(start, end, levels), SAME_SIGMAS)
+            run = blend(inner, trajectory, weights, start=start, end=end, t_of=levels)
         with naming(node, EDITING_ERRORS):
             # A copy: uni_pc writes into its sigmas, which are the output of some node.
             return run(network, x, sigmas.clone(), extra_args=extra_args, callback=callback, disable=disable, **options)
@@ -104,7 +104,7 @@ def blended_model(
         weights = blend_mask(trajectory, mask, feather, preserved, node)
 
     def reference(guider) -> Reference:
-        return Reference(trajectory, weights, activity(start, end, _t_of(guider)))
+        return Reference(trajectory, weights, activity(start, end, t_of(guider)))
 
     def sample(executor, guider, sigmas, extra_args, callback, noise, latent_image=None, *args, **kwargs):
         blending = reference(guider)
@@ -175,8 +175,3 @@ def check_levels(trajectory: Trajectory, sigmas: Tensor, active: Callable[[float
             f"{float(trajectory.sigmas[-1]):.4g} to {float(trajectory.sigmas[0]):.4g} ({trajectory.steps} steps); "
             f"{remedy}."
         )
-
-
-def _t_of(guider: Any) -> Callable[[float], float]:
-    # Asked of the run's own model: a node after ours may have changed its noise levels. Called only for partial ranges.
-    return lambda sigma: noise_levels(guider.inner_model).t(sigma)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ...attention import normalise_mask
 from ...editing.composite import composite
+from ...editing.motion.value import Motion
+from ...editing.regions import Region
 from .errors import naming
 from .images import rgb_frames
+from .motion import steadied_images
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +27,17 @@ def composite_images(
     dilate: float = 8.0,
     feather: float = 8.0,
     preserved: Tensor | None = None,
+    motion: Motion | None = None,
+    regions: Sequence[Region] | None = None,
+    key: bool = True,
     node: str,
 ) -> Tensor:
     """IMAGE float32 CPU [F, H, W, 3]: edited inside the grown mask, bit for bit source outside (editing.composite).
 
     source, edited: IMAGE [F, H, W, 3], same frames and size; a fourth channel is dropped and the log says so. mask,
     preserved: any form of attention.normalise_mask; at another size than H, W they are scaled by area, so that every
-    pixel that the mask touches belongs to it, and a pixel is preserved where more than half of it is.
+    pixel that the mask touches belongs to it, and a pixel is preserved where more than half of it is. motion, regions:
+    both or neither; with them the edited frames are first held steady (`steadied_images`), with `key` or without.
     Raises ValueError, with the node's name, for what does not fit.
     """
     with naming(node):
@@ -44,6 +52,13 @@ def composite_images(
                 f"source is {_size(below)} pixels, edited is {_size(above)}; bring both to one size with Upscale Image "
                 "(ImageScale) before VAE Encode."
             )
+        if (motion is None) != (regions is None):
+            given, other = ("regions", "motion") if motion is None else ("motion", "regions")
+            raise ValueError(
+                f"`{given}` is connected without `{other}`; connect both outputs of Clip Motion, or neither of them."
+            )
+        if motion is not None and regions is not None:
+            above = steadied_images(below, above, motion, regions, key=key, dilate=float(dilate))
         region = _sized(mask, below, "the edited regions")
         if not region.any():
             log.warning("%s: the mask is empty, so the result is the source; check the mask.", node)

@@ -9,6 +9,7 @@ from ...attention.active_range import RangeError
 from ...editing.attention_features import FeaturesError
 from ...editing.blend import BlendError
 from ...editing.checks import DenoiserError, LatentError, SigmaError
+from ...editing.motion.value import MotionError
 from ...editing.step_hooks import StepError
 from ...editing.trajectory import TrajectoryError
 
@@ -17,6 +18,7 @@ EDITING_ERRORS = (
     DenoiserError,
     FeaturesError,
     LatentError,
+    MotionError,
     RangeError,
     SigmaError,
     StepError,

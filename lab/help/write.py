@@ -50,6 +50,7 @@ from .common import (
 )
 from .layouts import inversion_check, pick_layout_mask, self_attn_layout_cluster
 from .metrics import edit_metrics
+from .steadiness import clip_motion_preview, steady
 from .windows import long_clip_windows
 
 LIMIT = 120_000  # bytes of one file
@@ -254,11 +255,13 @@ PICTURES: dict[str, Callable[[], np.ndarray]] = {
     "VideoGrainPickLayoutMask": pick_layout_mask,
     "VideoGrainRegionPrompt": region_prompt,
     "VideoGrainRegionsFromMasks": regions_from_masks,
+    "VideoGrainClipMotion": clip_motion_preview,
     "VideoGrainLongClipWindows": long_clip_windows,
     "VideoGrainSTLayoutAttnPatch": st_layout_attn_patch,
     "VideoGrainSTLayoutAttnPatch_schedule": st_layout_attn_patch_schedule,
     "VideoGrainAttentionMap": attention_map,
     "VideoGrainEditMetrics": edit_metrics,
+    "VideoGrainSteady": steady,
     "VideoGrainLatentBlend": latent_blend,
     "VideoGrainLatentBlendModel": latent_blend_model,
     "VideoGrainPixelComposite": pixel_composite,

@@ -216,3 +216,14 @@ def wrap(line: str, text: Any, width: int, most: int = LINES) -> list[str]:
             rows[-1] = rows[-1][:-1]
         rows[-1] += " ..."
     return rows
+
+
+def text_row(words: list[tuple[str, float]], width: int, size: int) -> np.ndarray:
+    """A line of text, each (words, place of their middle as a share of the width): uint8 [H, width, 3]."""
+    from PIL import Image, ImageDraw
+
+    page = Image.new("RGB", (width, round(1.7 * size)), PAPER)
+    ink = ImageDraw.Draw(page)
+    for word, place in words:
+        ink.text((round(place * width), page.height // 2), word, INK, font(size), anchor="mm")
+    return np.asarray(page).copy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..round_trip import Verdict, decibels
-from .painting import GAP, HIGHEST, INK, LEGIBLE, PAPER, font, wrap
+from .painting import GAP, HIGHEST, INK, LEGIBLE, PAPER, font, text_row, wrap
 
 SHEET = 2 * LEGIBLE  # pixels: width of the sheet, which a node shows at half its size
 TEXT = 26  # pixels: of the sheet's text, 13 at half the size
@@ -31,8 +31,8 @@ def round_trip_frames(vae: np.ndarray, back: np.ndarray, verdict: Verdict) -> np
         between = np.full((size[1], GAP, 3), 255, np.uint8)
         both = np.concatenate([one, between, other], axis=1)
         text = max(14, both.shape[1] // 28)
-        above = _line([("VAE alone", 0.25), ("round trip", 0.75)], both.shape[1], text)
-        below = _line([(f"frame {index}: {decibels(verdict.psnr[index])}", 0.5)], both.shape[1], text)
+        above = text_row([("VAE alone", 0.25), ("round trip", 0.75)], both.shape[1], text)
+        below = text_row([(f"frame {index}: {decibels(verdict.psnr[index])}", 0.5)], both.shape[1], text)
         pictures.append(np.concatenate([above, both, below]))
     return np.stack(pictures)
 
@@ -68,15 +68,4 @@ def round_trip_sheet(vae: np.ndarray, back: np.ndarray, verdict: Verdict) -> np.
         ink.text((middle, top), f"frame {index}: {decibels(verdict.psnr[index])}", INK, text, anchor="mm")
     for row, line in enumerate(lines):
         ink.text((GAP, top + GAP + (row + 1) * step), line, INK, text, anchor="lm")
-    return np.asarray(page).copy()
-
-
-def _line(words: list[tuple[str, float]], width: int, size: int) -> np.ndarray:
-    """A line of text, each (words, place of their middle as a share of the width): uint8 [H, width, 3]."""
-    from PIL import Image, ImageDraw
-
-    page = Image.new("RGB", (width, round(1.7 * size)), PAPER)
-    ink = ImageDraw.Draw(page)
-    for word, place in words:
-        ink.text((round(place * width), page.height // 2), word, INK, font(size), anchor="mm")
     return np.asarray(page).copy()

@@ -68,7 +68,7 @@ def test_importing_the_pack_is_quick(server):
 def test_every_node_is_there_under_one_category(object_info):
     here = {name: info for name, info in object_info.items() if name.startswith("VideoGrain")}
     assert sorted(here) == NODES
-    assert len(NODES) == 18
+    assert len(NODES) == 20
     assert {info["category"] for info in here.values()} == {"VideoGrain"}
     assert {info["python_module"] for info in here.values()} == {"custom_nodes.videograin"}
 
@@ -152,6 +152,29 @@ def test_an_edit_leaves_the_model_unpatched_for_others(server):
     assert "1" in after.cached
     assert "4" not in after.cached
     np.testing.assert_array_equal(pictures(after), before)
+
+
+def test_the_quickstart_held_steady(server):
+    """Clip Motion shows its preview on the node, and both nodes that take its motion change the result."""
+    plain, prompt = small_quickstart(), small_quickstart()
+    ids = {node["class_type"]: number for number, node in prompt.items()}
+    patch, clip, whole = (ids[f"VideoGrain{name}"] for name in ("STLayoutAttnPatch", "DemoClip", "PixelComposite"))
+    found = {"images": [clip, 0], "regions": prompt[patch]["inputs"]["regions"], "source": "auto", "missing": "fill"}
+    links = {"motion": ["80", 0], "regions": ["80", 1]}
+    part = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+    prompt["80"] = {"class_type": "VideoGrainClipMotion", "inputs": found}
+    prompt["81"] = {"class_type": "VideoGrainSteady", "inputs": {"model": [patch, 0], **links, **part}}
+    prompt[patch]["inputs"]["regions"] = ["80", 1]
+    without = server.run(prompt)
+    prompt[ids["SamplerCustom"]]["inputs"]["model"] = ["81", 0]
+    latents = server.run(prompt)
+    prompt[whole]["inputs"] |= {**links, "key": True}
+    pixels = server.run(prompt)
+    assert len(server.saved(without, "80")) == 3
+    frames = [result(server, run) for run in (server.run(plain), without, latents, pixels)]
+    np.testing.assert_array_equal(frames[0], frames[1])
+    for one, other in ((1, 2), (2, 3)):
+        assert np.abs(frames[one].astype(int) - frames[other]).max() > 20
 
 
 def test_an_inversion_is_checked_with_one_picture_and_a_report(server):

@@ -60,7 +60,7 @@ def facts(entry: dict) -> str:
 
 def test_there_is_a_page_for_every_node_and_no_other():
     assert sorted(path.stem for path in DOCS.glob("*.md")) == sorted(NODES)
-    assert len(NODES) == 18
+    assert len(NODES) == 20
 
 
 @ALL
