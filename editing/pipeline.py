@@ -11,7 +11,7 @@ or is None for silence. The runner puts files round these functions, its demo a 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,7 +42,7 @@ from .settings import (
     SteadySettings,
 )
 from .steady import Steady
-from .step_hooks import hooked
+from .step_hooks import StepHook, hooked
 from .trajectory import Trajectory
 from .windows import Windows
 
@@ -220,6 +220,41 @@ def starting_noise(
     return x + mask * (mixed - x)
 
 
+def held_steady(
+    frames: np.ndarray,
+    regions: Sequence[Region],
+    steady: SteadySettings,
+    motion: Motion | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Steady | None:
+    """What holds an edit of these frames, uint8 [F, H, W, 3], steady along ``motion``, which is found where it is None.
+    None where the settings do not ask for it, and where nothing can be held: no regions, or a single frame."""
+    count = len(frames)
+    if not steady.enabled or not regions or count < 2:
+        return None
+    with stage(progress, "motion"):
+        return Steady.of(motion or clip_motion(frames, sized_masks(regions, frames.shape[1:3], count)), regions, count)
+
+
+def chained_sampler(
+    model: Any,
+    sampling: SamplingSettings,
+    blend: BlendSettings,
+    trajectory: Trajectory,
+    within: Areas | None,
+    hooks: Sequence[StepHook] = (),
+) -> tuple[Callable[..., Tensor], Tensor | None]:
+    """(the sampler with ``hooks`` and the latent blend round its steps; the blend's mask, float32 [F, h, w], None where
+    there is no blend: it is switched off, or there is no area ``within`` which the edit is to stay)."""
+    sampler = SAMPLERS[sampling.sampler]
+    if not blend.enabled or within is None:
+        return hooked(sampler, hooks), None
+    mask = within.at_latent(trajectory.size, blend.feather)
+    span = {"start": blend.start, "end": blend.end, "t_of": model.levels.t}
+    return blended(sampler, trajectory, mask, **span, hooks=hooks), mask
+
+
 @torch.no_grad()
 def edit_clip(
     model: Any,
@@ -252,7 +287,7 @@ def edit_clip(
     blend, composite = blend or BlendSettings(), composite or CompositeSettings()
     steady = steady or SteadySettings()
     check_frames(model, frames)
-    count, size, grid = len(frames), frames.shape[1:3], trajectory.size
+    count, size = len(frames), frames.shape[1:3]
     trajectory.require(
         frames=model.geometry.latent_frames(count), source=frames_digest(frames), size=model.geometry.cells(size)
     )
@@ -269,18 +304,9 @@ def edit_clip(
     else:
         encoded, spans = model.encode_prompt(prompt), ()
 
-    held, hooks = None, []
-    if steady.enabled and regions and count > 1:
-        with stage(progress, "motion"):
-            held = Steady.of(motion or clip_motion(frames, sized_masks(regions, size, count)), regions, count)
-        hooks.append(held.hook(grid, steady, model.levels.t))
-    sampler, mask = SAMPLERS[sampling.sampler], None
-    if blend.enabled and within is not None:
-        mask = within.at_latent(grid, blend.feather)
-        span = {"start": blend.start, "end": blend.end, "t_of": model.levels.t}
-        sampler = blended(sampler, trajectory, mask, **span, hooks=hooks)
-    else:
-        sampler = hooked(sampler, hooks)
+    held = held_steady(frames, regions, steady, motion, progress=progress)
+    hooks = [] if held is None else [held.hook(trajectory.size, steady, model.levels.t)]
+    sampler, mask = chained_sampler(model, sampling, blend, trajectory, within, hooks)
 
     sigmas = model.sigmas(sampling.steps)
     active = modulated_steps(model, modulation, sigmas, sampling.guidance)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention.active_range import ActiveRange
+from .blend import activity
 from .fusion import Shares, background, fuse, keyed, widened
 from .motion.value import Motion, MotionError
 from .regions import Region, sized_masks
@@ -42,15 +42,8 @@ class Steady:
 
     def hook(self, size: tuple[int, int], settings: SteadySettings, t_of: Callable[[float], float]) -> Fusion:
         """The latent part. size: (h, w) of the latent; t_of: sigma -> t, as NoiseLevels.t."""
-        active = ActiveRange(settings.start, settings.end)
-        return Fusion(
-            self.motion,
-            Shares.at(self.masks, size),
-            self.fused,
-            settings.strength,
-            # Sigma 0 is the end of the run by definition; t_of need not know it.
-            lambda sigma: active.holds(float(t_of(sigma)) if sigma > 0 else 0.0),
-        )
+        active = activity(settings.start, settings.end, t_of)
+        return Fusion(self.motion, Shares.at(self.masks, size), self.fused, settings.strength, active)
 
     def pictures(self, source: np.ndarray, decoded: np.ndarray, settings: SteadySettings, dilate: float) -> np.ndarray:
         """`values` of pictures. source, decoded: uint8 [F, H, W, 3] of the motion's size; uint8 [F, H, W, 3];

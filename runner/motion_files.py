@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..editing.motion import motion_file
 from ..editing.motion.clip_motion import clip_motion
-from ..editing.motion.fill import fill_masks
+from ..editing.motion.fill import fill_regions
 from ..editing.motion.value import Motion, MotionError
 from ..editing.regions import Region, sized_masks
 from ..editing.settings import MotionSettings
@@ -68,9 +68,7 @@ def found_motion(
                 motion_file.save(motion, path, made)
             except OSError as error:  # beside an inversion in a folder that is not ours
                 log.warning("the motion is not kept: %s", error)
-        filled, fills = fill_masks(masks, motion, frames, missing=settings.missing)
-    changed = {fill.region for fill in fills}
-    mended = [replace(r, mask=filled[k]) if k in changed else r for k, r in enumerate(regions)]
+        mended, _, fills = fill_regions(regions, masks, motion, frames, missing=settings.missing)
     notes = tuple(fill.text(repr(regions[fill.region].phrase)) for fill in fills)
     for note in notes:
         log.warning(note)

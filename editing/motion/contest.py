@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from .registration import FULL, LEAST, SHORT, SURE, Fit, Registration, View, moments, shift
+from .registration import FULL, LEAST, SHORT, SURE, Fit, Registration, View, moments, shift, wider
 from .value import CUT, RegionMotion
 
 SIDE = 128  # frames are shrunk until their shorter side has about so many pixels
@@ -56,7 +56,7 @@ class Scene:
                 if region >= 0 and other < region and float((mask * (own > 0.5)).sum()) > NESTED * float(own.sum()):
                     continue  # a part lies on it
                 cover = torch.maximum(cover, mask)
-            free = 1 - _grown(_closed(cover), WIDER if region >= 0 else AROUND)
+            free = 1 - wider(_closed(cover), WIDER if region >= 0 else AROUND)
             known = float((own > 0.5).sum()) >= EMPTY
             out.append(View(torch.cat([frame, own[None]]), free, known))
         return out
@@ -76,12 +76,8 @@ def _softened(values: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.conv2d(flat, (kernel[:, None] * kernel)[None, None])[:, 0].view_as(values)
 
 
-def _grown(mask: torch.Tensor, by: int) -> torch.Tensor:
-    return torch.nn.functional.max_pool2d(mask[None, None], 2 * by + 1, 1, by)[0, 0]
-
-
 def _closed(mask: torch.Tensor) -> torch.Tensor:
-    return torch.maximum(mask, 1 - _grown(1 - _grown(mask, HOLE), HOLE))
+    return torch.maximum(mask, 1 - wider(1 - wider(mask, HOLE), HOLE))
 
 
 def _shrunk(values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from ...attention import normalise_mask
 from ...attention.options import MISSING
+from ..regions import Region
 from .registration import FULL
 from .value import Motion, MotionError, frame_list
 
@@ -82,6 +83,19 @@ def fill_masks(
                 out[k, f] = torch.maximum(out[k, f], claim)
                 fills.setdefault((k, bool(empty[k, f])), []).append(f)
     return list(out), [Fill(k, tuple(found), gone) for (k, gone), found in sorted(fills.items())]
+
+
+def fill_regions(
+    regions: Sequence[Region], masks: Sequence[Tensor], motion: Motion, frames: np.ndarray, *, missing: str = "fill"
+) -> tuple[list[Region], list[Tensor], list[Fill]]:
+    """`fill_masks` of regions whose masks at the frames' size are ``masks``: the regions, of which those without a fill
+    come back as they are, all masks, and what was filled."""
+    if not regions:
+        return [], [], []
+    filled, fills = fill_masks(masks, motion, frames, missing=missing)
+    changed = {fill.region for fill in fills}
+    mended = [replace(region, mask=filled[k]) if k in changed else region for k, region in enumerate(regions)]
+    return mended, filled, fills
 
 
 def _claim(masks: Tensor, empty: Tensor, motion: Motion, k: int, f: int, pixels: Tensor) -> tuple[Tensor, Tensor]:

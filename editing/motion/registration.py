@@ -97,7 +97,7 @@ class Registration:
         self.template = first.values[(slice(None), *window)]
         hard = (self.template[3] > 0.5).float()
         self.inner = hard * first.free[window]
-        self.domain = _wider(hard, rim) * first.free[window]
+        self.domain = wider(hard, rim) * first.free[window]
         self.places = centres(first.size, first.size)[window]
         self.area = float(hard.sum())
         weights = hard / max(self.area, 1.0)
@@ -291,7 +291,7 @@ def _box(mask: torch.Tensor, margin: int) -> tuple[int, int, int, int]:
     )
 
 
-def _wider(mask: torch.Tensor, by: int) -> torch.Tensor:
+def wider(mask: torch.Tensor, by: int) -> torch.Tensor:
     return torch.nn.functional.max_pool2d(mask[None, None], 2 * by + 1, 1, by)[0, 0]
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 
 from torch import Tensor
 
 from ...editing.motion.clip_motion import clip_motion
-from ...editing.motion.fill import fill_masks
+from ...editing.motion.fill import fill_regions
 from ...editing.motion.value import Motion
 from ...editing.regions import Region, sized_masks
 from ...editing.settings import SteadySettings
@@ -35,19 +34,12 @@ def found_motion(
         frames = rgb_bytes(images, "images", node)
         masks = sized_masks(regions, frames.shape[1:3], len(frames))
         motion = clip_motion(frames, masks, source=source)
-        fills = []
-        if regions:
-            masks, fills = fill_masks(masks, motion, frames, missing=missing)
-    changed = {fill.region for fill in fills}
-    filled = tuple(
-        replace(region, mask=mask) if number in changed else region
-        for number, (region, mask) in enumerate(zip(regions, masks))
-    )
+        filled, masks, fills = fill_regions(regions, masks, motion, frames, missing=missing)
     names = [f"region {number} ({region.phrase!r})" for number, region in enumerate(regions, 1)]
     notes = [*motion.notes(names), *(fill.text(names[fill.region]) for fill in fills)]
     for note in notes:
         log.warning("%s: %s", node, note)
-    return motion, filled, notes, image_of(motion_preview(frames, filled, masks, motion))
+    return motion, tuple(filled), notes, image_of(motion_preview(frames, filled, masks, motion))
 
 
 def steady_of(motion: Motion, regions: Sequence[Region], size: tuple[int, int] | None, frames: int) -> Steady:

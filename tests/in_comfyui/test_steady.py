@@ -6,33 +6,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from comfy_extras import nodes_custom_sampler as core
 
-import nodes as host
 from videograin.editing.fusion import Shares, fuse
 from videograin.editing.model import LatentGeometry
-from videograin.editing.pipeline import edit_clip, invert_clip
 from videograin.editing.regions import Region
-from videograin.editing.settings import AttentionSettings, SamplingSettings, SteadySettings
 from videograin.editing.windows import Windows
 from videograin.hosts.comfyui import families
 from videograin.hosts.comfyui.step_hooks import KEY
-from videograin.hosts.diffusers import load_model
 from videograin.measuring.metrics.pixels import psnr
 from videograin.nodes.clip_motion import ClipMotion
-from videograin.nodes.ddim_video_inversion import DDIMVideoInversion
-from videograin.nodes.embedded_model import EmbeddedModel
-from videograin.nodes.latent_blend import LatentBlend
 from videograin.nodes.latent_blend_model import LatentBlendModel
 from videograin.nodes.long_clip_windows import LongClipWindows
 from videograin.nodes.pixel_composite import PixelComposite
-from videograin.nodes.st_layout_attn_patch import STLayoutAttnPatch
 from videograin.nodes.steady import Steady
 from videograin.world.demo_task import make_task
 
 from .blending import FRAMES, RANGE, World
-from .core import run
-from .test_equals_runner import ENOUGH_DB
+from .both_ways import ENOUGH_DB, by_nodes, by_runner
 
 pytestmark = pytest.mark.usefixtures("as_the_host_runs")
 
@@ -77,39 +67,6 @@ def blended(world, model):
 # --- the same as the runner's -----------------------------------------------------------------------------------------
 
 
-def by_nodes(task, images, motion, regions, mode, windows, steady=True):
-    """(decoded edit, finished edit), uint8, through the pack's nodes and ComfyUI's own."""
-    model, clip, vae = EmbeddedModel.execute().result
-    if windows is not None:
-        (model,) = LongClipWindows.execute(model, windows.frames, windows.overlap, windows.anchors).result
-    (latent,) = host.VAEEncode().encode(vae, images)
-    (source,) = host.CLIPTextEncode().encode(clip, task.clip.caption)
-    (negative,) = host.CLIPTextEncode().encode(clip, "")
-    options = {"method": "warm", "calls": 3, "spacetime": mode, "key_frames": 2, "collect_features": False}
-    noise, inversion, sigmas = DDIMVideoInversion.execute(model, source, latent, 10, **options).result
-    strengths = (0.3, 1.0, 0.0, 0.3, "both", "cond", mode, 2, "neutral", "error", True, 5.0)
-    patched, positive, mask, preserved = STLayoutAttnPatch.execute(model, clip, task.prompt, *strengths, regions).result
-    if steady:
-        (patched,) = Steady.execute(patched, motion, regions, **WHOLE).result
-    (sampler,) = run(core.KSamplerSelect, "euler")
-    (sampler,) = LatentBlend.execute(sampler, inversion, mask, 0.0, 1.0, 1.0, preserved).result
-    sampled = run(core.SamplerCustom, patched, False, 0, 5.0, positive, negative, sampler, sigmas, noise)
-    (decoded,) = host.VAEDecode().decode(vae, sampled[0])
-    held = (motion, regions, True) if steady else ()
-    (finished,) = PixelComposite.execute(images, decoded, mask, 8.0, 8.0, preserved, *held).result
-    return tuple((one.clamp(0, 1) * 255).round().to(torch.uint8).numpy() for one in (decoded, finished))
-
-
-def by_runner(task, motion, regions, mode, windows):
-    """The same two of the standalone runner."""
-    model, how = load_model(), {"attention": AttentionSettings(mode=mode), "windows": windows}
-    trajectory = invert_clip(model, task.clip.frames, task.clip.caption, steps=10, **how)
-    on = {"steady": SteadySettings(enabled=True), "motion": motion}
-    sampling = SamplingSettings(steps=10, guidance=5.0)
-    edit = edit_clip(model, task.clip.frames, trajectory, task.prompt, regions, sampling=sampling, **how, **on)
-    return edit.decoded, edit.frames
-
-
 @pytest.mark.parametrize(("mode", "windows"), [("per_frame", None), ("full", None), ("full", Windows(3, 1, 1))])
 def test_nodes_and_runner_give_the_same_frames(mode, windows):
     task = make_task(**TASK)
@@ -117,12 +74,11 @@ def test_nodes_and_runner_give_the_same_frames(mode, windows):
     given = tuple(Region(phrase, mask) for phrase, mask in zip(task.phrases, task.masks))
     motion, regions, _ = motion_of(images, given).args
     assert [one.pieces for one in motion.regions] == [[[0, 1, 2, 3]]] * 2
-    ours = by_nodes(task, images, motion, regions, mode, windows)
-    with torch.inference_mode(False):
-        theirs = by_runner(task, motion, regions, mode, windows)
+    _, *ours = by_nodes(task, regions, mode, windows, motion)
+    _, *theirs = by_runner(task, regions, mode, windows, motion)
     assert psnr(ours[0], theirs[0]) >= ENOUGH_DB
     assert psnr(ours[1], theirs[1]) >= ENOUGH_DB
-    plain = by_nodes(task, images, motion, regions, mode, windows, steady=False)
+    _, *plain = by_nodes(task, regions, mode, windows)
     assert psnr(ours[0], plain[0]) < 40  # and they were held steady: what is compared is not the plain edit twice
     assert psnr(ours[1], plain[1]) < 40
 

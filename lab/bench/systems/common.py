@@ -11,15 +11,11 @@ import torch
 from torch import Tensor
 
 from ....attention import Modulation, normalise_mask
-from ....editing.blend import blend
 from ....editing.composite import composite
-from ....editing.motion.clip_motion import clip_motion
-from ....editing.pipeline import decode_clip, starting_noise
+from ....editing.pipeline import chained_sampler, decode_clip, starting_noise
 from ....editing.region_modulation import build_modulation
 from ....editing.regions import Areas, Region, areas
-from ....editing.samplers import SAMPLERS
 from ....editing.steady import Steady
-from ....editing.step_hooks import hooked
 from ....editing.trajectory import Trajectory
 from ..mask_damage import changed_masks
 from ..settings import BenchSettings
@@ -97,22 +93,10 @@ def sample(
     outside them is held on the inversion's trajectory at every step; without, nothing is. steady: holds what is drawn
     steady over time, the decoded pixels too."""
     sampling = replace(settings.sampling, seed=seed)
-    sampler, sigmas = SAMPLERS[sampling.sampler], model.sigmas(sampling.steps)
+    sigmas = model.sigmas(sampling.steps)
     within = areas_in(regions, frames) if regions else None
     hooks = [] if steady is None else [steady.hook(trajectory.size, settings.steady, model.levels.t)]
-    if regions and settings.blend.enabled:
-        mask = within.at_latent(trajectory.size, settings.blend.feather)
-        span = {"start": settings.blend.start, "end": settings.blend.end}
-        sampler = blend(sampler, trajectory, mask, **span, t_of=model.levels.t, hooks=hooks)
-    else:
-        sampler = hooked(sampler, hooks)
+    sampler, _ = chained_sampler(model, sampling, settings.blend, trajectory, within, hooks)
     noise = starting_noise(trajectory, float(sigmas[0]), within, sampling, model.levels)
     decoded = decode_clip(model, sampler(denoise, noise, sigmas))
     return decoded if steady is None else steady.pictures(frames, decoded, settings.steady, settings.composite.dilate)
-
-
-def held_steady(frames: np.ndarray, regions: Sequence[Region], settings: BenchSettings) -> Steady | None:
-    """What holds an edit of these frames steady; None where the settings do not ask for it."""
-    if not settings.steady.enabled or len(frames) < 2:
-        return None
-    return Steady.of(clip_motion(frames, [region.mask for region in regions]), regions, len(frames))

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ....editing.pipeline import held_steady
 from ....editing.trajectory import Trajectory
 from ..settings import BenchSettings
 from ..tasks import EditTask
-from .common import guided, held_steady, modulation_of, regions_of, sample
+from .common import guided, modulation_of, regions_of, sample
 from .modulations import PartialModulation
 
 
@@ -26,7 +27,7 @@ def cross_and_self(
         wishes = {"size_term": settings.ablation.size_term, "levels": settings.ablation.levels}
         modulation = modulation_of(PartialModulation, regions, labels, settings, finest=trajectory.size, **wishes)
     with guided(model, prompt, settings, len(frames), modulation) as denoise:
-        held = held_steady(frames, regions, settings)
+        held = held_steady(frames, regions, settings.steady)
         return sample(model, denoise, frames, trajectory, settings, task.seed, regions, steady=held)
 
 
