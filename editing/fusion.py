@@ -2,8 +2,8 @@
 
 A picture model decides every frame by itself, so that what it draws jumps and pulses. Three functions of values:
 
-- `fuse`: every place of a region becomes the median of what all frames show there, carried along the region's motion.
-  Of the predicted x0 at every step, and once of the decoded pixels.
+- `fuse`: every place of a region becomes the mean or the median of what all frames show there, carried along the
+  region's motion. Of the predicted x0 at every step (mean), and once of the decoded pixels (median: it stays sharp).
 - `background`: the source with everything that regions cover filled from frames that show what is behind.
 - `keyed`: inside a region, pixels that show the source's own background are put back to it.
 
@@ -24,7 +24,7 @@ from .motion.places import inside, sample, size_of
 from .motion.value import BACKGROUND, Motion
 
 NEIGHBOURS = 16
-"""So many frames at most, its own among them, make a frame's median: the nearest ones."""
+"""So many frames at most, its own among them, are brought together: the nearest ones."""
 MOST, ALL = 0.5, 0.999
 """Parts of what is read that must be a region's, or the background's, to count."""
 KEY = (0.1, 0.25)
@@ -110,16 +110,17 @@ def fuse(
     regions: Sequence[int] | None = None,
     strength: float = 1.0,
     known: Iterable[Reading] | None = None,
+    average: str = "median",
 ) -> Tensor:
-    """Every region's cells drawn to the median of the frames along its motion.
+    """Every region's cells drawn to the median, or the mean, of the frames along its motion.
 
     values: floating [F, C, h, w], a predicted x0 or pixels. shares: on the same cells. regions: which are fused, all if
-    None. strength: 0 returns the values untouched, 1 the median. known: `readings` of these, where they are kept. Per
-    region k, frame i and its neighbours j:
+    None. strength: 0 returns the values untouched, 1 the average. known: `readings` of these, where they are kept.
+    average: "mean" or "median". Per region k, frame i and its neighbours j:
 
         w_ij  = values_j read bicubically at the place in frame j of frame i's cell; w_ii = values_i, not read
         valid = the place lies in the picture, and region k has most of what is there in frame j
-        values_i <- values_i + strength * sum_k share_k (median over valid j of w_ij - values_i)
+        values_i <- values_i + strength * sum_k share_k (average over valid j of w_ij - values_i)
 
     The median is per channel, of an even number the mean of the middle two. Memory: the neighbours' values inside one
     region's box in one frame.
@@ -131,8 +132,9 @@ def fuse(
         own = values[one.frame][(slice(None), *one.box)]
         read = sample(values[list(one.near)].float(), one.places, motion.size)
         counts = one.counts.to(own.device)
-        median = _median(torch.cat([own[None].float(), read]), torch.cat([torch.ones_like(counts[:1]), counts]))
-        out[one.frame][(slice(None), *one.box)] += strength * one.share.to(values) * (median.to(values) - own)
+        of_all = torch.cat([own[None].float(), read]), torch.cat([torch.ones_like(counts[:1]), counts])
+        agreed = _mean(*of_all) if average == "mean" else _median(*of_all)
+        out[one.frame][(slice(None), *one.box)] += strength * one.share.to(values) * (agreed.to(values) - own)
     return out
 
 
@@ -201,6 +203,12 @@ def _ways(
     places = torch.stack([motion.places(region, i, j, size_of(shown))[box] for j in near])
     theirs = sample(shown[list(near)][:, None].float(), places, motion.size, "bilinear")[:, 0] > least
     return places, inside(places, motion.size) & theirs
+
+
+def _mean(read: Tensor, valid: Tensor) -> Tensor:
+    """The mean over the first axis of what is valid, of which there is some everywhere: as `_median`."""
+    weight = valid[:, None].to(read)
+    return (read * weight).sum(0) / weight.sum(0)
 
 
 def _median(read: Tensor, valid: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from videograin.attention.options import AVERAGES
 from videograin.editing.fusion import NEIGHBOURS, Shares, background, fuse, keyed, neighbours, visible, widened
 from videograin.editing.motion.value import CUT, Motion, RegionMotion, from_transforms
 
@@ -40,7 +41,7 @@ def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def literally(values, motion, shares, strength=1.0):
+def literally(values, motion, shares, strength=1.0, agreed=np.median):
     """The formula of `fuse`, one cell at a time, in float64."""
     values, most = values.double().numpy(), shares.most.double().numpy()
     count, _, height, width = values.shape
@@ -62,15 +63,17 @@ def literally(values, motion, shares, strength=1.0):
                             continue
                         if sample_one(most[k, j][None], there, SIZE, "bilinear")[0] > 0.5:
                             seen.append(sample_one(values[j], there, SIZE, "bicubic"))
-                    out[i, :, row, column] += strength * share * (np.median(seen, 0) - values[i, :, row, column])
+                    out[i, :, row, column] += strength * share * (agreed(seen, 0) - values[i, :, row, column])
     return torch.from_numpy(out)
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.4])
-def test_against_the_literal_form(motion, masks, strength):
+@pytest.mark.parametrize("average", AVERAGES)
+def test_against_the_literal_form(motion, masks, strength, average):
     values, shares = random(F, 3, *CELLS), Shares.at(masks, CELLS)
-    fused = fuse(values, motion, shares, strength=strength)
-    torch.testing.assert_close(fused.double(), literally(values, motion, shares, strength), rtol=0, atol=2e-5)
+    fused = fuse(values, motion, shares, strength=strength, average=average)
+    wanted = literally(values, motion, shares, strength, {"mean": np.mean, "median": np.median}[average])
+    torch.testing.assert_close(fused.double(), wanted, rtol=0, atol=2e-5)
     assert (fused - values).abs().max() > 0.1
 
 
