@@ -21,7 +21,10 @@ NEEDED = (
     "workflows/",
     "world/",
 )
-ALWAYS = ("__init__.py", "__main__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md", "CHANGELOG.md")
+ALWAYS = (
+    *("__init__.py", "__main__.py", "version.py", "pyproject.toml", "requirements.txt"),
+    *("LICENSE", "README.md", "CHANGELOG.md"),
+)
 
 ROOMS_OF_THE_NODES = ("attention", "editing", "measuring", "world", "hosts/comfyui", "nodes")
 COMFYUI = {"comfy", "comfy_api", "folder_paths", "latent_preview"}
