@@ -73,7 +73,7 @@ class Layer:
         attention_type: "self" or "cross".
         tokens: the layer's grid, as the host knows it (never guessed from a number of tokens); of the chunks at hand.
         size: (h, w) of the latent.
-        t: noise level in [0, 1] (`NoiseLevels.t`).
+        t: noise level in [0, 1] (`Levels.t`).
         roles: one "cond" or "uncond" per chunk, in the batch's order.
         spacetime: which frames see which in self-attention, of this layer (`SpaceTime.at`); None = each its own, and
             in the one row of a video transformer all.

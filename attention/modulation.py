@@ -16,6 +16,7 @@ from torch import Tensor
 from .fused import METHODS, Matched, attend_matched, in_one_pass, match_labels, plain_attention
 from .kernels.choice import check_kernel
 from .label_map import Grid, LabelMap
+from .old_names import renamed
 from .options import BACKGROUNDS, HALVES, ROLES
 from .range_memory import RangeMemory
 from .schedule import CROSS, SELF, Schedule
@@ -70,6 +71,7 @@ class _Level:
         return self.labels, xi * self.size_term * self.factor
 
 
+@renamed(layout="label_map", range_rule="range_steps", self_marks="self_bias", cross_marks="cross_bias")
 @dataclass(frozen=True, eq=False)
 class Modulation:
     """The edit, as the attention layers see it. Immutable; what it remembers between calls follows from its fields.

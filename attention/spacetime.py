@@ -13,9 +13,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from .old_names import renamed
 from .options import MODES
 
 
+@renamed(anchors="key_frames")
 @dataclass(frozen=True)
 class SpaceTime:
     """Which frames every frame sees.

@@ -19,7 +19,10 @@ NEEDED = (
     "workflows/",
     "world/",
 )
-ALWAYS = ("__init__.py", "__main__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md", "CHANGELOG.md")
+ALWAYS = (
+    *("__init__.py", "__main__.py", "version.py", "pyproject.toml", "requirements.txt"),
+    *("LICENSE", "README.md", "CHANGELOG.md"),
+)
 
 
 def listed(*options: str) -> set[str]:
