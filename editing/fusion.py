@@ -27,8 +27,13 @@ NEIGHBOURS = 16
 """So many frames at most, its own among them, are brought together: the nearest ones."""
 MOST, ALL = 0.5, 0.999
 """Parts of what is read that must be a region's, or the background's, to count."""
-KEY = (0.1, 0.25)
-"""Differences from the background, values in [-1, 1]: below the first it is background, above the second the edit."""
+KEY = (0.25, 0.5)
+"""Differences from the background, as parts of the edited thing's: below the first it is background, above the second
+the thing."""
+FAINT, MOST_APART = 0.1, 0.8
+"""Smaller differences, values in [-1, 1], say nothing of the thing's; larger ones count as this."""
+ALIKE, TWICE, SLIGHT = 0.1, 2.0, 0.02
+"""Of differences along the background's motion and along a region's, values in [-1, 1]: what is background (`beside`)."""
 
 
 @dataclass(frozen=True)
@@ -145,11 +150,14 @@ def neighbours(frame: int, frames: int) -> range:
 
 
 def background(source: Tensor, motion: Motion, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """The source without its regions: where they lie, the median of the other frames along the background's motion.
+    """The source without its things: where they lie, the median of the other frames along the background's motion.
 
-    source: floating [F, 3, H, W]; masks: [K, F, H, W] in [0, 1]. Returns it and where it is known, bool [F, H, W].
+    source: floating [F, 3, H, W] in [-1, 1]; masks: [K, F, H, W] in [0, 1], which may be wider than the things
+    (`beside`). Returns it and where it is known, bool [F, H, W].
     """
     shown = ~_grown(masks.amax(0) > 0, 1) if len(masks) else torch.ones(source[:, 0].shape, dtype=torch.bool)
+    for k, mask in enumerate(masks):
+        shown |= beside(source, motion, k, mask)
     out, known = source.clone(), shown.clone()
     for i in range(len(source)):
         near, hidden = _linked(motion, BACKGROUND, i), ~shown[i]
@@ -164,6 +172,35 @@ def background(source: Tensor, motion: Motion, masks: Tensor) -> tuple[Tensor, T
     return out, known
 
 
+def beside(source: Tensor, motion: Motion, region: int, mask: Tensor) -> Tensor:
+    """Where a mask [F, H, W] holds background, which it does round the thing where it is a box: bool [F, H, W].
+
+    That is where the frames, median of the largest channel difference, 3 x 3 mean, differ little along the background's
+    motion and at least TWICE as much along the region's; nowhere where either is not known.
+    """
+    out = torch.zeros(mask.shape, dtype=torch.bool)
+    for i in range(len(source)):
+        both = [_linked(motion, k, i) for k in (BACKGROUND, region)]
+        inside_mask = mask[i] > 0
+        if min(map(len, both)) < 2 or not bool(inside_mask.any()):
+            continue
+        box = _box(inside_mask)
+        still, carried = (_unlike(source, motion, k, i, near, box) for k, near in zip((BACKGROUND, region), both))
+        out[i][box] = inside_mask[box] & (still < ALIKE) & (carried > TWICE * still + SLIGHT)
+    return out
+
+
+def _unlike(
+    source: Tensor, motion: Motion, region: int, i: int, near: Sequence[int], box: tuple[slice, slice]
+) -> Tensor:
+    """By how much the frames ``near`` differ from frame i along a motion in a box: [a, b], 0 where none has the place."""
+    places = torch.stack([motion.places(region, i, j, motion.size)[box] for j in near])
+    there = sample(source[list(near)], places, motion.size)
+    apart = (there - source[i][(slice(None), *box)]).abs().amax(1, keepdim=True)
+    apart = _median(avg_pool2d(apart, 3, 1, 1, count_include_pad=False), inside(places, motion.size))
+    return apart[0]
+
+
 def keyed(
     fused: Tensor, raw: Tensor, behind: Tensor, known: Tensor, motion: Motion, shares: Shares, regions: Sequence[int]
 ) -> Tensor:
@@ -173,12 +210,18 @@ def keyed(
     background would pass for the thing; behind, known: of `background`. shares: of the widened regions.
 
         d = largest channel difference of raw and behind, 3 x 3 mean, fused along the regions
-        out = behind + smoothstep(d; 0.1, 0.25) (fused - behind), where behind is known
+        D = the thing's own: the median of d in the region, of all frames, where it is above 0.1; at most 0.8
+        out = behind + smoothstep(d; D / 4, D / 2) (fused - behind), where behind is known
     """
     apart = (raw - behind).abs().amax(1, keepdim=True)
     apart = avg_pool2d(apart, 3, 1, 1, count_include_pad=False)
     apart = fuse(apart, motion, shares, regions)
-    part = ((apart - KEY[0]) / (KEY[1] - KEY[0])).clamp(0, 1)
+    whole = torch.full_like(apart, MOST_APART)
+    for k in regions:
+        told = apart[:, 0][shares.most[k] & known & (apart[:, 0] > FAINT)]
+        if len(told):
+            whole = torch.where(shares.most[k][:, None], told.median().clamp(max=MOST_APART), whole)
+    part = ((apart / whole - KEY[0]) / (KEY[1] - KEY[0])).clamp(0, 1)
     alpha = part * part * (3 - 2 * part)
     inside_regions = shares.of[list(regions)].sum(0) > 0 if len(regions) else torch.zeros_like(known)
     return torch.where((known & inside_regions)[:, None], behind + alpha * (fused - behind), fused)
