@@ -15,6 +15,7 @@ import torch
 from ..editing.layout.clip_layout import ClipLayout, LayoutError, Thing
 from ..editing.motion.optical_flow import FlowError, find_estimator
 from ..editing.regions import Region
+from ..editing.result_set import clear_leftovers, whole_set
 from ..editing.whole_file import LAYOUT, METRICS, save_png, whole_file
 from ..measuring.metrics.encoders import Encoder, EncoderError, load_clip, load_dino
 from ..measuring.metrics.measure import Instruments, measure, prepare
@@ -24,7 +25,7 @@ from .media.geometry import Geometry, GeometryError
 from .media.mask_files import FoundMask, MaskError, MaskFolder, MaskFrames, load_masks
 from .media.video import Clip, VideoError, probe, read_clip
 from .metrics_file import SOURCE, MeasuredEdit, MetricsSpec, completed
-from .preflight import chosen_device, device_problem, memory_errors
+from .preflight import NoPlace, chosen_device, device_problem, memory_errors, no_room
 from .progress import Progress
 from .report import build_report, write_report
 
@@ -59,6 +60,9 @@ def run_metrics(
     """
     progress = progress or Progress(quiet=True)
     spec, notes = completed(spec)
+    clear_leftovers(spec.output, METRICS.values())
+    if wrong := no_room(spec.output, METRICS.values()):
+        raise NoPlace(f"output: {wrong}")
     source, edits, more = _read(spec, progress)
     regions = _regions(spec, source, progress)
     tools, remarks = _instruments(spec, progress)
@@ -81,11 +85,12 @@ def run_metrics(
         seconds=progress.timer.seconds,
         device=chosen_device(spec.device),
     )
-    write_report(files["json"], report)
-    for name, content in (("csv", table.csv()), ("markdown", table.markdown())):
-        with whole_file(files[name]) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-    save_png(files["plot"], bar_sheet(table, spec.prompt or ""))
+    with whole_set(spec.output, METRICS["json"]) as new:
+        for name, content in (("csv", table.csv()), ("markdown", table.markdown())):
+            with whole_file(new / METRICS[name]) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+        save_png(new / METRICS["plot"], bar_sheet(table, spec.prompt or ""))
+        write_report(new / METRICS["json"], report)
     return Measured(files, table, report)
 
 
