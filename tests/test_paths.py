@@ -57,8 +57,8 @@ def test_a_module_that_a_text_says_to_run_is_there():
     assert [(name, module) for name, module in sorted(named) if not can_be_run(module)] == []
     for place in ("README.md", "CONTRIBUTING.md", "Makefile", "docs/", "lab/"):
         assert any(name.startswith(place) for name, _ in named), place
-    assert RUN.findall("`python -m videograin.lab.<folder>`, or python3 -m videograin.lab.pages.") == [
-        "videograin.lab.pages"
+    assert RUN.findall("`python -m videograin.lab.<folder>`, or python3 -m videograin.lab.reference.") == [
+        "videograin.lab.reference"
     ]
     assert can_be_run("videograin")
     assert not can_be_run("videograin.lab.benchmarks")
