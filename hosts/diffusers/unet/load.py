@@ -19,7 +19,7 @@ from ....world import MODEL
 from ..vae import load_vae
 from .errors import ModelError
 from .prediction import warn_of_weights
-from .prompts import Encoder
+from .prompts import TextEncoder
 
 SUPPORTED = "supports SD1.x, SD2.x, SDXL UNets"
 WORDS_FILE = "words.json"
@@ -53,7 +53,7 @@ class Parts:
 
     family: str
     unet: Any
-    encoders: tuple[Encoder, ...]
+    encoders: tuple[TextEncoder, ...]
     vae: Any
     alphas_cumprod: torch.Tensor
     steps_offset: int
@@ -208,7 +208,7 @@ def text_parts(family: str) -> tuple[str, ...]:
     return ("text_encoder", "text_encoder_2") if family == "sdxl" else ("text_encoder",)
 
 
-def _load_encoder(folder: Path, index: dict[str, Any], part: str, family: str, dtype: torch.dtype) -> Encoder:
+def _load_encoder(folder: Path, index: dict[str, Any], part: str, family: str, dtype: torch.dtype) -> TextEncoder:
     import transformers
 
     tokens = part.replace("text_encoder", "tokenizer")
@@ -217,7 +217,7 @@ def _load_encoder(folder: Path, index: dict[str, Any], part: str, family: str, d
             raise ModelError(f"{SUPPORTED}; got {name} of class {_class_of(index, name)} in {folder}.")
     tokenizer = getattr(transformers, _class_of(index, tokens)).from_pretrained(folder / tokens, local_files_only=True)
     model = _load(getattr(transformers, _class_of(index, part)), folder / part, dtype)
-    return Encoder(tokenizer, model, penultimate=family == "sdxl")
+    return TextEncoder(tokenizer, model, penultimate=family == "sdxl")
 
 
 def _load(kind: Any, folder: Path, dtype: torch.dtype) -> Any:

@@ -11,7 +11,7 @@ from ..vae import load_vae
 from .errors import ModelError
 from .load import Parts, family_of, no_bars, read_json, read_schedule, text_parts
 from .prediction import schedule_of, stated_by, warn_of_weights
-from .prompts import Encoder
+from .prompts import TextEncoder
 
 # Which text encoders a single file holds shows its family; SD1 and SD2 differ in the text encoder alone.
 SINGLE_FILE_MARKS = {
@@ -69,9 +69,9 @@ def load_single_file(path: Path, marked: str, dtype: torch.dtype, config: Path |
         ) from error
     warn_of_weights(pipe.unet, family, schedule[2], path.name)
     penultimate = family == "sdxl"
-    encoders = [Encoder(pipe.tokenizer, pipe.text_encoder.eval(), penultimate)]
+    encoders = [TextEncoder(pipe.tokenizer, pipe.text_encoder.eval(), penultimate)]
     if penultimate:
-        encoders.append(Encoder(pipe.tokenizer_2, pipe.text_encoder_2.eval(), penultimate))
+        encoders.append(TextEncoder(pipe.tokenizer_2, pipe.text_encoder_2.eval(), penultimate))
     return Parts(family, pipe.unet, tuple(encoders), load_vae(vae), *schedule, source=str(path))
 
 
