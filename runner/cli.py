@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
-from .. import __version__
+from ..version import __version__
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -106,7 +106,7 @@ def _boxes(value: Any) -> tuple[tuple[float, ...] | None, ...]:
         raise wrong("boxes is empty; expected at least one box; add it")
     for index, box in enumerate(value):
         good = isinstance(box, list) and len(box) == 4
-        good = good and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in box)
+        good = good and all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < 1e6 for v in box)
         if box is not None and (not good or not (box[0] < box[2] and box[1] < box[3])):
             raise wrong(
                 f"{show(box)} is not allowed; expected [x0, y0, x1, y1] in pixels of the source with x0 < x1 and "

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
     clip = _read_clip(edit_file, progress)
     frames = MaskFrames(keys.frames.start, len(clip.frames), keys.frames.stride, clip.source_frames)
     problems, pictures, loaded, notes = Problems(lines), None, None, ()
-    regions = _read_regions(keys.regions, clip, frames, lines, problems, progress)
+    regions, remarks = _read_regions(keys.regions, clip, frames, lines, problems, progress)
     with problems.gathered(), lines.at_line("controlnet.video"):
         if keys.controlnet is not None:
             pictures = _read_pictures(keys.controlnet.video, clip, frames)
@@ -117,6 +118,7 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
         if keys.inversion.load is not None:
             loaded, notes = _loaded(edit_file, clip, edit_file.layout if found else None)
     problems.stop()
+    notes = (*notes, *remarks)
     phrases, prompt, added = [region.phrase for region in regions], keys.prompt, ()
     if keys.append_phrases:
         prompt, added = append_phrases(prompt, phrases)
@@ -245,19 +247,27 @@ def _read_regions(
     lines: Lines,
     problems: Problems,
     progress: Progress,
-) -> tuple[Region | PickedRegion, ...]:
-    """The regions with their masks, but for those of the layout; whose masks do not fit is noted."""
+) -> tuple[tuple[Region | PickedRegion, ...], tuple[str, ...]]:
+    """The regions with their masks, but for those of the layout, and remarks about masks; whose masks do not fit is a
+    problem."""
     regions: list[Region | PickedRegion] = []
+    remarks: list[str] = []
     with progress.stage("read masks", len(entries)) as tick:
         for number, entry in enumerate(entries, 1):
             if isinstance(entry.masks, FoundMask):
                 regions.append(PickedRegion(entry.phrase, entry.masks.layout, entry.preserve, entry.strength))
             else:
                 with problems.gathered(), lines.at_line(f"regions[{number}].masks"):
-                    mask = load_masks(entry.masks, clip.geometry, frames)
+                    mask = load_masks(entry.masks, clip.geometry, frames, partial(_remark, remarks, number))
                     regions.append(Region(entry.phrase, mask, entry.preserve, entry.strength))
             tick()
-    return tuple(regions)
+    return tuple(regions), tuple(remarks)
+
+
+def _remark(remarks: list[str], number: int, text: str) -> None:
+    """Say it at once, and keep it for the report. number: of the region."""
+    remarks.append(f"regions[{number}].masks: {text}")
+    log.warning(remarks[-1])
 
 
 def _read_pictures(video: Path, clip: Clip, frames: MaskFrames) -> np.ndarray:
@@ -296,6 +306,14 @@ def _check_inversion(job: InversionJob) -> Tensor:
         check_level(job.model, job.layout.level, "layout", lines)
     with lines.at_line("source_prompt"):
         job.model.encode_prompt(job.source_prompt)
+    with lines.at_line("layout.names"):
+        names = (job.layout.names if job.layout is not None else None) or ()
+        places, _ = job.model.word_positions(job.source_prompt, names)
+        if missing := [name for name, found in zip(names, places) if not found]:
+            raise ValueError(
+                f"{', '.join(map(repr, missing))} is no phrase of the source_prompt {job.source_prompt!r} "
+                "to this model's tokenizer; expected whole words of it; correct layout.names"
+            )
     with lines.at_line("steps" if inversion.steps is None else "inversion.steps"):
         return job.model.sigmas(inversion_steps(inversion, job.settings.sampling.steps))
 
