@@ -6,6 +6,7 @@ loaded; and an error that the edit file caused names the line of the file, which
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from typing import Any
 
 from .yaml_lines import EditFileError, Lines
 
+log = logging.getLogger(__name__)
 CPU_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")  # how torch names it without a type of its own
 
 
@@ -128,7 +130,10 @@ def check_start(
     """EditFileError with all that would fail later, NoPlaceInFile where it is nothing but places to write to. device,
     output, save: None = will not be used. results: the files that will be written to output."""
     from ..attention.kernels.choice import check_kernel
+    from ..editing.opencv import side_by_side
 
+    if told := side_by_side():
+        log.warning(told)
     problems, places = [], []
     if device is not None and (wrong := device_problem(device)):
         problems.append(("device", f"device: {wrong}"))

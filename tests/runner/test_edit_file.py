@@ -23,7 +23,7 @@ from videograin.editing.settings import (
     SettingError,
 )
 from videograin.runner.edit_checks import load_edit
-from videograin.runner.edit_file import FACTS, EditFileError, read_edit
+from videograin.runner.edit_file import FACTS, EditFileError
 from videograin.runner.edit_keys import EditKeys, FrameKeys, RegionEntry
 from videograin.runner.media.mask_files import Boxes, FoundMask, LabelVideo, MaskFolder, MaskVideo
 from videograin.runner.yaml_lines import read_yaml
@@ -274,49 +274,6 @@ def test_every_key_keeps_its_line(folder):
         lines.at_line("attention.mode"),
     ):
         raise ValueError("no such\n mode")
-
-
-def bomb(key: str) -> str:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
-    return "\n".join([*lines, f"{key}: *a8"])
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("a: &x\n  b: *x\n", "contains itself by an alias"),
-        ("blend: [&y [*y]]\n", "contains itself by an alias"),
-        (bomb("prompt"), "unfolds to more than"),
-        (bomb("? *a8\n"), "unfolds to more than"),
-        ("prompt: " + "[" * 40 + "]" * 40, "nests more than"),
-        ("[" * 5000, "nests more than"),
-        ("prompt: " + "x" * 2**22, "bytes, of at most"),
-    ],
-)
-def test_what_unfolds_or_nests_without_end_is_refused(folder, content, said):
-    (folder / "a.yaml").write_text(content)
-    with pytest.raises(EditFileError, match=rf"^a\.yaml:\d+: .*{said}"):
-        read_yaml(folder / "a.yaml")
-
-
-def test_an_edit_file_that_is_no_file_is_refused(folder):
-    with pytest.raises(EditFileError, match=r"cannot be read \(not a file\)"):
-        read_yaml(folder)
-
-
-@pytest.mark.parametrize("digits", ["9" * 400, "1" + ":59" * 100_000, "1." + "0" * 5000, "0x" + "f" * 400])
-def test_numbers_of_hundreds_of_digits_are_not_numbers(folder, digits):
-    assert one(folder, GOOD.replace("steps: 4", f"steps: {digits}"))[1].startswith("steps: ")
-
-
-@pytest.mark.parametrize(
-    "path", ["~nobody-here/clip.mp4", '"a\\0b"', "a" * 300 + ".mp4", "a/" * 3000 + "b.mp4", '"a\\nb.mp4"']
-)
-def test_paths_that_no_system_has_are_refused(folder, path):
-    (folder / "a.yaml").write_text(f"video: {path}\n")
-    with pytest.raises(EditFileError, match=r"a\.yaml:1: video: .*expected a path"):
-        read_edit(folder / "a.yaml")
 
 
 @pytest.mark.parametrize("content", ["", "- a\n- b\n", "just text"])
