@@ -173,8 +173,8 @@ def _found(edits: tuple[MeasuredEdit, ...], text: str, geometry: Geometry, frame
         folder = edit.path / "layout"
         if not (folder / LAYOUT["layout"]).is_file():
             continue
-        facts = json.loads((folder / LAYOUT["layout"]).read_text(encoding="utf-8"))["things"]
-        stored = sorted(path for path in (folder / "masks").iterdir() if path.is_dir())
+        facts = _layout_facts(folder / LAYOUT["layout"])
+        stored = sorted(path for path in (folder / "masks").glob("*") if path.is_dir())
         things = []
         for fact in facts:
             place = next((path for path in stored if path.name.split("_")[0] == str(fact["number"])), None)
@@ -193,6 +193,17 @@ def _found(edits: tuple[MeasuredEdit, ...], text: str, geometry: Geometry, frame
         f"{text!r} was found by the edit itself, and no edit's folder has its layout; expected the folder `layout` "
         "beside edit.mp4; give an edit's output folder, or masks of another kind"
     )
+
+
+def _layout_facts(path: Path) -> list[dict[str, Any]]:
+    """What layout.json says of the things; MaskError where it is damaged."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))["things"]
+        if facts and all({"number", "name", "phrase", "background"} <= set(fact) for fact in facts):
+            return list(facts)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise MaskError(f"{path} is damaged; expected the things of a layout; run the edit again")
 
 
 def _instruments(spec: MetricsSpec, progress: Progress) -> tuple[Instruments, list[str]]:
