@@ -73,8 +73,9 @@ def run_edit(edit_file: EditFile, *, progress: Progress | None = None, model: An
     clear_leftovers(edit_file.output, [*RESULTS.values(), *ATTENTION.values(), MOTION])
     job = open_job(edit_file, progress, model)
     inverted, output = _inverted(job, progress), job.output
-    picked = any(isinstance(region, PickedRegion) for region in job.regions)
-    with whole_set(output, RESULTS["report"], lambda: made_by_layout(output, LAYOUTS) if picked else ()) as new:
+    with whole_set(
+        output, RESULTS["report"], lambda: made_by_layout(output, LAYOUTS) if job.finds_regions else ()
+    ) as new:
         done = _edited(job, inverted, new, progress)
         write_report(new / RESULTS["report"], done.report)
     return done
@@ -84,7 +85,7 @@ def _edited(job: EditJob, inverted: Inverted, new: Path, progress: Progress) -> 
     """The edit, with all but its report written to the folder ``new``, from where it comes into the job's output."""
     model, clip, output, settings = job.model, job.clip, job.output, job.settings
     found, text = None, ""
-    if any(isinstance(region, PickedRegion) for region in job.regions):
+    if job.finds_regions:
         found = _lay_out(job, inverted, new / LAYOUTS, output / LAYOUTS, progress, command="edit")
         text = found.text
     layout = found and found.layout

@@ -93,6 +93,11 @@ class EditJob(InversionJob):
     control: Any
     probe: AttentionProbe | None
 
+    @property
+    def finds_regions(self) -> bool:
+        """Whether some region is a thing of the layout, which the edit then has to find."""
+        return any(isinstance(region, PickedRegion) for region in self.regions)
+
 
 def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> EditJob:
     """The edit of an edit file. model: an already loaded one, None = the one that the file names.
