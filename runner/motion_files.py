@@ -49,10 +49,14 @@ def beside(inversion: Path | None) -> Path | None:
 
 
 def found_motion(
-    frames: np.ndarray, regions: Sequence[Region], settings: MotionSettings, path: Path | None, progress: Progress
+    frames: np.ndarray,
+    regions: Sequence[Region],
+    settings: MotionSettings,
+    path: Path | None,
+    progress: Progress,
 ) -> Moved:
     """The motion of these regions, read from ``path`` where it was found from the same, else found and kept there;
-    None = nowhere.
+    path None = nowhere.
 
     frames: uint8 [F, H, W, 3]. MotionError for a clip of one frame.
     """
@@ -77,7 +81,6 @@ def _kept_or_found(frames: np.ndarray, masks: list[Tensor], source: str, path: P
     except MotionError:  # not there yet, or of something else: it is a cache
         motion = clip_motion(frames, masks, source=source)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         motion_file.save(motion, path, made)
     except OSError as error:  # beside an inversion in a folder that is not ours
         log.warning("the motion is not kept: %s", error)
