@@ -34,6 +34,8 @@ FAINT, MOST_APART = 0.1, 0.8
 """Smaller differences, values in [-1, 1], say nothing of the thing's; larger ones count as this."""
 ALIKE, TWICE, SLIGHT = 0.1, 2.0, 0.02
 """Of differences along the background's motion and along a region's, values in [-1, 1]: what is background (`beside`)."""
+SHADES = 8
+"""So many of a channel tell colours apart."""
 
 
 @dataclass(frozen=True)
@@ -175,30 +177,42 @@ def background(source: Tensor, motion: Motion, masks: Tensor) -> tuple[Tensor, T
 def beside(source: Tensor, motion: Motion, region: int, mask: Tensor) -> Tensor:
     """Where a mask [F, H, W] holds background, which it does round the thing where it is a box: bool [F, H, W].
 
-    That is where the frames, median of the largest channel difference, 3 x 3 mean, differ little along the background's
-    motion and at least TWICE as much along the region's; nowhere where either is not known.
+    Measured is by how much the frames differ along a motion: largest channel difference, 3 x 3 mean, of the region's
+    motion the median, of the background's the lower quartile, since things cover it at times. A pixel is surely the
+    one's along whose motion it differs little, and at least TWICE as much along the other's. What agrees with both, as
+    all that is flat does, is the background's where its colour is commoner among what surely is. Nothing where either
+    motion is not known.
     """
-    out = torch.zeros(mask.shape, dtype=torch.bool)
+    shown, thing, either = (torch.zeros(mask.shape, dtype=torch.bool) for _ in range(3))
     for i in range(len(source)):
         both = [_linked(motion, k, i) for k in (BACKGROUND, region)]
         inside_mask = mask[i] > 0
         if min(map(len, both)) < 2 or not bool(inside_mask.any()):
             continue
         box = _box(inside_mask)
-        still, carried = (_unlike(source, motion, k, i, near, box) for k, near in zip((BACKGROUND, region), both))
-        out[i][box] = inside_mask[box] & (still < ALIKE) & (carried > TWICE * still + SLIGHT)
-    return out
+        still = _unlike(source, motion, BACKGROUND, i, both[0], box, 0.25)
+        carried = _unlike(source, motion, region, i, both[1], box, 0.5)
+        covered = inside_mask[box]
+        shown[i][box] = covered & (still < ALIKE) & (carried > TWICE * still + SLIGHT)
+        thing[i][box] = covered & (carried < ALIKE) & (still > TWICE * carried + SLIGHT)
+        either[i][box] = covered & (still < ALIKE) & ~shown[i][box] & ~thing[i][box]
+    colours = ((source.movedim(1, -1) + 1) * (SHADES / 2)).long().clamp(0, SHADES - 1)
+    colours = (colours * torch.tensor([SHADES**2, SHADES, 1])).sum(-1)
+    common = [colours[sure].bincount(minlength=SHADES**3) / sure.sum().clamp(min=1) for sure in (shown, thing)]
+    return shown | (either & (common[0] > common[1])[colours])
 
 
 def _unlike(
-    source: Tensor, motion: Motion, region: int, i: int, near: Sequence[int], box: tuple[slice, slice]
+    source: Tensor, motion: Motion, region: int, i: int, near: Sequence[int], box: tuple[slice, slice], part: float
 ) -> Tensor:
-    """By how much the frames ``near`` differ from frame i along a motion in a box: [a, b], 0 where none has the place."""
+    """By how much the frames ``near`` differ from frame i along a motion: [a, b] in a box, the value below which ``part``
+    of them lie; 0 where none has the place."""
     places = torch.stack([motion.places(region, i, j, motion.size)[box] for j in near])
     there = sample(source[list(near)], places, motion.size)
     apart = (there - source[i][(slice(None), *box)]).abs().amax(1, keepdim=True)
-    apart = _median(avg_pool2d(apart, 3, 1, 1, count_include_pad=False), inside(places, motion.size))
-    return apart[0]
+    apart = avg_pool2d(apart, 3, 1, 1, count_include_pad=False)[:, 0]
+    apart = torch.where(inside(places, motion.size), apart, torch.full_like(apart, float("nan")))
+    return apart.nanquantile(part, dim=0).nan_to_num()
 
 
 def keyed(
