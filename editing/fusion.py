@@ -33,7 +33,9 @@ the thing."""
 FAINT, MOST_APART = 0.1, 0.8
 """Smaller differences, values in [-1, 1], say nothing of the thing's; larger ones count as this."""
 ALIKE, TWICE, SLIGHT = 0.1, 2.0, 0.02
-"""Of differences along the background's motion and along a region's, values in [-1, 1]: what is background (`beside`)."""
+"""Of differences along the background's motion and a region's, values in [-1, 1]: what is background (`beside`)."""
+SOFT = 4
+"""Pixels over which the key fades beyond what is known of the background."""
 SHADES = 8
 """So many of a channel tell colours apart."""
 
@@ -199,14 +201,15 @@ def beside(source: Tensor, motion: Motion, region: int, mask: Tensor) -> Tensor:
     colours = ((source.movedim(1, -1) + 1) * (SHADES / 2)).long().clamp(0, SHADES - 1)
     colours = (colours * torch.tensor([SHADES**2, SHADES, 1])).sum(-1)
     common = [colours[sure].bincount(minlength=SHADES**3) / sure.sum().clamp(min=1) for sure in (shown, thing)]
-    return shown | (either & (common[0] > common[1])[colours])
+    told = shown | (either & (common[0] > common[1])[colours])
+    return told & (avg_pool2d(told.float(), 5, 1, 2) > 0.5)  # single pixels are chance
 
 
 def _unlike(
     source: Tensor, motion: Motion, region: int, i: int, near: Sequence[int], box: tuple[slice, slice], part: float
 ) -> Tensor:
-    """By how much the frames ``near`` differ from frame i along a motion: [a, b] in a box, the value below which ``part``
-    of them lie; 0 where none has the place."""
+    """By how much the frames ``near`` differ from frame i along a motion: [a, b] in a box, the value below which a
+    ``part`` of them lie; 0 where none has the place."""
     places = torch.stack([motion.places(region, i, j, motion.size)[box] for j in near])
     there = sample(source[list(near)], places, motion.size)
     apart = (there - source[i][(slice(None), *box)]).abs().amax(1, keepdim=True)
@@ -225,8 +228,9 @@ def keyed(
 
         d = largest channel difference of raw and behind, 3 x 3 mean, fused along the regions
         D = the thing's own: the median of d in the region, of all frames, where it is above 0.1; at most 0.8
-        out = behind + smoothstep(d; D / 4, D / 2) (fused - behind), where behind is known
+        out = behind + smoothstep(d; D / 4, D / 2) (fused - behind), where behind is known, fading beyond
     """
+    behind, sure = _reaching(behind, known)
     apart = (raw - behind).abs().amax(1, keepdim=True)
     apart = avg_pool2d(apart, 3, 1, 1, count_include_pad=False)
     apart = fuse(apart, motion, shares, regions)
@@ -238,7 +242,17 @@ def keyed(
     part = ((apart / whole - KEY[0]) / (KEY[1] - KEY[0])).clamp(0, 1)
     alpha = part * part * (3 - 2 * part)
     inside_regions = shares.of[list(regions)].sum(0) > 0 if len(regions) else torch.zeros_like(known)
-    return torch.where((known & inside_regions)[:, None], behind + alpha * (fused - behind), fused)
+    sure = sure * inside_regions[:, None]
+    return torch.where(sure > 0, fused + sure * (1 - alpha) * (behind - fused), fused)
+
+
+def _reaching(behind: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """The background carried SOFT pixels on from where it is known, and how sure that is, since a rim would show: 1
+    where it is known, falling to 0. [F, 3, H, W], [F, 1, H, W]."""
+    there, side = known.float()[:, None], 2 * SOFT + 1
+    near = avg_pool2d(there, side, 1, SOFT, count_include_pad=False)
+    mean = avg_pool2d(behind * there, side, 1, SOFT, count_include_pad=False) / near.clamp(min=1e-6)
+    return torch.where(known[:, None], behind, mean), torch.where(known[:, None], 1.0, (2 * near).clamp(max=1))
 
 
 def _linked(motion: Motion, region: int, i: int) -> tuple[int, ...]:
