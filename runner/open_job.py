@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 
 from ..editing import trajectory_file
-from ..editing.pipeline import check_model, check_schedule, inversion_steps
+from ..editing.pipeline import check_attention, check_model, check_schedule, inversion_steps
 from ..editing.prompt_text import append_phrases, unplaced
-from ..editing.provenance import Provenance, differences
 from ..editing.regions import Region
 from ..editing.settings import AttentionSettings, EditSettings, LayoutSettings, MotionSettings, WindowSettings
 from ..editing.trajectory import Trajectory, TrajectoryError
@@ -309,8 +308,7 @@ def _loaded(edit_file: EditFile, clip: Clip, layout: LayoutSettings | None) -> t
         trajectory = trajectory_file.load(keys.inversion.load)
         height, width = clip.frames.shape[1:3]
         trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // UNIT, width // UNIT))
-        now = Provenance.of(keys.attention, cut_of(keys.windows), len(clip.frames))
-        _check_attention(trajectory.made, now)
+        check_attention(trajectory, keys.attention, cut_of(keys.windows))
         notes = []
         if keys.source_prompt and keys.source_prompt != trajectory.prompt:
             notes.append(f"source_prompt is not used: the inversion was made with {trajectory.prompt!r}")
@@ -325,17 +323,6 @@ def _loaded(edit_file: EditFile, clip: Clip, layout: LayoutSettings | None) -> t
                 "expected words that stand in it; correct them"
             )
     return trajectory, tuple(notes)
-
-
-def _check_attention(made: Provenance, now: Provenance) -> None:
-    """TrajectoryError where an inversion was made with another space-time attention or other windows."""
-    found = differences(made, now)
-    if found:
-        was, wanted = (", ".join(sides) for sides in zip(*(difference[1:] for difference in found)))
-        raise TrajectoryError(
-            f"this inversion was made with {was}, the edit uses {wanted}; expected the same space-time attention in "
-            "both; invert again, or set attention.mode (and anchors) and windows to match"
-        )
 
 
 def _check_features(trajectory: Trajectory, name: str, level: str, lines: Lines) -> list[str]:

@@ -105,6 +105,24 @@ def test_modulated_self_attention_beside_tokens_of_no_frame_is_refused():
         layer("self", prefix=2, modulation=modulation()).attend_self(q, q, q, HEADS)
 
 
+@pytest.mark.parametrize("mode", ["per_frame", "key_frames", "sparse_causal", "full_coarse"])
+@pytest.mark.parametrize("edit", [None, modulation(), modulation(OFF, OFF)])
+def test_a_row_of_all_frames_takes_no_other_arrangement_than_full(mode, edit):
+    q, refused = (
+        randn(2, F * 12),
+        rf"'{mode}' in a layer .* one row for all 3 frames.*expected 'full'; set attention.mode",
+    )
+    one = layer("self", spacetime=SpaceTime(mode, F), modulation=edit)
+    with pytest.raises(ValueError, match=refused):
+        one.attend_self(q, q, q, HEADS)
+    with pytest.raises(ValueError, match=refused):
+        one.show(q, q, HEADS, [Watcher()])
+    full, free = (replace(one, spacetime=spacetime) for spacetime in (SpaceTime("full", F), None))
+    assert torch.equal(full.attend_self(q, q, q, HEADS), free.attend_self(q, q, q, HEADS))
+    text = randn(2, 7, 1)  # what all frames see is not asked for in cross-attention
+    assert replace(one, attention_type="cross").attend_cross(q, text, text, HEADS).shape == q.shape
+
+
 class Watcher:
     def __init__(self, wants=True):
         self.answer, self.asked, self.shown = wants, [], []

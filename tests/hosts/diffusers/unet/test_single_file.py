@@ -8,8 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from videograin.hosts.diffusers import load_model
-from videograin.hosts.diffusers.model import ModelError
+from videograin.hosts.diffusers import ModelError, load_model
 
 RESNET = {
     "norm1": "in_layers.0",
