@@ -1,8 +1,9 @@
 """Stable Diffusion in diffusers' classes: `load_model` gives the model that editing/pipeline.py edits with.
 
-The only room that imports diffusers and transformers, and its modules do so when called, so that importing them costs
-nothing; but embedded_vae.py, which defines diffusers classes and is imported where it is used. Nothing is downloaded,
-and no pickle files are read. A model family is a folder (`unet/`); what serves all families lies beside it.
+No other room of the product imports diffusers; its modules import it and transformers when called, so that importing
+them costs nothing, but for embedded_vae.py, which defines diffusers classes and is imported where it is used. Nothing
+is downloaded, and no pickle files are read. A model family is a folder (`unet/`); what serves all families lies beside
+it.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from .prompts import Prompt, TextEncoders
 class DiffusersModel:
     """A loaded model. Frames are uint8 [F, H, W, 3]; latents float32 [F, C, h, w], scaled, on the CPU.
 
-    family: "sd1", "sd2" or "sdxl". levels: its NoiseLevels. geometry: of its latents. latent_channels: 4. scale_factor:
+    family: "sd1", "sd2" or "sdxl". levels: its Levels. geometry: of its latents. latent_channels: 4. scale_factor:
     pixels per latent pixel, 8. prediction: "epsilon" or "v_prediction". unet: diffusers' own, unchanged between calls;
     LoRA may be loaded into it.
     """
