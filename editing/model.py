@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention import NoiseLevels
+from ..attention import Levels
 from .windows import Windows
 
 
@@ -89,7 +89,7 @@ class Model(Protocol):
     @property
     def latent_scale(self) -> float | None: ...
     @property
-    def levels(self) -> NoiseLevels: ...
+    def levels(self) -> Levels: ...
     @property
     def geometry(self) -> LatentGeometry: ...
     @property

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..attention import Levels, normalise_mask
 from .attention_features import FeatureCollector
 from .blend import blend as blended
+from .checks import check_latents
 from .composite import composite as composited
 from .doubts import doubts
 from .fields import show
@@ -152,7 +153,8 @@ def check_windows(windows: Any) -> None:
 
 
 def check_encoding(model: Model, latents: Any, frames: np.ndarray) -> None:
-    """Raise PipelineError unless ``latents`` have the shape of these frames' encoding."""
+    """Raise PipelineError unless ``latents`` have the shape of these frames' encoding, LatentError unless they are
+    finite and of a floating-point dtype."""
     geometry, (count, height, width) = model.geometry, frames.shape[:3]
     expected = [geometry.latent_frames(count), geometry.channels, *geometry.cells((height, width))]
     came = list(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
@@ -161,6 +163,7 @@ def check_encoding(model: Model, latents: Any, frames: np.ndarray) -> None:
             f"the latents are {came}; expected {expected}, [frames, channels, height, width], for {count} frames of "
             f"{width} x {height} pixels; pass what encode_clip makes of these frames, or leave latents out"
         )
+    check_latents(latents, "latents")
 
 
 def check_schedule(model: Model, steps: int, inverted: Tensor) -> None:
@@ -196,8 +199,9 @@ def invert_clip(
     layout is made from, at "half" or "full" of the latent's side (method.md 9); feature_range: from where to where of
     the noise range, 0 = pure noise, 1 = clean (FeatureCollector).
     Returns the whole trajectory, on the CPU, which remembers what it belongs to. Raises PipelineError for frames,
-    latents or windows that cannot be used and PromptError for such a prompt, before the frames are encoded; RangeError
-    (before that too) and FeaturesError for features that cannot be had.
+    latents or windows that do not fit, LatentError for latents that are not finite or no floating-point numbers, and
+    PromptError for a prompt that cannot be used, before the frames are encoded; RangeError (before that too) and
+    FeaturesError for features that cannot be had.
     """
     inversion, attention = inversion or InversionSettings(), attention or AttentionSettings()
     check_frames(model, frames)

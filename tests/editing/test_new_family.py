@@ -22,7 +22,13 @@ from videograin.editing.prompt_text import PromptError
 from videograin.editing.region_modulation import build_modulation, modulated_steps
 from videograin.editing.regions import Region
 from videograin.editing.samplers import SAMPLERS
-from videograin.editing.settings import AttentionSettings, CompositeSettings, SamplingSettings, SteadySettings
+from videograin.editing.settings import (
+    AttentionSettings,
+    BlendSettings,
+    CompositeSettings,
+    SamplingSettings,
+    SteadySettings,
+)
 from videograin.editing.trajectory import TrajectoryError
 from videograin.measuring.round_trip import measure_round_trip
 
@@ -222,8 +228,8 @@ def edited(clip, inverted, **strengths):
     big = mask().repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)
     attention = AttentionSettings(**{"self_strength": 0.0, "power": 0, "end": 0.5, **strengths})
     sampling, composite = SamplingSettings(steps=10, guidance=2), CompositeSettings(feather=0, dilate=0)
-    how = {"sampling": sampling, "attention": attention, "composite": composite, "negative": "sand"}
-    return edit_clip(Flow(), clip, inverted, PROMPT, [Region("cross", big)], **how)
+    how = {"sampling": sampling, "attention": attention, "composite": composite, "blend": BlendSettings(feather=0)}
+    return edit_clip(Flow(), clip, inverted, PROMPT, [Region("cross", big)], negative="sand", **how)
 
 
 def test_the_pipeline_inverts_it_and_comes_back(clip, inverted, tmp_path):

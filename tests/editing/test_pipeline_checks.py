@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from videograin.editing import pipeline
+from videograin.editing.checks import LatentError
 from videograin.editing.pipeline import PipelineError, edit_clip, encode_clip, invert_clip
 from videograin.editing.prompt_text import PromptError
 from videograin.editing.regions import Region
@@ -80,6 +81,28 @@ def test_latents_of_another_clip_are_refused(random_model, frames, latents, part
     )
     with pytest.raises(PipelineError, match=expected):
         invert_clip(random_model, frames, SOURCE, steps=2, latents=part(latents))
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (lambda x: (x * 10).long(), "latents: expected floating-point latents, got torch.int64"),
+        (lambda x: x.index_fill(0, torch.tensor([2]), float("nan")), r"latents: 96 of 384 .* NaN or inf \(frames 2\)"),
+        (lambda x: x / 0, r"latents: 384 of 384 .* \(frames 0, 1, 2, 3\)"),
+    ],
+)
+def test_latents_that_are_no_finite_numbers_are_refused_before_the_network_runs(
+    random_model, frames, latents, part, message, monkeypatch
+):
+    monkeypatch.setattr(pipeline, "invert", lambda *_, **__: pytest.fail("slow work began"))
+    with pytest.raises(LatentError, match=message):
+        invert_clip(random_model, frames, SOURCE, steps=2, latents=part(latents))
+
+
+def test_latents_in_half_precision_are_taken(random_model, frames, latents):
+    half = invert_clip(random_model, frames, SOURCE, steps=2, latents=latents.half())
+    assert half.latents.dtype == torch.float32
+    assert torch.equal(half.clean, latents.half().float())
 
 
 def test_frames_are_checked_beside_their_latents_too(random_model, frames, latents):
