@@ -139,7 +139,7 @@ def test_masks_of_one_frame_are_refused_with_the_way_to_extend_them(attention_ty
         one = layer(attention_type, spacetime=SpaceTime("full", F), modulation=edit)
         return getattr(one, f"attend_{attention_type}")(q, keys, keys, HEADS)
 
-    with pytest.raises(ValueError, match=r"3 frames, the label map has 1; .* masks of one frame .* normalise_mask"):
+    with pytest.raises(ValueError, match=r"3 frames, the label map has 1; .* for masks of one frame normalise_mask"):
         attended(still)
     extended = normalise_mask(still, F, "region 1")
     assert torch.equal(attended(extended), attended(still.repeat(F, 1, 1)))
