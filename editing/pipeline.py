@@ -319,8 +319,8 @@ def edit_clip(
 ) -> EditResult:
     """One denoising pass from the inverted latent that edits every region to its own phrase.
 
-    frames: the source, uint8 [F, H, W, 3]; trajectory: from ``invert_clip`` on the same frames and model, with the same mode
-    (and anchors) of ``attention`` and windows (checked, as far as they are recorded). Without regions this is the
+    frames: the source, uint8 [F, H, W, 3]; trajectory: from ``invert_clip`` on the same frames and model, with the same
+    mode (and anchors) of ``attention`` and windows (checked, as far as they are recorded). Without regions this is the
     global prompt alone: nothing is modulated, blended or composited. windows: as in ``invert_clip``. steady: how the
     edit is held steady over time, along ``motion``, that of these frames and masks (``editing.motion.clip_motion``);
     None = it is found here. controlnet, observer: what ``model.denoiser`` takes.
