@@ -198,3 +198,12 @@ def test_traces_of_a_mask_are_outside(caplog):
     assert "0.5" not in caplog.text
     assert not region("a cup", torch.full((4, 6), 0.4)).mask.any()
     assert "nowhere above 0.5" in caplog.text
+
+
+@pytest.mark.parametrize("value", [1 / 255, 127 / 255])
+def test_a_mask_of_two_low_values_is_inside_where_it_has_the_higher(caplog, value):
+    mask = torch.zeros(2, 4, 6)
+    mask[0, 1:3, 2:4] = value
+    assert torch.equal(region("a cup", mask).mask, (mask > 0).float())
+    assert f"has the values 0 and {value:.3g} alone" in caplog.text
+    assert "region 1" in caplog.text
