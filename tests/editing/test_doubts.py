@@ -66,11 +66,8 @@ def test_masks_of_everything_or_next_to_nothing_are_said_with_their_area():
 
 
 def test_frames_are_named_in_runs():
-    assert [frame_ranges(frames) for frames in ([3], [0, 1, 2, 5], [2, 4])] == [
-        "frame 3",
-        "frames 0 to 2, 5",
-        "frames 2, 4",
-    ]
+    runs = {(3,): "frame 3", (0, 1, 2, 5): "frames 0 to 2, 5", (2, 4): "frames 2, 4"}
+    assert {frames: frame_ranges(frames) for frames in runs} == runs
 
 
 def test_regions_that_change_nothing_or_share_a_phrase():
