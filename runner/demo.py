@@ -67,9 +67,11 @@ def run_clip(
     trajectory = invert_clip(model, source, task.clip.caption, steps=steps, **same)
     trip = measure_round_trip(model, trajectory, **same)
     common = {"sampling": sampling, **same}
-    baseline = edit_clip(model, source, trajectory, task.prompt, **common)
+    with progress.part("global prompt alone"):
+        baseline = edit_clip(model, source, trajectory, task.prompt, **common)
     regions = [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
-    edited = edit_clip(model, source, trajectory, task.prompt, regions, **common)
+    with progress.part("with regions"):
+        edited = edit_clip(model, source, trajectory, task.prompt, regions, **common)
     masks = (task.masks > 0.5).numpy()
     area = edited.area.numpy()
     support = composite_support(area, dilate=CompositeSettings().dilate, feather=CompositeSettings().feather)

@@ -302,6 +302,14 @@ def _check_inversion(job: InversionJob) -> Tensor:
         check_level(job.model, job.layout.level, "layout", lines)
     with lines.at_line("source_prompt"):
         job.model.encode_prompt(job.source_prompt)
+    with lines.at_line("layout.names"):
+        names = (job.layout.names if job.layout is not None else None) or ()
+        places, _ = job.model.word_positions(job.source_prompt, names)
+        if missing := [name for name, found in zip(names, places) if not found]:
+            raise ValueError(
+                f"{', '.join(map(repr, missing))} is no phrase of the source_prompt {job.source_prompt!r} "
+                "to this model's tokenizer; expected whole words of it; correct layout.names"
+            )
     with lines.at_line("steps" if inversion.steps is None else "inversion.steps"):
         return job.model.sigmas(inversion_steps(inversion, job.settings.sampling.steps))
 

@@ -17,6 +17,8 @@ import torch
 
 from ....world import MODEL
 from ..vae import load_vae
+from .errors import ModelError
+from .prediction import warn_of_weights
 from .prompts import TextEncoder
 
 SUPPORTED = "supports SD1.x, SD2.x, SDXL UNets"
@@ -40,10 +42,6 @@ UNUSED = {
     "time_embedding_type": ("positional", "a model with another time embedding"),
     "cross_attention_norm": (None, "a model with normed text"),
 }
-
-
-class ModelError(ValueError):
-    """A model that cannot be loaded or is not supported; the text says which, why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +122,7 @@ def load_folder(folder: Path, dtype: torch.dtype) -> Parts:
     family = family_of(index, folder)
     schedule = read_schedule(read_json(folder / "scheduler" / "scheduler_config.json"), folder)
     unet = _load(UNet2DConditionModel, folder / "unet", dtype)
+    warn_of_weights(unet, family, schedule[2], _name(folder))
     encoders = tuple(_load_encoder(folder, index, part, family, dtype) for part in text_parts(family))
     return Parts(family, unet, encoders, load_vae(folder / "vae"), *schedule, words, _name(folder))
 
