@@ -87,8 +87,11 @@ class _Levels:
 
     def add(self, values: np.ndarray) -> None:
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
-        few = None if self.found is None else levels_of(values)
-        self.found = None if few is None or len(self.found | few) > MOST_IDS + 1 else self.found | few
+        if self.found is None:
+            return
+        few = levels_of(values)
+        every = None if few is None else self.found | few
+        self.found = None if every is None or len(every) > MOST_IDS + 1 else every
 
 
 def levels_of(values: np.ndarray) -> set[float] | None:

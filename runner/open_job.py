@@ -26,6 +26,7 @@ from ..editing.provenance import Provenance, differences
 from ..editing.regions import Region
 from ..editing.settings import AttentionSettings, EditSettings, LayoutSettings, MotionSettings, WindowSettings
 from ..editing.trajectory import Trajectory, TrajectoryError
+from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS
 from ..editing.windows import Windows
 from ..measuring.attention_probe import AttentionProbe
 from .attention_files import open_probe
@@ -92,6 +93,11 @@ class EditJob(InversionJob):
     control: Any
     probe: AttentionProbe | None
 
+    @property
+    def finds_regions(self) -> bool:
+        """Whether some region is a thing of the layout, which the edit then has to find."""
+        return any(isinstance(region, PickedRegion) for region in self.regions)
+
 
 def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> EditJob:
     """The edit of an edit file. model: an already loaded one, None = the one that the file names.
@@ -100,7 +106,9 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
     """
     keys, lines, attention = edit_file.keys, edit_file.lines, edit_file.keys.attention
     device = keys.device if model is None else None
-    check_start(lines, device=device, kernel=attention.kernel, output=edit_file.output, save=keys.inversion.save)
+    results = [*RESULTS.values(), *(ATTENTION.values() if keys.attention_maps is not None else ())]
+    places = {"output": edit_file.output, "results": results, "save": keys.inversion.save}
+    check_start(lines, device=device, kernel=attention.kernel, **places)
     found = any(isinstance(entry.masks, FoundMask) for entry in keys.regions)
     if found:
         check_masks(edit_file.output / "layout", lines)
@@ -175,7 +183,8 @@ def open_layout(edit_file: EditFile, progress: Progress, model: Any = None) -> I
     """The clip of an edit file with the inversion in which its layout is found. EditFileError for what does not fit."""
     keys, lines = edit_file.keys, edit_file.lines
     device = keys.device if model is None else None
-    check_start(lines, device=device, kernel=keys.attention.kernel, output=edit_file.output, save=keys.inversion.save)
+    places = {"output": edit_file.output, "results": LAYOUT.values(), "save": keys.inversion.save}
+    check_start(lines, device=device, kernel=keys.attention.kernel, **places)
     check_masks(edit_file.output, lines)
     clip = _read_clip(edit_file, progress)
     loaded, notes = (None, ()) if keys.inversion.load is None else _loaded(edit_file, clip, edit_file.layout)
