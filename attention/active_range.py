@@ -1,6 +1,6 @@
 """Which part of a run something is active in: the one rule, for modulation, blend, features, maps and control.
 
-t in [0, 1] is `NoiseLevels.t`: 1 = pure noise, 0 = clean. The fraction of the run that is done is 1 - t, as in
+t in [0, 1] is `Levels.t`: 1 = pure noise, 0 = clean. The fraction of the run that is done is 1 - t, as in
 ComfyUI's percent_to_sigma. Nothing here counts steps, so any sampler, step count or sigma list gives the same part.
 No torch: settings use it.
 """
@@ -61,7 +61,7 @@ class ActiveRange:
     def holds(self, t: float) -> bool:
         """Whether the noise level t in [0, 1] lies inside; RangeError for a t that is no noise level."""
         if not -EDGE <= t <= 1 + EDGE:
-            raise RangeError(f"t must lie in [0, 1] (timestep / 1000); got {t}. Convert with NoiseLevels.t(sigma).")
+            raise RangeError(f"t must lie in [0, 1] (timestep / 1000); got {t}. Convert with Levels.t(sigma).")
         done = 1 - t
         return self.start - EDGE <= done and (done < self.end - EDGE or self.end == 1)
 

@@ -24,6 +24,7 @@ from .kernels.choice import attend
 from .kernels.logit_range import logit_range as measure_logit_range
 from .kernels.one_pass import one_pass_kernel
 from .kernels.plan import Plan, make_plan
+from .old_names import renamed
 from .reference import reference_attention
 
 METHODS = ("fused", "reference")
@@ -44,6 +45,7 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v)
 
 
+@renamed(row_range="logit_range")
 def modulated_attention(
     q: Tensor,
     k: Tensor,

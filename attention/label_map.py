@@ -104,7 +104,7 @@ class LabelMap:
             _own_copy(_to_unit_floats(mask.detach().cpu(), f"region {n}")) for n, mask in enumerate(masks, start=1)
         )
         self._index: Tensor = torch.arange(masks[0].shape[0])
-        # grid -> (labels, shares) of ALL frames; shared by every selection of this layout. Two threads may both
+        # grid -> (labels, shares) of ALL frames; shared by every selection of this map. Two threads may both
         # fill an entry; they write equal values, and one dict assignment is atomic.
         self._cache: dict[Grid, tuple[Tensor, Tensor]] = {}
 
@@ -125,7 +125,7 @@ class LabelMap:
         return len(self._masks)
 
     def select(self, frame_indices: Iterable[int]) -> LabelMap:
-        """The layout of some frames in the given order (context windows); indices may repeat. Shares the cache.
+        """The map of some frames in the given order (context windows); indices may repeat. Shares the cache.
 
         Raises:
             ValueError: no index, or one outside 0..frames - 1.
@@ -208,10 +208,6 @@ class LabelMap:
             shares = torch.nn.functional.one_hot(labels, self.regions + 1).float().mean(1)
             self._cache[grid] = labels, shares
         return self._cache[grid]
-
-
-Layout = LabelMap
-"""The name in what was written for version 0.3."""
 
 
 def _own_copy(mask: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from .label_map import Grid
@@ -62,7 +63,7 @@ class TokenGrid:
     def frames_of(self, x: Tensor) -> Tensor:
         """[chunk, length, C] -> [chunk * F, h * w, C] without the tokens of no frame."""
         own = x[:, self.prefix : self.length - self.suffix]
-        return own.unflatten(1, (self.frames, -1)).flatten(0, 1)
+        return rearrange(own, "c (f t) d -> (c f) t d", f=self.frames)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ class Layer:
         attention_type: "self" or "cross".
         tokens: the layer's grid, as the host knows it (never guessed from a number of tokens); of the chunks at hand.
         size: (h, w) of the latent.
-        t: noise level in [0, 1] (`NoiseLevels.t`).
+        t: noise level in [0, 1] (`Levels.t`).
         roles: one "cond" or "uncond" per chunk, in the batch's order.
         spacetime: which frames see which in self-attention, of this layer (`SpaceTime.at`); None = each its own, and
             in the one row of a video transformer all.
@@ -234,7 +235,7 @@ class Layer:
 
     def _merged(self, x: Tensor) -> Tensor:
         """[chunk * F, h * w, C] -> [chunk, F * h * w, C]."""
-        return x.unflatten(0, (-1, self.tokens.frames)).flatten(1, 2)
+        return rearrange(x, "(c f) t d -> c (f t) d", f=self.tokens.frames)
 
 
 def wanting(

@@ -11,11 +11,13 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from .fused import METHODS, Matched, attend_matched, in_one_pass, match_labels, plain_attention
 from .kernels.choice import check_kernel
 from .label_map import Grid, LabelMap
+from .old_names import renamed
 from .options import BACKGROUNDS, HALVES, ROLES
 from .range_memory import RangeMemory
 from .schedule import CROSS, SELF, Schedule
@@ -70,6 +72,7 @@ class _Level:
         return self.labels, xi * self.size_term * self.factor
 
 
+@renamed(layout="label_map", range_rule="range_steps", self_marks="self_bias", cross_marks="cross_bias")
 @dataclass(frozen=True, eq=False)
 class Modulation:
     """The edit, as the attention layers see it. Immutable; what it remembers between calls follows from its fields.
@@ -362,11 +365,11 @@ def _chunks(roles: tuple[str, ...], halves: str) -> list[int]:
 
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+    return rearrange(x, "b n (h d) -> b h n d", h=heads)
 
 
 def _merge_heads(x: Tensor) -> Tensor:
-    return x.transpose(1, 2).flatten(2)
+    return rearrange(x, "b h n d -> b n (h d)")
 
 
 def plain_of_torch(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Noise levels of a model as a time t in [0, 1]: what schedules and ranges are measured in.
 
-One interface, `NoiseLevels`, for two kinds of models: diffusion (eps- and v-prediction) and flow matching.
+One interface, `Levels`, for two kinds of models: diffusion (eps- and v-prediction) and flow matching.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-class NoiseLevels(Protocol):
+class Levels(Protocol):
     """What every part of an edit asks of a model's noise levels.
 
     sigma, wherever it is an argument, is a number, or a tensor whose elements are all equal (`one_level`).
@@ -170,7 +170,7 @@ class FlowLevels:
 
 def _check_t(t: float) -> None:
     if not 0 <= t <= 1:
-        raise ValueError(f"NoiseLevels: t must lie in [0, 1]; got {t}.")
+        raise ValueError(f"noise levels: t must lie in [0, 1]; got {t}.")
 
 
 def one_level(sigma: Tensor | float) -> float:

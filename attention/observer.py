@@ -14,11 +14,13 @@ from torch import Tensor
 
 from .fused import Matched
 from .label_map import Grid
+from .old_names import renamed
 from .spacetime import SpaceTime
 
 ATTENTION_TYPES = ("self", "cross")
 
 
+@renamed(kind="attention_type")
 @dataclass(frozen=True, eq=False)
 class LayerCall:
     """One attention layer of one network call: its conditional chunk alone, of F frames and T = h * w tokens.

@@ -1,6 +1,6 @@
 """When, and how strongly, attention is modulated: functions of the noise level (method.md 5).
 
-t in [0, 1] is `NoiseLevels.t`: 1 = pure noise, 0 = clean; which levels are active is active_range.py's rule.
+t in [0, 1] is `Levels.t`: 1 = pure noise, 0 = clean; which levels are active is active_range.py's rule.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .active_range import ActiveRange
+from .old_names import renamed
 
 MAX_XI = 0.999
 """xi is clamped to this: at c = 1 a row would forget its logits altogether. Reached only where t > 0.9998."""
 
 
+@renamed(active="range.holds")
 @dataclass(frozen=True)
 class Schedule:
     """xi(t) = strength * t ** power in the active range, else 0 (paper 4: xi_self = 0.3 t^5, xi_cross = t^5).

@@ -87,7 +87,7 @@ def blend(
 
     mask: [F, h, w] at latent size in [0, 1] (latent_mask makes it); 1 = edited. F = trajectory.frames.
     start, end: active part of the run (attention/active_range.py); anything but 0 and 1 needs t_of (sigma -> t, e.g.
-        NoiseLevels.t).
+        Levels.t).
     frames: indices of the frames that the sampler is given, in their order; default all of them.
     hooks: what else is done at every step (step_hooks.py); the blend is the last of them.
     The sampler may evaluate between the stored sigmas (the trajectory is interpolated); outside them is an error.
@@ -135,7 +135,7 @@ def activity(
     if t_of is None:
         raise BlendError(
             f"blend: start {start} and end {end} are fractions of the run and need t_of (sigma -> t in [0, 1]); "
-            "pass NoiseLevels.t of the model."
+            "pass Levels.t of the model."
         )
     # Sigma 0 is the end of the run by definition; t_of need not know it.
     return lambda sigma: active.holds(float(t_of(sigma)) if sigma > 0 else 0.0)

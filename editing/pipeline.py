@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention import NoiseLevels, normalise_mask
+from ..attention import Levels, normalise_mask
 from .attention_features import FeatureCollector
 from .blend import blend as blended
 from .composite import composite as composited
@@ -202,7 +202,7 @@ def invert_clip(
 
 
 def starting_noise(
-    trajectory: Trajectory, sigma: float, within: Areas | None, sampling: SamplingSettings, levels: NoiseLevels
+    trajectory: Trajectory, sigma: float, within: Areas | None, sampling: SamplingSettings, levels: Levels
 ) -> Tensor:
     """The latent the edit starts from: the inverted one at ``sigma``, and in the edited area (None = everywhere) the
     part ``variation`` of it drawn afresh from the seed. Variance is kept: z = sqrt(1 - v^2) z_inverted + v z_fresh (in

@@ -41,7 +41,7 @@ class Steady:
         return cls(motion, masks, tuple(k for k, region in enumerate(regions) if not region.preserve))
 
     def hook(self, size: tuple[int, int], settings: SteadySettings, t_of: Callable[[float], float]) -> Fusion:
-        """The latent part. size: (h, w) of the latent; t_of: sigma -> t, as NoiseLevels.t."""
+        """The latent part. size: (h, w) of the latent; t_of: sigma -> t, as Levels.t."""
         active = activity(settings.start, settings.end, t_of)
         return Fusion(self.motion, Shares.at(self.masks, size), self.fused, settings.strength, active)
 

@@ -12,6 +12,7 @@ from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.families import family_of
 from ..hosts.comfyui.inversion import check_frames, check_schedule, invert_latent, leading_sigmas, noise_latent
 from ..hosts.comfyui.model_info import noise_levels
+from .checked import CheckedNode
 from .inputs import setting
 from .sockets import CATEGORY, Inversion
 
@@ -20,7 +21,7 @@ NAME = "DDIM Video Inversion"
 log = logging.getLogger(__name__)
 
 
-class DDIMVideoInversion(io.ComfyNode):
+class DDIMVideoInversion(CheckedNode):
     """Checks the schedule, inverts through the host's sampling, hands on noise, inversion and sigmas."""
 
     @classmethod

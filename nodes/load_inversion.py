@@ -5,12 +5,13 @@ from comfy_api.latest import io
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.files import fingerprint, list_inversions, load_inversion, locate
 from ..hosts.comfyui.inversion import noise_latent
+from .checked import CheckedNode
 from .sockets import CATEGORY, Inversion
 
 NAME = "Load Inversion"
 
 
-class LoadInversion(io.ComfyNode):
+class LoadInversion(CheckedNode):
     """Reads from the input and output folders; runs again when the file has changed."""
 
     @classmethod
@@ -24,6 +25,7 @@ class LoadInversion(io.ComfyNode):
                 "inversion of a clip serves every edit of it."
             ),
             inputs=[
+                # Without limits: a file may be newer than the list (`validate_inputs`).
                 io.Combo.Input(
                     "file",
                     options=list_inversions(),

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from ..version import __version__
 
 
 def build_parser() -> argparse.ArgumentParser:

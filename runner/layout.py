@@ -1,6 +1,6 @@
 """Moved to editing/layout/of_clip.py: scripts written for version 0.3 and older import from here."""
 
-from ..editing.moved import forward
+from ..attention.old_names import forward
 
 __getattr__ = forward(
     __name__,

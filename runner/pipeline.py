@@ -1,6 +1,6 @@
 """Moved to editing/pipeline.py: scripts written for version 0.3 and older import from here."""
 
-from ..editing.moved import forward
+from ..attention.old_names import forward
 
 __getattr__ = forward(
     __name__,
@@ -20,7 +20,6 @@ __getattr__ = forward(
         "invert_clip": "..editing.pipeline",
         "kept_area": "..editing.regions",
         "measure_round_trip": "..measuring.round_trip",
-        "starting_noise": "..editing.pipeline",
         "with_round_trip": "..measuring.round_trip",
     },
 )

@@ -1,6 +1,6 @@
 """Moved to editing/settings.py: scripts written for version 0.3 and older import from here."""
 
-from ..editing.moved import forward
+from ..attention.old_names import forward
 
 __getattr__ = forward(
     __name__,
@@ -11,6 +11,7 @@ __getattr__ = forward(
         "Inversion": "..editing.settings:InversionSettings",
         "LayoutSettings": "..editing.settings",
         "MapSettings": "..editing.settings",
+        "Pixel": "..editing.settings",
         "Sampling": "..editing.settings:SamplingSettings",
         "SettingError": "..editing.settings",
         "WindowSettings": "..editing.settings",

@@ -15,6 +15,6 @@ def noise_levels(model: Any) -> DiffusionLevels:
 
 
 def t_of(guider: Any) -> Callable[[float], float]:
-    """sigma -> t of the run's own model (`NoiseLevels.t`), whose noise levels a node after ours may have changed; asked
+    """sigma -> t of the run's own model (`Levels.t`), whose noise levels a node after ours may have changed; asked
     when called, which is only where a part of the run counts."""
     return lambda sigma: noise_levels(guider.inner_model).t(sigma)

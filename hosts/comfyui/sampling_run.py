@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...attention import Modulation, NoiseLevels, RangeMemory
+from ...attention import Levels, Modulation, RangeMemory
 from .edit import KEY, Edit, RegionTag, log
 
 
@@ -29,7 +29,7 @@ class SamplingRun:
 
     frames: int
     size: tuple[int, int]
-    levels: NoiseLevels
+    levels: Levels
     roles: Mapping[Any, str] = field(default_factory=dict)
     tags: Mapping[Any, RegionTag] = field(default_factory=dict)
     modulations: Mapping[str, Modulation] = field(default_factory=dict)
@@ -44,9 +44,7 @@ class SamplingRun:
         return self
 
     @classmethod
-    def begin(
-        cls, conds: Mapping[str, Iterable[Mapping]], latent_shape: Sequence[int], levels: NoiseLevels
-    ) -> SamplingRun:
+    def begin(cls, conds: Mapping[str, Iterable[Mapping]], latent_shape: Sequence[int], levels: Levels) -> SamplingRun:
         """Args:
         conds: the guider's conditionings, name -> entries with "uuid", "cross_attn" and perhaps our tag.
         latent_shape: of the run's latent, [F, C, h, w].

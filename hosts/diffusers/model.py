@@ -1,8 +1,8 @@
 """diffusers as a host: Stable Diffusion from a local folder or file, turned into what `editing/` and the runner need.
 
-The modules of this room are the only ones that import diffusers and transformers. They do so when called, so that
-importing them costs nothing; only embedded_vae.py, which defines diffusers classes, needs diffusers at import and is
-itself imported where it is used. Nothing is downloaded and no pickle files are read.
+The modules of this room import diffusers and transformers when called, so that importing them costs nothing; only
+embedded_vae.py, which defines diffusers classes, needs diffusers at import and is itself imported where it is used.
+Nothing is downloaded and no pickle files are read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 class DiffusersModel:
     """A loaded model. Frames are uint8 [F, H, W, 3]; latents float32 [F, C, h, w], scaled, on the CPU.
 
-    family: "sd1", "sd2" or "sdxl". levels: its NoiseLevels. geometry: of its latents. latent_channels: 4. scale_factor:
+    family: "sd1", "sd2" or "sdxl". levels: its Levels. geometry: of its latents. latent_channels: 4. scale_factor:
     pixels per latent pixel, 8. prediction: "epsilon" or "v_prediction". unet: diffusers' own, unchanged between calls;
     LoRA may be loaded into it.
     """

@@ -197,7 +197,7 @@ def test_an_inactive_range_is_no_blend(toy, world):
         ({"start": 0.6, "end": 0.4}, "0 <= start <= end <= 1.*got 0.6 and 0.4"),
         ({"end": 1.5}, "fractions of the run.*got 0 and 1.5"),
         ({"end": math.nan}, "got 0 and nan"),
-        ({"end": 0.9}, "need t_of .*NoiseLevels.t"),
+        ({"end": 0.9}, "need t_of .*Levels.t"),
     ],
 )
 def test_bad_ranges(world, limits, says):
