@@ -309,3 +309,12 @@ class MetricsKeys(SourceKeys):
     dino: File | None = Field(default=None, description="a DINO of transformers: DINO consistency")
     pickscore: File | None = Field(default=None, description="PickScore's folder: PickScore")
     raft: File | None = Field(default=None, description="RAFT-Large weights (default: torch hub's, else OpenCV's DIS)")
+
+
+REQUIRED = {
+    EditKeys: ("video", "source_prompt", "prompt", "regions", "output"),
+    RegionEntry: ("phrase", "masks"),
+    MeasuredKeys: ("path",),
+}
+"""What a file must say although a class has a default for it, with which the rest of a file can still be checked. Of an
+edit file: for an edit; what less an inversion and a layout need, edit_file.py knows."""
