@@ -18,7 +18,7 @@ from ..editing.composite import composite_support
 from ..editing.pipeline import EditResult, edit_clip, invert_clip
 from ..editing.presets import GUIDANCE, embedded_attention
 from ..editing.regions import Region
-from ..editing.result_set import clear_leftovers, whole_set
+from ..editing.result_set import whole_set
 from ..editing.settings import AttentionSettings, CompositeSettings, SamplingSettings
 from ..editing.whole_file import save_png, whole_file
 from ..editing.windows import Windows
@@ -31,7 +31,7 @@ from ..world.score import Score, pooled, score
 from ..world.vocabulary import BACKGROUND_NAMES
 from .media.encode import write_video
 from .media.video import read_clip
-from .preflight import NoPlace, no_room
+from .preflight import check_results
 from .progress import Progress
 from .report import build_report, write_report
 
@@ -167,9 +167,7 @@ def main(args: argparse.Namespace) -> int:
     out = Path(args.out)
     results = [*FILES, "edit.yaml", "report.json"]
     sources = ["source.mp4", *(f"source_{seed}.mp4" for seed in range(args.seed + 1, args.seed + args.clips))]
-    clear_leftovers(out, [*results, *sources])
-    if wrong := no_room(out, [*results, *sources]):
-        raise NoPlace(f"--out: {wrong}")
+    check_results(out, [*results, *sources], "--out")
     progress = Progress(quiet=args.quiet)
     with progress.stage("load model"):
         model = load_model()

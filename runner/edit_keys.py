@@ -161,9 +161,14 @@ class MaskKeys:
             raise wrong(f"has {' and '.join(given) or 'no source'}; expected one of {SOURCES}; keep exactly one")
         for extra in ("id", "colour"):
             if self.labels is None and getattr(self, extra) is not None:
-                raise wrong(f"{extra} is given without labels; expected it only there; remove it", extra)
+                raise wrong(f"{extra} is given without labels; expected it only there; remove it", extra, "labels")
         if self.labels is not None and (self.id is None) == (self.colour is None):
-            raise wrong('needs to know which label; expected id: N or colour: "#rrggbb", one of them; add it', "labels")
+            raise wrong(
+                'needs to know which label; expected id: N or colour: "#rrggbb", one of them; add it',
+                "labels",
+                "id",
+                "colour",
+            )
 
 
 def _source(keys: Any) -> MaskSource:

@@ -15,7 +15,7 @@ import torch
 from ..editing.layout.clip_layout import ClipLayout, LayoutError, Thing
 from ..editing.motion.optical_flow import FlowError, find_estimator
 from ..editing.regions import Region
-from ..editing.result_set import clear_leftovers, whole_set
+from ..editing.result_set import whole_set
 from ..editing.whole_file import LAYOUT, METRICS, save_png, whole_file
 from ..measuring.metrics.encoders import Encoder, EncoderError, load_clip, load_dino
 from ..measuring.metrics.measure import Instruments, measure, prepare
@@ -25,7 +25,7 @@ from .media.geometry import Geometry, GeometryError
 from .media.mask_files import FoundMask, MaskError, MaskFolder, MaskFrames, load_masks
 from .media.video import Clip, VideoError, probe, read_clip
 from .metrics_file import SOURCE, MeasuredEdit, MetricsSpec, completed
-from .preflight import NoPlace, chosen_device, device_problem, memory_errors, no_room
+from .preflight import check_results, chosen_device, device_problem, memory_errors
 from .progress import Progress
 from .report import build_report, write_report
 
@@ -60,9 +60,7 @@ def run_metrics(
     """
     progress = progress or Progress(quiet=True)
     spec, notes = completed(spec)
-    clear_leftovers(spec.output, METRICS.values())
-    if wrong := no_room(spec.output, METRICS.values()):
-        raise NoPlace(f"output: {wrong}")
+    check_results(spec.output, METRICS.values(), "output")
     source, edits, more = _read(spec, progress)
     regions = _regions(spec, source, progress)
     tools, remarks = _instruments(spec, progress)

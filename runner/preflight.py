@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..editing.result_set import clear_leftovers
 from .yaml_lines import EditFileError, Lines
 
 log = logging.getLogger(__name__)
@@ -116,6 +117,15 @@ def no_room(folder: Path, results: Iterable[str]) -> str | None:
             "folder for the results"
         )
     return None
+
+
+def check_results(folder: Path, results: Iterable[str], key: str) -> None:
+    """Make ``folder`` ready for the files ``results``: what killed runs left half-written of them goes. NoPlace, under
+    the name ``key`` of the flag or key that says where, where they cannot be written."""
+    results = tuple(results)
+    clear_leftovers(folder, results)
+    if wrong := no_room(folder, results):
+        raise NoPlace(f"{key}: {wrong}")
 
 
 def check_start(
