@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.attention.options import MOTION_SOURCES
-from videograin.editing.motion.clip_motion import SOURCES
 from videograin.editing.motion.motion_file import load, made_of
 from videograin.editing.motion.value import MotionError
 from videograin.editing.regions import Region
@@ -33,10 +31,6 @@ def clip():
 @pytest.fixture
 def regions(clip):
     return [Region("left", clip.masks[0]), Region("right", clip.masks[1])]
-
-
-def test_every_source_has_a_name_and_a_sentence():
-    assert tuple(SOURCES) == MOTION_SOURCES
 
 
 def test_it_is_found_once(clip, regions, tmp_path, monkeypatch):
