@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..editing.result_set import clear_leftovers
 from .yaml_lines import EditFileError, Lines
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,15 @@ def no_room(folder: Path, results: Iterable[str]) -> str | None:
     return None
 
 
+def check_results(folder: Path, results: Iterable[str], key: str) -> None:
+    """Make ``folder`` ready for the files ``results``: what killed runs left half-written of them goes. NoPlace, under
+    the name ``key`` of the flag or key that says where, where they cannot be written."""
+    results = tuple(results)
+    clear_leftovers(folder, results)
+    if wrong := no_room(folder, results):
+        raise NoPlace(f"{key}: {wrong}")
+
+
 def check_start(
     lines: Lines,
     *,
@@ -186,7 +196,7 @@ def _no_target(path: Path) -> str | None:
     return None
 
 
-def check_level(model: Any, level: str, section: str, lines: Lines) -> None:
+def check_section_level(model: Any, level: str, section: str, lines: Lines) -> None:
     """EditFileError for a ``level`` of a section at which the model has no attention to look at ("all" is always
     there)."""
     sides = {"full": 0, "half": 1}

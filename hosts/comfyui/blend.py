@@ -18,11 +18,12 @@ from torch.nn.functional import interpolate
 
 from ...attention import normalise_mask
 from ...editing.blend import Reference, activity, blend
+from ...editing.mask_shapes import check_shape
 from ...editing.provenance import Provenance, differences
 from ...editing.regions import Areas
 from ...editing.trajectory import Trajectory
 from .errors import EDITING_ERRORS, naming
-from .families import check_model
+from .families import family_name
 from .model_info import t_of
 from .provenance import compare, of_model, of_run
 from .step_hooks import with_hook
@@ -99,7 +100,7 @@ def blended_model(
     seed it was given.
     """
     with naming(node):
-        compare(trajectory, Provenance(family=check_model(model, node)), node)
+        compare(trajectory, Provenance(family=family_name(model, node)), node)
         check_range(start, end, node)
         weights = blend_mask(trajectory, mask, feather, preserved, node)
 
@@ -125,16 +126,23 @@ def blended_model(
 
 def blend_mask(trajectory: Trajectory, mask: Tensor, feather: float, preserved: Tensor | None, node: str) -> Tensor:
     """The masks of a graph as the blend wants them: float32 CPU [F, h, w] at the inverted latents' size."""
-    union = normalise_mask(mask, trajectory.frames, "the edited regions").cpu()
+    union = _fitting(mask, trajectory, "the edited regions (input `mask`)")
     keep = None
     if preserved is not None:
-        keep = normalise_mask(preserved, trajectory.frames, "the preserved regions").cpu()
+        keep = _fitting(preserved, trajectory, "the preserved regions (input `preserved`)")
         if keep.shape != union.shape:
             keep = interpolate(keep[:, None], union.shape[1:], mode="area")[:, 0]
     weights = Areas(union, keep).at_latent(trajectory.size, float(feather))
     if not weights.any():
         logger.warning(f"{node}: the mask is empty, so the result will be the source; check the mask and `preserved`.")
     return weights
+
+
+def _fitting(mask: Tensor, trajectory: Trajectory, name: str) -> Tensor:
+    """float32 CPU [F, H, W] at the mask's own size; ValueError for another number of frames or another shape."""
+    mask = normalise_mask(mask, trajectory.frames, name).cpu()
+    check_shape(mask, trajectory.size, name, cells=True)
+    return mask
 
 
 def check_range(start: float, end: float, node: str) -> None:
