@@ -390,15 +390,3 @@ def test_another_dtype_is_named_where_the_model_is_not_the_same(random_model_fol
     with pytest.raises(TrajectoryError, match="model: the inversion has") as caught:
         check_model(half, trajectory)
     assert "dtype" not in str(caught.value)
-
-
-def test_mask_counts_name_the_region(random_model, frames, trajectory):
-    wrong = [Region("a green circle", torch.ones(3, 64, 96))]
-    with pytest.raises(ValueError, match=r"region 1: expected 1 frame or 2 .* got 3"):
-        edit_clip(random_model, frames, trajectory, PROMPT, wrong, sampling=FEW)
-
-
-def test_phrases_that_do_not_occur_stop_before_the_first_call(random_model, frames, trajectory):
-    wrong = [Region("a white triangle", torch.ones(64, 96))]
-    with pytest.raises(ValueError, match="'a white triangle' does not occur in the global prompt"):
-        edit_clip(random_model, frames, trajectory, PROMPT, wrong, sampling=FEW)
