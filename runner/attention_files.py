@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..attention import LabelMap, normalise_mask
+from ..editing.model import Progress
 from ..editing.regions import Region
 from ..editing.settings import MapSettings, Pixel
 from ..editing.whole_file import ATTENTION, save_png, whole_file
@@ -22,8 +23,7 @@ from ..measuring.probed_phrases import chosen_phrases
 from .media.encode import write_video
 from .media.geometry import Geometry
 from .media.video import Clip
-from .preflight import check_level
-from .progress import Progress
+from .preflight import check_section_level
 from .yaml_lines import Lines, Problems
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def open_probe(
     EditFileError for what would show nothing."""
     problems = Problems(lines)
     with problems.gathered():
-        check_level(model, maps.level, "attention_maps", lines)
+        check_section_level(model, maps.level, "attention_maps", lines)
     with problems.gathered(), lines.at_line("attention_maps.words", "attention_maps"):
         _, spans, labels, _ = model.encode_regions(prompt, phrases, splice=splice)
         regional = [Phrase(name, tuple(span), n) for n, (name, span) in enumerate(zip(phrases, spans), 1)]

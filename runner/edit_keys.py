@@ -57,7 +57,7 @@ def user_path(value: str) -> Path:
         ) from None
 
 
-def size_of(value: Any) -> tuple[int, int]:
+def sides_of(value: Any) -> tuple[int, int]:
     """(width, height) of one side or [width, height], multiples of 8."""
     sides = value if isinstance(value, list) else [value, value]
     good = len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
@@ -118,7 +118,7 @@ def _boxes(value: Any) -> tuple[tuple[float, ...] | None, ...]:
 
 DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
 File = Annotated[Path | None, PlainValidator(path_of), Told("a path")]
-Size = Annotated[tuple[int, int], PlainValidator(size_of), Told(f"a side or [width, height], multiples of {UNIT}")]
+Size = Annotated[tuple[int, int], PlainValidator(sides_of), Told(f"a side or [width, height], multiples of {UNIT}")]
 Device = Annotated[str, PlainValidator(device_of), Told(DEVICES)]
 AnyText = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
 

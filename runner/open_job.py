@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..editing import trajectory_file
+from ..editing.model import Progress
 from ..editing.pipeline import check_attention, check_model, check_schedule, inversion_steps
 from ..editing.prompt_text import append_phrases, unplaced
 from ..editing.regions import Region
@@ -36,8 +37,7 @@ from .media.geometry import UNIT
 from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_pictures, repeated
 from .media.video import Clip, read_clip
 from .motion_files import beside
-from .preflight import check_level, check_start, check_target, chosen_device
-from .progress import Progress
+from .preflight import check_section_level, check_start, check_target, chosen_device
 from .report import clip_facts, model_facts
 from .yaml_lines import Lines, Problems
 
@@ -325,7 +325,7 @@ def _check_inversion(job: InversionJob, problems: Problems) -> Tensor | None:
         return None
     if job.layout is not None:
         with problems.gathered():
-            check_level(job.model, job.layout.level, "layout", lines)
+            check_section_level(job.model, job.layout.level, "layout", lines)
     with problems.gathered():
         with lines.at_line("source_prompt"):
             job.model.encode_prompt(job.source_prompt)
