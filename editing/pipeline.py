@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention import Levels, normalise_mask
+from ..attention import Levels
 from .attention_features import FeatureCollector
 from .blend import blend as blended
 from .checks import check_latents
@@ -33,7 +33,7 @@ from .motion.clip_motion import clip_motion
 from .motion.value import Motion
 from .provenance import Provenance, differences, dtype_name
 from .region_modulation import build_modulation, modulated_steps
-from .regions import Areas, Region, areas, sized_masks
+from .regions import Areas, Region, areas, frame_masks, sized_masks
 from .samplers import SAMPLERS
 from .settings import (
     AttentionSettings,
@@ -340,7 +340,7 @@ def edit_clip(
     check_windows(windows)
     check_attention(trajectory, attention, windows)
     check_schedule(model, sampling.steps, trajectory.sigmas)
-    masks = [normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)]
+    masks = frame_masks(regions, count)
     within = areas(regions, size, count) if regions else None
 
     modulation = None
