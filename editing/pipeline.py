@@ -22,6 +22,7 @@ from torch import Tensor
 from ..attention import Levels, normalise_mask
 from .attention_features import FeatureCollector
 from .blend import blend as blended
+from .checks import MODEL_REMEDY, check_finite, frames_from
 from .composite import composite as composited
 from .doubts import doubts
 from .fingerprint import frames_digest
@@ -100,7 +101,8 @@ def encode_clip(model: Any, frames: np.ndarray, *, progress: Progress | None = N
     with stage(progress, "encode", len(frames)) as tick:
         for first in range(0, len(frames), BATCH):
             part = frames[first : first + BATCH]
-            parts.append(model.encode_frames(part).cpu())
+            with frames_from(first):
+                parts.append(model.encode_frames(part).cpu())
             for _ in part:
                 tick()
     return torch.cat(parts)
@@ -108,12 +110,14 @@ def encode_clip(model: Any, frames: np.ndarray, *, progress: Progress | None = N
 
 @torch.no_grad()
 def decode_clip(model: Any, latents: Tensor, *, name: str = "decode", progress: Progress | None = None) -> np.ndarray:
-    """Latents [F, C, h, w] -> uint8 [F, H, W, 3]."""
+    """Latents [F, C, h, w] -> uint8 [F, H, W, 3]. NumberError for what is no number, before or behind the VAE."""
+    check_finite(latents, f"{name}: the denoised latents", MODEL_REMEDY)
     parts = []
     with stage(progress, name, len(latents)) as tick:
         for first in range(0, len(latents), BATCH):
             part = latents[first : first + BATCH]
-            parts.append(model.decode_latents(part))
+            with frames_from(first):
+                parts.append(model.decode_latents(part))
             for _ in part:
                 tick()
     return np.concatenate(parts)

@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate
 
 from ...attention import normalise_mask
 from ...editing.blend import Reference, activity, blend
+from ...editing.checks import MODEL_REMEDY, VAE_REMEDY, check_finite
 from ...editing.provenance import Provenance, differences
 from ...editing.regions import Areas
 from ...editing.trajectory import Trajectory
@@ -73,7 +74,10 @@ def blended_sampler(
             run = blend(inner, trajectory, weights, start=start, end=end, t_of=levels)
         with naming(node, EDITING_ERRORS):
             # A copy: uni_pc writes into its sigmas, which are the output of some node.
-            return run(network, x, sigmas.clone(), extra_args=extra_args, callback=callback, disable=disable, **options)
+            check_finite(x, "the latents that the sampler starts from", VAE_REMEDY)
+            out = run(network, x, sigmas.clone(), extra_args=extra_args, callback=callback, disable=disable, **options)
+            check_finite(out, "the sampled latents", MODEL_REMEDY)
+            return out
 
     wrapped = copy.copy(sampler)  # its class, inpaint options and whatever else it carries
     wrapped.sampler_function = walk
@@ -116,7 +120,10 @@ def blended_model(
                 latent_image = trajectory.at(float(sigmas[0])).to(noise, copy=True)
                 noise = torch.zeros_like(noise)
         samples = executor(guider, sigmas.clone(), extra_args, callback, noise, latent_image, *args, **kwargs)
-        return blending.result(samples, float(sigmas[-1]))
+        samples = blending.result(samples, float(sigmas[-1]))
+        with naming(node):
+            check_finite(samples, "the sampled latents", MODEL_REMEDY)
+        return samples
 
     patched = with_hook(model, reference, node=node)
     patched.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, sample)
