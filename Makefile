@@ -30,7 +30,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# What `test` leaves out: compilers, training, fuzzing.
+# What `test` leaves out: compilers, training, fuzzing, faults.
 slow: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 

@@ -20,8 +20,13 @@ _FRONT_DOOR = {
 
 def comfy_entrypoint():
     """The pack, as ComfyUI asks for it. The nodes are imported here and not above: see the module's docstring."""
+    import logging
+
+    from .editing.opencv import side_by_side
     from .nodes import VideoGrainExtension
 
+    if told := side_by_side():
+        logging.getLogger(__name__).warning("VideoGrain: %s", told)
     return VideoGrainExtension()
 
 

@@ -28,7 +28,8 @@ class NumberError(ValueError):
     def __init__(self, stage: str, frames: Sequence[int], remedy: str):
         self.stage, self.frames, self.remedy = stage, tuple(frames), remedy
         some = ", ".join(map(str, self.frames[:8])) + (", ..." if len(self.frames) > 8 else "")
-        super().__init__(f"{stage}: NaN or inf in {len(self.frames)} frames ({some}); {remedy}.")
+        which = f"frame {some}" if len(self.frames) == 1 else f"{len(self.frames)} frames ({some})"
+        super().__init__(f"{stage}: NaN or inf in {which}; {remedy}.")
 
 
 VAE_REMEDY = "the VAE overflowed: run it in float32 (ComfyUI: --fp32-vae), or take another VAE"

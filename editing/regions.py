@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..attention import normalise_mask
 from .composite import latent_mask
+from .mask_shapes import sized_mask
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Areas:
 
 
 def areas(regions: Sequence[Region], size: tuple[int, int], frames: int) -> Areas:
-    """The areas of these regions at ``size`` (H, W) for ``frames`` frames. Errors as in ``normalise_mask``."""
+    """The areas of these regions at ``size`` (H, W) for ``frames`` frames. Errors as in ``sized_mask``."""
     return Areas(edited_area(regions, size, frames), kept_area(regions, size, frames))
 
 
@@ -75,11 +75,8 @@ def _without(area: Tensor, mask: Tensor) -> Tensor:
 
 
 def sized_masks(regions: Sequence[Region], size: tuple[int, int], frames: int) -> list[Tensor]:
-    """Each region's mask as float32 [F, H, W] at ``size``. Errors as in ``normalise_mask``."""
-    sized = []
-    for number, region in enumerate(regions, 1):
-        mask = normalise_mask(region.mask, frames, f"region {number} ({region.phrase})")
-        if tuple(mask.shape[-2:]) != tuple(size):
-            mask = torch.nn.functional.interpolate(mask[:, None], size, mode="area")[:, 0]
-        sized.append(mask)
-    return sized
+    """Each region's mask as float32 [F, H, W] at ``size``. Errors as in ``sized_mask``."""
+    return [
+        sized_mask(region.mask, size, frames, f"region {number} ({region.phrase})")
+        for number, region in enumerate(regions, 1)
+    ]

@@ -1,4 +1,4 @@
-"""What every node of the pack does before it executes: it holds its numbers and choices to what its schema allows.
+"""What nodes do before they execute: they hold their numbers and choices to what their schema allows.
 
 ComfyUI checks what is typed into a widget; what comes over a link it hands on as it is, NaN and unknown options
 included.
@@ -17,7 +17,8 @@ from .inputs import Limits
 
 
 class CheckedNode(io.ComfyNode):
-    """Base of all nodes: `execute` raises a ValueError that names node and input for a value outside its `Limits`."""
+    """Base of all nodes with `Limits`: `execute` raises a ValueError that names node and input for a value outside of
+    them."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -5,13 +5,12 @@ from comfy_api.latest import io
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.files import fingerprint, list_inversions, load_inversion, locate
 from ..hosts.comfyui.inversion import noise_latent
-from .checked import CheckedNode
 from .sockets import CATEGORY, Inversion
 
 NAME = "Load Inversion"
 
 
-class LoadInversion(CheckedNode):
+class LoadInversion(io.ComfyNode):
     """Reads from the input and output folders; runs again when the file has changed."""
 
     @classmethod
@@ -25,7 +24,8 @@ class LoadInversion(CheckedNode):
                 "inversion of a clip serves every edit of it."
             ),
             inputs=[
-                # Without limits: a file may be newer than the list (`validate_inputs`).
+                # Without limits: a file may be newer than the list (`validate_inputs`). So it is no CheckedNode either,
+                # which would ask for the list, two walks through folders, in every execution.
                 io.Combo.Input(
                     "file",
                     options=list_inversions(),

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from ..editing import trajectory_file
-from ..editing.pipeline import check_model, check_schedule, inversion_steps
+from ..editing.pipeline import check_attention, check_model, check_schedule, inversion_steps
 from ..editing.prompt_text import append_phrases, unplaced
-from ..editing.provenance import Provenance, differences
 from ..editing.regions import Region
 from ..editing.settings import AttentionSettings, EditSettings, LayoutSettings, MotionSettings, WindowSettings
 from ..editing.trajectory import Trajectory, TrajectoryError
+from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS
 from ..editing.windows import Windows
 from ..measuring.attention_probe import AttentionProbe
 from .attention_files import open_probe
@@ -92,6 +92,11 @@ class EditJob(InversionJob):
     control: Any
     probe: AttentionProbe | None
 
+    @property
+    def finds_regions(self) -> bool:
+        """Whether some region is a thing of the layout, which the edit then has to find."""
+        return any(isinstance(region, PickedRegion) for region in self.regions)
+
 
 def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> EditJob:
     """The edit of an edit file. model: an already loaded one, None = the one that the file names.
@@ -100,7 +105,9 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
     """
     keys, lines, attention = edit_file.keys, edit_file.lines, edit_file.keys.attention
     device = keys.device if model is None else None
-    check_start(lines, device=device, kernel=attention.kernel, output=edit_file.output, save=keys.inversion.save)
+    results = [*RESULTS.values(), *(ATTENTION.values() if keys.attention_maps is not None else ())]
+    places = {"output": edit_file.output, "results": results, "save": keys.inversion.save}
+    check_start(lines, device=device, kernel=attention.kernel, **places)
     found = any(isinstance(entry.masks, FoundMask) for entry in keys.regions)
     if found:
         check_masks(edit_file.output / "layout", lines)
@@ -175,7 +182,8 @@ def open_layout(edit_file: EditFile, progress: Progress, model: Any = None) -> I
     """The clip of an edit file with the inversion in which its layout is found. EditFileError for what does not fit."""
     keys, lines = edit_file.keys, edit_file.lines
     device = keys.device if model is None else None
-    check_start(lines, device=device, kernel=keys.attention.kernel, output=edit_file.output, save=keys.inversion.save)
+    places = {"output": edit_file.output, "results": LAYOUT.values(), "save": keys.inversion.save}
+    check_start(lines, device=device, kernel=keys.attention.kernel, **places)
     check_masks(edit_file.output, lines)
     clip = _read_clip(edit_file, progress)
     loaded, notes = (None, ()) if keys.inversion.load is None else _loaded(edit_file, clip, edit_file.layout)
@@ -327,8 +335,7 @@ def _loaded(edit_file: EditFile, clip: Clip, layout: LayoutSettings | None) -> t
         trajectory = trajectory_file.load(keys.inversion.load)
         height, width = clip.frames.shape[1:3]
         trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // UNIT, width // UNIT))
-        now = Provenance.of(keys.attention, cut_of(keys.windows), len(clip.frames))
-        _check_attention(trajectory.made, now)
+        check_attention(trajectory, keys.attention, cut_of(keys.windows))
         notes = []
         if keys.source_prompt and keys.source_prompt != trajectory.prompt:
             notes.append(f"source_prompt is not used: the inversion was made with {trajectory.prompt!r}")
@@ -343,17 +350,6 @@ def _loaded(edit_file: EditFile, clip: Clip, layout: LayoutSettings | None) -> t
                 "expected words that stand in it; correct them"
             )
     return trajectory, tuple(notes)
-
-
-def _check_attention(made: Provenance, now: Provenance) -> None:
-    """TrajectoryError where an inversion was made with another space-time attention or other windows."""
-    found = differences(made, now)
-    if found:
-        was, wanted = (", ".join(sides) for sides in zip(*(difference[1:] for difference in found)))
-        raise TrajectoryError(
-            f"this inversion was made with {was}, the edit uses {wanted}; expected the same space-time attention in "
-            "both; invert again, or set attention.mode (and anchors) and windows to match"
-        )
 
 
 def _check_features(trajectory: Trajectory, name: str, level: str, lines: Lines) -> list[str]:

@@ -3,16 +3,21 @@
 One thread, because on a busy two-core machine torch with two threads can be 100 times slower on tiny tensors.
 """
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import settings
 
 from videograin.lab.paths import ROOT
 
 torch.set_num_threads(1)
+settings.register_profile("same every time", derandomize=True)  # a run says what the run before said
+settings.load_profile("same every time")
 
 
 def moving_squares(frames: int = 6, height: int = 64, width: int = 96) -> np.ndarray:
@@ -145,3 +150,11 @@ def edit_file(tmp_path, source_video, random_model_folder):
         return path
 
     return write
+
+
+@pytest.fixture
+def ended() -> int:
+    """The number of a process that is gone."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid

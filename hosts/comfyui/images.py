@@ -19,7 +19,8 @@ def rgb_frames(images: Tensor, name: str, node: str) -> Tensor:
     name: the input's, for messages. node: the display name, for the log.
 
     Raises:
-        ValueError: no batch of RGB or RGBA images, an empty one, or one with NaN or inf (NumberError). Names the input alone; `naming` adds the node.
+        ValueError: no batch of RGB or RGBA images, an empty one, or one with NaN or inf (NumberError). Names the
+            input alone; `naming` adds the node.
     """
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[-1] not in (3, 4) or 0 in images.shape:
         got = list(images.shape) if isinstance(images, Tensor) else type(images).__name__

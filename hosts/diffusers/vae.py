@@ -34,7 +34,8 @@ class Vae:
         As many frames at once as PIXELS_AT_ONCE holds; one by one where an accelerator's memory does not hold those.
 
         Raises:
-            ValueError: other frames, or a VAE that makes NaN or inf of them (NumberError). MemoryError: not even one frame fits the memory.
+            ValueError: other frames, or a VAE that makes NaN or inf of them (NumberError).
+            MemoryError: not even one frame fits the memory.
         """
         frames = np.asarray(frames)
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:

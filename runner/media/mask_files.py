@@ -70,22 +70,19 @@ class MaskFolder:
 
     def count(self) -> int:
         """How many masks there are. MaskError for a file of many pictures beside others."""
-        return len(self._pictures())
+        return len(self.pages())
 
     def load(self, geometry: Geometry, frames: MaskFrames, note: Note) -> np.ndarray:
         """float32 [F, H, W] in [0, 1]. note: is told what is out of the ordinary."""
-        found = self._pictures()
+        found = self.pages()
         chosen = frames.indices(len(found), self.place)
         if len(found) > 1:
             for remark in numbering([file.path for file, _ in found], frames.start, frames.stride, frames.total):
                 note(f"{self.place}: {remark}")
         return _masks(found, chosen, geometry, self.place, note)
 
-    def label_pictures(self) -> list[tuple[PictureFile, int]]:
-        """Every picture as its file and its number in it."""
-        return self._pictures()
-
-    def _pictures(self) -> list[tuple[PictureFile, int]]:
+    def pages(self) -> list[tuple[PictureFile, int]]:
+        """Every picture as its file and its number in it. MaskError for a file of many pictures beside others."""
         files = [look_at(file) for file in self.files()]
         many = [file for file in files if len(file.pages) != 1]
         if many and len(files) > 1:
@@ -164,7 +161,7 @@ class LabelVideo:
     def _pictures(self) -> list[tuple[PictureFile, int]] | None:
         """Every picture as its file and its number in it; None for a video."""
         if self.file.is_dir():
-            return MaskFolder(self.file).label_pictures()
+            return MaskFolder(self.file).pages()
         found = _picture_file(self.file)
         return None if found is None else [(found, page) for page in range(len(found.pages))]
 

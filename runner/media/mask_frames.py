@@ -49,9 +49,9 @@ def numbering(files: Sequence[Path], start: int, stride: int, total: int) -> Ite
     numbers = _numbers(files)
     if numbers is None:
         return
-    twins = [file.name for file, (a, b) in zip(files, pairwise(numbers)) if a == b]
+    twins = [a for a, b in pairwise(numbers) if a == b]
     if twins:
-        yield f"several masks have the number {_number_of(twins[0], files)}; they are taken in order"
+        yield f"several masks have the number {twins[0]}; they are taken in order"
         return
     steps = {b - a for a, b in pairwise(numbers)}
     step = min(steps)
@@ -76,11 +76,6 @@ def _numbers(files: Sequence[Path]) -> list[int] | None:
         return None
     columns = [column for column in zip(*(one[1::2] for one in parts)) if len(set(column)) > 1]
     return [int(digits) for digits in columns[0]] if len(columns) == 1 else None
-
-
-def _number_of(name: str, files: Sequence[Path]) -> int:
-    numbers = _numbers(files) or [0]
-    return numbers[[file.name for file in files].index(name)]
 
 
 def _natural(name: str) -> list[int | str]:

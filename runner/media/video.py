@@ -1,4 +1,4 @@
-"""Video files in and out, through PyAV (imported when first used).
+"""Reads and writes video files, through PyAV (imported when first used).
 
 Rules that are easy to get wrong, in one place:
 

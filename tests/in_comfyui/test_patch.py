@@ -93,7 +93,7 @@ def test_fused_equals_the_literal_formula(any_model, cfg, halves):
 
 @pytest.mark.parametrize("frames", [2, 3, 16])
 def test_the_second_run_equals_the_first_and_the_parent_stays_as_it_was(any_model, frames):
-    positive, edit = tiny.conditioning(1, family="sdxl"), edit_of(frames)
+    positive, edit = tiny.conditioning(1, family="sdxl"), edit_of(frames, moving_masks(frames, (64, 96)))
     options = copy.deepcopy(any_model.model_options)
     clip = {"noise": tiny.noise_of(frames, (8, 12)), "cfg": 7.0}
     before = tiny.sample(any_model, positive, **clip)
@@ -113,10 +113,10 @@ def test_the_second_run_equals_the_first_and_the_parent_stays_as_it_was(any_mode
 
 
 def test_a_latent_of_odd_size(model):
-    noise, edit = tiny.noise_of(2, (13, 22)), edit_of(2)
+    noise, edit = tiny.noise_of(2, (13, 22)), edit_of(2, moving_masks(2, (104, 176)))
     fused = edited(model, edit, noise=noise, steps=1)
     close(fused, edited(model, literal(edit), noise=noise, steps=1))
-    large = edited(model, edit, noise=tiny.noise_of(2, (37, 66)), steps=1)
+    large = edited(model, edit_of(2, moving_masks(2, (296, 528))), noise=tiny.noise_of(2, (37, 66)), steps=1)
     assert large.isfinite().all()
 
 

@@ -68,7 +68,6 @@ def test_importing_the_pack_is_quick(server):
 def test_every_node_is_there_under_one_category(object_info):
     here = {name: info for name, info in object_info.items() if name.startswith("VideoGrain")}
     assert sorted(here) == NODES
-    assert len(NODES) == 20
     assert {info["category"] for info in here.values()} == {"VideoGrain"}
     assert {info["python_module"] for info in here.values()} == {"custom_nodes.videograin"}
 

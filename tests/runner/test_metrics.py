@@ -275,6 +275,16 @@ def test_a_network_that_cannot_be_read_stops_before_measuring(squares):
     assert not (squares / "measured").exists()
 
 
+def test_it_clears_what_a_killed_run_left_and_looks_for_room_first(squares, ended, capsys, monkeypatch):
+    monkeypatch.setattr(metrics, "read_clip", lambda *_, **__: pytest.fail("a clip was read"))
+    out = squares / "measured"
+    (out / "metrics.csv").mkdir(parents=True)
+    (out / f".metrics.{ended}-0a1b2c3d.part.json").write_text("half")
+    assert cli.main(["metrics", str(metrics_file(squares, clip=None))]) == 1
+    assert f"output: {out / 'metrics.csv'} is a folder; expected room" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["metrics.csv"]
+
+
 def test_names_of_edits(squares, tmp_path):
     spec = with_flags(MetricsSpec(), ["out/men/edit.mp4", "b=x.mp4", "out/men two", "clips/one.mp4"])
     assert [edit.name for edit in spec.edits] == ["men", "b", "men two", "one"]
@@ -286,3 +296,14 @@ def test_a_flag_wins_over_the_file(squares):
     spec = with_flags(load_metrics(metrics_file(squares, clip=None)), None, prompt="another", count=3)
     spec, notes = completed(spec)
     assert (spec.prompt, spec.count, spec.video, notes) == ("another", 3, squares / "source.mp4", ())
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"things": 1}', '{"things": []}', '{"things": ["../x"]}', "[" * 100_000])
+def test_a_damaged_layout_is_named(squares, text):
+    folder = squares / "found"
+    (folder / "layout" / "masks").mkdir(parents=True)
+    (folder / "layout" / "layout.json").write_text(text)
+    (squares / "right.mp4").rename(folder / "edit.mp4")
+    regions = [{"phrase": "a yellow", "masks": {"layout": "Square 1"}}]
+    with pytest.raises(EditFileError, match=r"layout\.json is damaged"):
+        metrics.run_metrics(load_metrics(metrics_file(squares, edits=["found"], regions=regions, clip=None)))

@@ -109,6 +109,14 @@ def test_places_that_cannot_be_written(edit, tmp_path, no_model):
         job.run_invert(spec, tmp_path / "a.pt")
 
 
+def test_a_demo_clears_what_a_killed_run_left_and_looks_for_room_first(tmp_path, no_model, ended, capsys):
+    (tmp_path / f".edit.{ended}-0a1b2c3d.part.mp4").write_text("half")
+    (tmp_path / "source_4.mp4").mkdir()
+    assert cli.main(["demo", "--out", str(tmp_path), "--seed", "3", "--clips", "2", "--quiet"]) == 1
+    assert f"--out: {tmp_path / 'source_4.mp4'} is a folder; expected room" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["source_4.mp4"]
+
+
 def test_looking_for_a_place_leaves_nothing_behind(tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
     assert unwritable(tmp_path / "there" / "a" / "b") is None

@@ -253,7 +253,7 @@ def test_ids_compressed_with_loss_are_refused(tmp_path):
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_label_colours_may_be_anywhere_in_the_cube(tmp_path, lossy, wanted, other):
     apart = max(abs(a - b) for a, b in zip(wanted, other))
-    if min(apart, max(wanted)) < (24 if lossy else 1):
+    if min(apart, max(wanted)) < (64 if lossy else 1):
         return
     labels = np.zeros((32, 48, 3), np.uint8)
     labels[4:28, 4:20], labels[4:28, 28:44] = wanted, other
