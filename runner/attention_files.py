@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..attention import LabelMap, normalise_mask
+from ..editing.model import Progress
 from ..editing.regions import Region
 from ..editing.settings import MapSettings, Pixel
 from ..editing.whole_file import ATTENTION, save_png, whole_file
@@ -22,9 +23,8 @@ from ..measuring.probed_phrases import chosen_phrases
 from .media.encode import write_video
 from .media.geometry import Geometry
 from .media.video import Clip
-from .preflight import check_level
-from .progress import Progress
-from .yaml_lines import Lines
+from .preflight import check_section_level
+from .yaml_lines import Lines, Problems
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +62,16 @@ def open_probe(
 ) -> AttentionProbe:
     """The observer of an edit with ``steps`` steps. phrases: the regions' own; splice: how they are encoded.
     EditFileError for what would show nothing."""
-    check_level(model, maps.level, "attention_maps", lines)
-    with lines.at_line("attention_maps.words", "attention_maps"):
+    problems = Problems(lines)
+    with problems.gathered():
+        check_section_level(model, maps.level, "attention_maps", lines)
+    with problems.gathered(), lines.at_line("attention_maps.words", "attention_maps"):
         _, spans, labels, _ = model.encode_regions(prompt, phrases, splice=splice)
         regional = [Phrase(name, tuple(span), n) for n, (name, span) in enumerate(zip(phrases, spans), 1)]
         shown = chosen_phrases(
             maps.words or (), regional, lambda others: model.word_positions(prompt, others)[0], prompt
         )
+    problems.stop()
     with lines.at_line("attention_maps"):
         probe = AttentionProbe(
             frames=len(clip.frames),

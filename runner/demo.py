@@ -32,7 +32,7 @@ from ..world.vocabulary import BACKGROUND_NAMES
 from .media.encode import write_video
 from .media.video import read_clip
 from .preflight import check_results
-from .progress import Progress
+from .progress import ConsoleProgress
 from .report import build_report, write_report
 
 FILES = ("edit.mp4", "baseline.mp4", "side_by_side.mp4", "sheet.png", "demo.gif")  # of `_write`
@@ -62,7 +62,7 @@ def run_clip(
     source: np.ndarray,
     steps: int,
     attention: AttentionSettings,
-    progress: Progress,
+    progress: ConsoleProgress,
     windows: Windows | None = None,
 ) -> Outcome:
     """Invert once, edit twice, judge."""
@@ -168,7 +168,7 @@ def main(args: argparse.Namespace) -> int:
     results = [*FILES, "edit.yaml", "report.json"]
     sources = ["source.mp4", *(f"source_{seed}.mp4" for seed in range(args.seed + 1, args.seed + args.clips))]
     check_results(out, [*results, *sources], "--out")
-    progress = Progress(quiet=args.quiet)
+    progress = ConsoleProgress(quiet=args.quiet)
     with progress.stage("load model"):
         model = load_model()
     attention = embedded_attention(args.attention)
@@ -227,7 +227,7 @@ def _facts(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _write(out: Path, first: Outcome, edit_text: str, progress: Progress) -> None:
+def _write(out: Path, first: Outcome, edit_text: str, progress: ConsoleProgress) -> None:
     source, baseline, edited = first.source, first.baseline.frames, first.regions.frames
     files = [out / name for name in FILES]
     with progress.stage("write"):

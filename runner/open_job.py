@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from ..editing import trajectory_file
+from ..editing.model import Progress
 from ..editing.pipeline import check_attention, check_model, check_schedule, inversion_steps
 from ..editing.prompt_text import append_phrases, unplaced
 from ..editing.regions import Region
-from ..editing.settings import AttentionSettings, EditSettings, LayoutSettings, MotionSettings, WindowSettings
+from ..editing.settings import EditSettings, LayoutSettings, MotionSettings, WindowSettings
 from ..editing.trajectory import Trajectory, TrajectoryError
 from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS
 from ..editing.windows import Windows
@@ -36,8 +37,7 @@ from .media.geometry import UNIT
 from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_pictures, repeated
 from .media.video import Clip, read_clip
 from .motion_files import beside
-from .preflight import check_level, check_start, check_target, chosen_device
-from .progress import Progress
+from .preflight import check_section_level, check_start, check_target, chosen_device
 from .report import clip_facts, model_facts
 from .yaml_lines import Lines, Problems
 
@@ -107,20 +107,21 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
     device = keys.device if model is None else None
     results = [*RESULTS.values(), *(ATTENTION.values() if keys.attention_maps is not None else ())]
     places = {"output": edit_file.output, "results": results, "save": keys.inversion.save}
-    check_start(lines, device=device, kernel=attention.kernel, **places)
     found = any(isinstance(entry.masks, FoundMask) for entry in keys.regions)
-    if found:
-        check_masks(edit_file.output / "layout", lines)
-    clip = _read_clip(edit_file, progress)
-    frames = MaskFrames(keys.frames.start, len(clip.frames), keys.frames.stride, clip.source_frames)
     problems, pictures, loaded, notes = Problems(lines), None, None, ()
+    with problems.gathered():
+        check_start(lines, device=device, kernel=attention.kernel, **places)
+    if found:
+        with problems.gathered():
+            check_masks(edit_file.output / "layout", lines)
+    clip = _read_clip(edit_file, problems, progress)
+    frames = MaskFrames(keys.frames.start, len(clip.frames), keys.frames.stride, clip.source_frames)
     regions, remarks = _read_regions(keys.regions, clip, frames, lines, problems, progress)
     with problems.gathered(), lines.at_line("controlnet.video"):
         if keys.controlnet is not None:
             pictures = _read_pictures(keys.controlnet.video, clip, frames)
-    with problems.gathered():
-        if keys.inversion.load is not None:
-            loaded, notes = _loaded(edit_file, clip, edit_file.layout if found else None)
+    if keys.inversion.load is not None:
+        loaded, notes = _loaded(edit_file, clip, edit_file.layout if found else None, problems)
     problems.stop()
     notes = (*notes, *remarks)
     phrases, prompt, added = [region.phrase for region in regions], keys.prompt, ()
@@ -131,20 +132,7 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
         notes = (*notes, f"append_phrases: {named} had no place in the prompt and was appended: {prompt!r}")
         log.warning(notes[-1])
     job = _on_model(edit_file, clip, loaded, notes, model, progress)
-    steps = job.settings.sampling.steps
-    _check_prompts(job.model, keys.negative_prompt, prompt, phrases, attention, steps, lines)
-    with lines.at_line("steps", "inversion.steps", "inversion.load"):
-        check_schedule(job.model, steps, _check_inversion(job))
-    control = None
-    if keys.controlnet is not None:
-        at = {"scale": keys.controlnet.scale, "start": keys.controlnet.start, "end": keys.controlnet.end}
-        try:
-            control = job.model.load_control(keys.controlnet.model, pictures, **at)
-            control.check(len(clip.frames), clip.frames.shape[1:3])
-        except (ValueError, OSError) as error:
-            raise lines.error(("controlnet.model", f"controlnet: {' '.join(str(error).split())}")) from error
-    maps, splice = keys.attention_maps, attention.splice
-    probe = maps and open_probe(maps, clip, prompt, phrases, job.model, steps=steps, splice=splice, lines=lines)
+    control, probe = _check_on_model(job, keys, prompt, phrases, pictures)
     return EditJob(
         **vars(job),
         motion=_motion(keys, len(clip.frames)),
@@ -170,11 +158,17 @@ def open_inversion(
             f"{lines.path.name} says nowhere to save the inversion; expected inversion.save or --output; "
             "add `--output inversion.safetensors`"
         )
-    check_start(lines, device=keys.device if model is None else None, kernel=keys.attention.kernel)
+    problems = Problems(lines)
+    with problems.gathered():
+        check_start(lines, device=keys.device if model is None else None, kernel=keys.attention.kernel)
     key = None if output else "inversion.save" if keys.inversion.save else "inversion.load"
-    check_target(Path(target), keys.model, key, lines)
-    job = _on_model(edit_file, _read_clip(edit_file, progress), None, (), model, progress, save=Path(target))
-    _check_inversion(job)
+    with problems.gathered():
+        check_target(Path(target), keys.model, key, lines)
+    clip = _read_clip(edit_file, problems, progress)
+    problems.stop()
+    job = _on_model(edit_file, clip, None, (), model, progress, save=Path(target))
+    _check_inversion(job, problems)
+    problems.stop()
     return job
 
 
@@ -183,12 +177,18 @@ def open_layout(edit_file: EditFile, progress: Progress, model: Any = None) -> I
     keys, lines = edit_file.keys, edit_file.lines
     device = keys.device if model is None else None
     places = {"output": edit_file.output, "results": LAYOUT.values(), "save": keys.inversion.save}
-    check_start(lines, device=device, kernel=keys.attention.kernel, **places)
-    check_masks(edit_file.output, lines)
-    clip = _read_clip(edit_file, progress)
-    loaded, notes = (None, ()) if keys.inversion.load is None else _loaded(edit_file, clip, edit_file.layout)
+    problems, loaded, notes = Problems(lines), None, ()
+    with problems.gathered():
+        check_start(lines, device=device, kernel=keys.attention.kernel, **places)
+    with problems.gathered():
+        check_masks(edit_file.output, lines)
+    clip = _read_clip(edit_file, problems, progress)
+    if keys.inversion.load is not None:
+        loaded, notes = _loaded(edit_file, clip, edit_file.layout, problems)
+    problems.stop()
     job = _on_model(edit_file, clip, loaded, notes, model, progress)
-    _check_inversion(job)
+    _check_inversion(job, problems)
+    problems.stop()
     return job
 
 
@@ -238,9 +238,10 @@ def _load_model(path: Path | None, config: Path | None, device: str, dtype: str)
     return load_model(path, device=device, dtype=getattr(torch, dtype), config=config)
 
 
-def _read_clip(edit_file: EditFile, progress: Progress) -> Clip:
+def _read_clip(edit_file: EditFile, problems: Problems, progress: Progress) -> Clip:
+    """The clip. Without it no more mistakes can be found, so that those noted before are raised with its own."""
     keys = edit_file.keys
-    with progress.stage("read video"), edit_file.lines.at_line("video"):
+    with problems.ending(), progress.stage("read video"), edit_file.lines.at_line("video"):
         return read_clip(keys.video, keys.frames.start, keys.frames.count, keys.frames.stride, keys.size, keys.fit)
 
 
@@ -280,46 +281,65 @@ def _read_pictures(video: Path, clip: Clip, frames: MaskFrames) -> np.ndarray:
     return repeated([clip.geometry.frame(picture, "the control video") for picture in found], frames)
 
 
-def _check_prompts(
-    model: Any,
-    negative: str,
-    prompt: str,
-    phrases: Sequence[str],
-    attention: AttentionSettings,
-    steps: int,
-    lines: Lines,
-) -> None:
-    """EditFileError for what the prompts or the steps would raise after a long run."""
-    with lines.at_line("negative_prompt"):
-        model.encode_prompt(negative)
-    with lines.at_line("prompt"):
-        model.encode_regions(prompt, phrases, splice=attention.splice)
-    with lines.at_line("steps"):
+def _check_on_model(
+    job: InversionJob, keys: EditKeys, prompt: str, phrases: Sequence[str], pictures: np.ndarray | None
+) -> tuple[Any, AttentionProbe | None]:
+    """The ControlNet with its ``pictures``, and who watches the attention; None where an edit has none. EditFileError
+    with all that prompts, steps, inversion, ControlNet and probe would raise after a long run."""
+    model, lines, problems = job.model, job.lines, Problems(job.lines)
+    steps, splice = job.settings.sampling.steps, job.settings.attention.splice
+    with problems.gathered(), lines.at_line("negative_prompt"):
+        model.encode_prompt(keys.negative_prompt)
+    with problems.gathered() as bad_prompt, lines.at_line("prompt"):
+        model.encode_regions(prompt, phrases, splice=splice)
+    with problems.gathered() as bad_steps, lines.at_line("steps"):
         model.sigmas(steps)
+    inverted = _check_inversion(job, problems)
+    if inverted is not None and not bad_steps:
+        with problems.gathered(), lines.at_line("steps", "inversion.steps", "inversion.load"):
+            check_schedule(model, steps, inverted)
+    control, probe, maps = None, None, keys.attention_maps
+    with problems.gathered():
+        if keys.controlnet is not None:
+            at = {"scale": keys.controlnet.scale, "start": keys.controlnet.start, "end": keys.controlnet.end}
+            try:
+                control = model.load_control(keys.controlnet.model, pictures, **at)
+                control.check(len(job.clip.frames), job.clip.frames.shape[1:3])
+            except (ValueError, OSError) as error:
+                raise lines.error(("controlnet.model", f"controlnet: {' '.join(str(error).split())}")) from error
+    with problems.gathered():
+        if maps is not None and not (bad_prompt or bad_steps):
+            probe = open_probe(maps, job.clip, prompt, phrases, model, steps=steps, splice=splice, lines=lines)
+    problems.stop()
+    return control, probe
 
 
-def _check_inversion(job: InversionJob) -> Tensor:
-    """EditFileError for a loaded inversion of another model, or for a source prompt or a number of steps with which the
-    model cannot make one; returns the inversion's sigmas."""
+def _check_inversion(job: InversionJob, problems: Problems) -> Tensor | None:
+    """The inversion's sigmas. Where it is a loaded one of another model, or the source prompt or the number of steps is
+    one with which the model cannot make it, that is noted, and where there are no sigmas None is returned."""
     inversion, lines = job.settings.inversion, job.lines
     if job.loaded is not None:
-        with lines.at_line("inversion.load"):
+        with problems.gathered(), lines.at_line("inversion.load"):
             check_model(job.model, job.loaded)
-        return job.loaded.sigmas
+            return job.loaded.sigmas
+        return None
     if job.layout is not None:
-        check_level(job.model, job.layout.level, "layout", lines)
-    with lines.at_line("source_prompt"):
-        job.model.encode_prompt(job.source_prompt)
-    with lines.at_line("layout.names"):
-        names = (job.layout.names if job.layout is not None else None) or ()
-        places, _ = job.model.word_positions(job.source_prompt, names)
-        if missing := [name for name, found in zip(names, places) if not found]:
-            raise ValueError(
-                f"{', '.join(map(repr, missing))} is no phrase of the source_prompt {job.source_prompt!r} "
-                "to this model's tokenizer; expected whole words of it; correct layout.names"
-            )
-    with lines.at_line("steps" if inversion.steps is None else "inversion.steps"):
+        with problems.gathered():
+            check_section_level(job.model, job.layout.level, "layout", lines)
+    with problems.gathered():
+        with lines.at_line("source_prompt"):
+            job.model.encode_prompt(job.source_prompt)
+        with lines.at_line("layout.names"):
+            names = (job.layout.names if job.layout is not None else None) or ()
+            places, _ = job.model.word_positions(job.source_prompt, names)
+            if missing := [name for name, found in zip(names, places) if not found]:
+                raise ValueError(
+                    f"{', '.join(map(repr, missing))} is no phrase of the source_prompt {job.source_prompt!r} "
+                    "to this model's tokenizer; expected whole words of it; correct layout.names"
+                )
+    with problems.gathered(), lines.at_line("steps" if inversion.steps is None else "inversion.steps"):
         return job.model.sigmas(inversion_steps(inversion, job.settings.sampling.steps))
+    return None
 
 
 def cut_of(windows: WindowSettings | None) -> Windows | None:
@@ -327,21 +347,28 @@ def cut_of(windows: WindowSettings | None) -> Windows | None:
     return None if windows is None else Windows(**vars(windows))
 
 
-def _loaded(edit_file: EditFile, clip: Clip, layout: LayoutSettings | None) -> tuple[Trajectory, tuple[str, ...]]:
-    """The saved inversion and remarks about it. EditFileError where it is not one of these frames with this attention
-    (the model is compared later). layout: what is to be found in its features, None = nothing."""
+def _loaded(
+    edit_file: EditFile, clip: Clip, layout: LayoutSettings | None, problems: Problems
+) -> tuple[Trajectory | None, tuple[str, ...]]:
+    """The saved inversion and remarks about it; None where it cannot be read. That it is not one of these frames with
+    this attention is noted (the model is compared later). layout: what is to be found in its features, None =
+    nothing."""
     keys, lines = edit_file.keys, edit_file.lines
-    with lines.at_line("inversion.load"):
+    trajectory, notes, (height, width) = None, [], clip.frames.shape[1:3]
+    with problems.gathered(), lines.at_line("inversion.load"):
         trajectory = trajectory_file.load(keys.inversion.load)
-        height, width = clip.frames.shape[1:3]
+    if trajectory is None:
+        return None, ()
+    with problems.gathered(), lines.at_line("inversion.load"):
         trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // UNIT, width // UNIT))
+    with problems.gathered(), lines.at_line("inversion.load"):
         check_attention(trajectory, keys.attention, cut_of(keys.windows))
-        notes = []
-        if keys.source_prompt and keys.source_prompt != trajectory.prompt:
-            notes.append(f"source_prompt is not used: the inversion was made with {trajectory.prompt!r}")
+    if keys.source_prompt and keys.source_prompt != trajectory.prompt:
+        notes.append(f"source_prompt is not used: the inversion was made with {trajectory.prompt!r}")
+    with problems.gathered(), lines.at_line("inversion.load"):
         if layout is not None:
             notes += _check_features(trajectory, keys.inversion.load.name, layout.level, lines)
-    with lines.at_line("layout.names"):
+    with problems.gathered(), lines.at_line("layout.names"):
         names = () if layout is None else layout.names or ()
         missing = [name for name in names if unplaced(trajectory.prompt, [name])]
         if missing:

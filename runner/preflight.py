@@ -196,7 +196,7 @@ def _no_target(path: Path) -> str | None:
     return None
 
 
-def check_level(model: Any, level: str, section: str, lines: Lines) -> None:
+def check_section_level(model: Any, level: str, section: str, lines: Lines) -> None:
     """EditFileError for a ``level`` of a section at which the model has no attention to look at ("all" is always
     there)."""
     sides = {"full": 0, "half": 1}

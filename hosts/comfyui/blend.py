@@ -24,7 +24,7 @@ from ...editing.provenance import Provenance, differences
 from ...editing.regions import Areas
 from ...editing.trajectory import Trajectory
 from .errors import EDITING_ERRORS, naming
-from .families import check_model
+from .families import family_name
 from .model_info import t_of
 from .provenance import compare, of_model, of_run
 from .step_hooks import with_hook
@@ -105,7 +105,7 @@ def blended_model(
     seed it was given.
     """
     with naming(node):
-        compare(trajectory, Provenance(family=check_model(model, node)), node)
+        compare(trajectory, Provenance(family=family_name(model, node)), node)
         check_range(start, end, node)
         weights = blend_mask(trajectory, mask, feather, preserved, node)
 

@@ -14,7 +14,7 @@ from comfy.patcher_extension import WrappersMP
 
 from videograin.hosts.comfyui.edit import KEY
 from videograin.hosts.comfyui.families import FAMILIES as KNOWN
-from videograin.hosts.comfyui.families import check_model, family_of
+from videograin.hosts.comfyui.families import family_name, family_of
 from videograin.hosts.comfyui.model_info import noise_levels
 from videograin.hosts.comfyui.unet.patch import blocks, finest_level, levels, patch_edit, patch_space_time, tag
 
@@ -204,7 +204,7 @@ def test_an_interrupted_run_leaves_nothing_behind(model):
 
 
 def test_families_and_blocks():
-    assert [check_model(tiny.tiny_model(family), NODE) for family in FAMILIES] == list(FAMILIES)
+    assert [family_name(tiny.tiny_model(family), NODE) for family in FAMILIES] == list(FAMILIES)
     places = list(blocks(tiny.tiny_model("sdxl")))
     assert places == [("input", 3, 2), ("middle", 0, 3), ("output", 0, 2), ("output", 1, 2)]
 
@@ -260,7 +260,7 @@ def test_a_unet_of_another_family_is_refused():
     other = tiny.tiny_model("sd1")
     other.model.model_config = comfy.supported_models.SVD_img2vid({**other.model.model_config.unet_config})
     with pytest.raises(ValueError, match="got SVD_img2vid"):
-        check_model(other, NODE)
+        family_name(other, NODE)
 
 
 def test_noise_levels_are_the_models_own(any_model):

@@ -16,7 +16,7 @@ from videograin.runner.media.video import read_clip
 ROOT = Path(__file__).resolve().parents[2]
 NODES = sorted(n for n in definitions.load() if n.startswith(definitions.PREFIX))
 LANGUAGES = ("en", "zh", "ja")
-SNAPSHOT = "0.3.64"  # the host that lab/templates/definitions.py was last run on
+SNAPSHOT = json.loads(definitions.PATH.read_text(encoding="utf-8"))["comfyui"]
 
 
 @pytest.fixture(scope="module")

@@ -177,6 +177,35 @@ def test_all_problems_are_reported_at_once_in_order_of_lines(folder):
     assert [line for line, _ in found] == [1, 2, 9, 12]
 
 
+def test_a_mistake_between_keys_shows_beside_a_wrong_value_in_the_same_group(folder):
+    more = "attention: {start: 0.8, end: 0.5, power: big}\nwindows: {frames: 4, overlap: 3, anchors: 2, k: 1}\n"
+    found = problems(folder, GOOD + more)
+    assert [what.partition("; expected")[0] for _, what in found] == [
+        "attention.power: 'big' is not allowed",
+        "attention: start 0.8 is not before end 0.5, so it would never be active",
+        "unknown key windows.k",
+        "windows: overlap 3 and anchors 2 leave none of 4 frames",
+    ]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "attention: {start: 0.8, end: late}",  # against the default of `end` it would be too late
+        "windows: {frames: many, overlap: 20}",
+        "layout: {start: 0.5, end: 7}",
+    ],
+)
+def test_a_value_is_not_compared_with_the_default_of_a_key_that_is_wrong(folder, more):
+    ((_, what),) = problems(folder, GOOD + more + "\n")
+    assert "is not allowed" in what
+
+
+def test_a_label_without_a_right_number_is_one_mistake(folder):
+    text = GOOD.replace("{boxes: [[8, 8, 24, 24]]}", "{labels: a.png, id: -1}", 1)
+    assert [what.partition(" is not")[0] for _, what in problems(folder, text)] == ["regions[1].masks.id: -1"]
+
+
 def test_missing_keys_are_named(folder):
     found = " ".join(what for _, what in problems(folder, "steps: 3\n"))
     for key in ("video", "source_prompt", "prompt", "regions", "output"):
