@@ -1,4 +1,4 @@
-"""NaN and infinity inside the real ComfyUI: whoever comes first on the way names the stage, the frames and the remedy."""
+"""NaN and infinity inside the real ComfyUI: who comes first on the way names the stage, the frames and the remedy."""
 
 import pytest
 import torch
