@@ -368,7 +368,7 @@ def edit_clip(
     )
 
     held = held_steady(frames, regions, steady, motion, progress=progress)
-    hooks = [] if held is None else [held.hook(trajectory.size, steady, model.levels.t)]
+    hooks = [] if held is None else held.hooks(trajectory.size, steady, model.levels.t)
     sampler, mask = chained_sampler(model, sampling, blend, trajectory, within, hooks)
 
     sigmas = model.sigmas(sampling.steps)
