@@ -27,7 +27,9 @@ from ..version import __version__
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     from ..editing.fields import fields_of, limits
+    from ..editing.presets import MODE
     from ..editing.settings import AttentionSettings, SamplingSettings, WindowSettings
+    from ..world.vocabulary import MOTIONS
     from .edit_keys import MetricsKeys
 
     parser = argparse.ArgumentParser(
@@ -53,13 +55,11 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--clips", type=at_least(1), default=1, help="edit this many clips, seeds on from --seed (default: 1)"
     )
-    demo.add_argument(
-        "--motion", choices=("apart", "touching", "crossing"), default="apart", help="how the objects move"
-    )
+    demo.add_argument("--motion", choices=MOTIONS, default=MOTIONS[0], help="how the objects move")
     demo.add_argument(
         "--attention",
         choices=limits(fields_of(AttentionSettings)["mode"]).names,
-        default="per_frame",
+        default=MODE,
         help="space-time attention; the embedded model, which learnt from single pictures, does best per frame (the "
         "default here; elsewhere the default is full)",
     )
