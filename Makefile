@@ -1,4 +1,5 @@
-# Two commands for a fresh machine with Python 3.11: `make demo` and `make test`. Each makes its own .venv.
+# Two commands for a fresh machine with Python 3.10 or newer (tested: 3.11): `make demo` and `make test`. Each makes its own
+# .venv.
 # `make host` runs the tests inside a ComfyUI checkout (COMFYUI=...), in a second environment that has its requirements.
 #
 # TORCH says which torch to install. The default is a CPU build of the version the tests are run with (on Linux PyPI
@@ -29,7 +30,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# What `test` leaves out: compilers, training, fuzzing.
+# What `test` leaves out: compilers, training, fuzzing, faults.
 slow: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 

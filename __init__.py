@@ -5,7 +5,7 @@ ComfyUI imports this folder under the folder's own name and calls `comfy_entrypo
 the names of the Python interface (`load_model`, `invert_clip`, `edit_clip`, `Region`) are loaded when first asked for.
 """
 
-__version__ = "0.2.0"
+from .version import __version__ as __version__
 
 WEB_DIRECTORY = "./web"
 """Where ComfyUI's frontend finds the nodes' help pages (docs/<node id>.md)."""
@@ -20,8 +20,13 @@ _FRONT_DOOR = {
 
 def comfy_entrypoint():
     """The pack, as ComfyUI asks for it. The nodes are imported here and not above: see the module's docstring."""
+    import logging
+
+    from .editing.opencv import side_by_side
     from .nodes import VideoGrainExtension
 
+    if told := side_by_side():
+        logging.getLogger(__name__).warning("VideoGrain: %s", told)
     return VideoGrainExtension()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from .label_map import Grid
@@ -62,7 +63,7 @@ class TokenGrid:
     def frames_of(self, x: Tensor) -> Tensor:
         """[chunk, length, C] -> [chunk * F, h * w, C] without the tokens of no frame."""
         own = x[:, self.prefix : self.length - self.suffix]
-        return own.unflatten(1, (self.frames, -1)).flatten(0, 1)
+        return rearrange(own, "c (f t) d -> (c f) t d", f=self.frames)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +235,7 @@ class Layer:
 
     def _merged(self, x: Tensor) -> Tensor:
         """[chunk * F, h * w, C] -> [chunk, F * h * w, C]."""
-        return x.unflatten(0, (-1, self.tokens.frames)).flatten(1, 2)
+        return rearrange(x, "(c f) t d -> c (f t) d", f=self.tokens.frames)
 
 
 def wanting(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from .fused import METHODS, Matched, attend_matched, in_one_pass, match_labels, plain_attention
@@ -364,11 +365,11 @@ def _chunks(roles: tuple[str, ...], halves: str) -> list[int]:
 
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+    return rearrange(x, "b n (h d) -> b h n d", h=heads)
 
 
 def _merge_heads(x: Tensor) -> Tensor:
-    return x.transpose(1, 2).flatten(2)
+    return rearrange(x, "b h n d -> b n (h d)")
 
 
 def plain_of_torch(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:

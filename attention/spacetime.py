@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from .old_names import renamed
@@ -83,30 +84,31 @@ class SpaceTime:
 
     def queries(self, x: Tensor) -> Tensor:
         """[chunk * F, T, ...] -> [chunk, F * T, ...] ("full") or unchanged (the other modes: one row per frame)."""
-        clips = self._clips(x)
-        return clips.flatten(1, 2) if self.mode == "full" else x
+        self._check_rows(x)
+        return rearrange(x, "(c f) t ... -> c (f t) ...", f=self.frames) if self.mode == "full" else x
 
     def keys(self, x: Tensor) -> Tensor:
         """[chunk * F, T, ...] -> [chunk, F * T, ...] ("full") or [chunk * F, K * T, ...], rows matching `queries`."""
-        clips = self._clips(x)
         if self.mode == "full":
-            return clips.flatten(1, 2)
+            return self.queries(x)
+        self._check_rows(x)
         if self.mode == "per_frame":
             return x
-        return clips[:, self.seen.to(x.device)].flatten(2, 3).flatten(0, 1)  # of [chunk, F, K, T, ...]
+        clips = rearrange(x, "(c f) t ... -> c f t ...", f=self.frames)
+        return rearrange(clips[:, self.seen.to(x.device)], "c f k t ... -> (c f) (k t) ...")
 
     def restore(self, x: Tensor) -> Tensor:
         """The inverse of `queries`: back to [chunk * F, T, ...]."""
         self._check_resolved()
         if self.mode != "full":
-            self._clips(x)
+            self._check_rows(x)
             return x
         if x.dim() < 2 or x.shape[1] % self.frames:
             raise ValueError(
                 f"SpaceTime: expected [chunk, frames * tokens, ...] with {self.frames} frames; got {tuple(x.shape)}. "
                 f"Pass what `queries` returned."
             )
-        return x.unflatten(1, (self.frames, -1)).flatten(0, 1)
+        return rearrange(x, "c (f t) ... -> (c f) t ...", f=self.frames)
 
     def _check_resolved(self) -> None:
         if self.mode == "full_coarse":
@@ -115,7 +117,7 @@ class SpaceTime:
                 "its own; expected the one of a level. Call at(finest) first."
             )
 
-    def _clips(self, x: Tensor) -> Tensor:
+    def _check_rows(self, x: Tensor) -> None:
         self._check_resolved()
         if x.dim() < 2 or x.shape[0] % self.frames:
             raise ValueError(
@@ -123,4 +125,3 @@ class SpaceTime:
                 f"got {tuple(x.shape)}, whose first size is no multiple of {self.frames}. "
                 f"Say how many frames this call really has (context windows bring fewer)."
             )
-        return x.unflatten(0, (-1, self.frames))

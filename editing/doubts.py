@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..attention.coverage import is_present
+from .prompt_text import words
 from .region_modulation import is_computed
 from .regions import Region, sized_masks
 from .settings import AttentionSettings
@@ -87,7 +88,7 @@ def region_doubts(regions: Sequence[Region], masks: Sequence[Tensor], first: int
 
     masks: float32 [F, H, W] each, of one size. first: number of the first region.
     """
-    phrases: dict[str, int] = {}
+    phrases: dict[tuple[str, ...], int] = {}
     for number, (region, mask) in enumerate(zip(regions, masks), first):
         name = f"region {number} ({region.phrase!r})"
         empty = [frame for frame, one in enumerate(mask) if not is_present(one)]
@@ -100,7 +101,7 @@ def region_doubts(regions: Sequence[Region], masks: Sequence[Tensor], first: int
             yield Doubt("hidden", number, text)
         if region.strength == 0:
             yield Doubt("region_off", number, f"{name} has strength 0: its attention is not modulated")
-        earlier = phrases.setdefault(" ".join(region.phrase.lower().split()), number)
+        earlier = phrases.setdefault(tuple(words(region.phrase)), number)
         if earlier != number:
             text = f"{name} has the same prompt as region {earlier}; each takes an occurrence of its own"
             yield Doubt("repeated", number, text)

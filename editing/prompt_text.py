@@ -10,6 +10,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Collection, Sequence
+from itertools import groupby
 
 GROUP_WEIGHT = 1.1
 
@@ -107,24 +108,47 @@ def _without_punctuation(word: str) -> str:
     return "".join(" " if c in string.punctuation or unicodedata.category(c)[0] == "P" else c for c in word)
 
 
-def words(prompt: str) -> list[str]:
-    """A prompt's words and punctuation in lower case, without weights: "(a Red  car:1.2)," -> a, red, car, ','."""
+def words(prompt: str, *, ideographs: bool = False) -> list[str]:
+    """A prompt as CLIP's tokenizer cuts it before it spells the parts: "(a Red_car:1.2)," -> a, red, _, car, ','.
+
+    Case, weights and how accents are composed do not matter. Letters that touch are one word, so a language without
+    spaces has long ones; every digit is a word, so are other symbols that touch. ideographs: cut Chinese characters
+    apart, as some tokenizers do.
+    """
     prompt = re.sub(r":\s*[-+]?\d*\.?\d+\s*(?=(?<!\\)\))", "", prompt)
     prompt = re.sub(r"(?<!\\)[()]", " ", prompt).replace("\\(", "(").replace("\\)", ")")
-    return re.findall(r"\w+|[^\w\s]", prompt.lower())
+    text = unicodedata.normalize("NFC", prompt).lower()
+    runs = [(kind, "".join(run)) for kind, run in groupby(text, lambda char: _kind(char, ideographs))]
+    parts = [list(run) if kind == "single" else [run] for kind, run in runs if kind != "space"]
+    return [word for part in parts for word in part]
 
 
-def unplaced(prompt: str, phrases: Sequence[str]) -> dict[int, bool]:
+def _kind(char: str, ideographs: bool) -> str:
+    category = unicodedata.category(char)[0]
+    if category == "N" or (ideographs and unicodedata.name(char, "").startswith("CJK")):
+        return "single"
+    return "space" if char.isspace() else "letter" if category == "L" else "other"
+
+
+def unplaced(prompt: str, phrases: Sequence[str], *, certain: bool = False) -> dict[int, bool]:
     """Phrases without a free place in the prompt: index -> whether it does occur, but only where another one stands.
 
     The rule of attention.find_phrases, on words instead of tokens: longer phrases choose first, each takes the next
-    free occurrence, and no word serves twice.
+    free occurrence, and no word serves twice. What a tokenizer may find counts as placed: a phrase may begin inside a
+    word, since words are spelled from parts; it never ends inside one, since last parts are marked. certain: only what
+    every tokenizer finds counts, whole words.
     """
-    text, taken, missing = words(prompt), set(), {}
-    split = [words(phrase) for phrase in phrases]
+    text, taken, missing = words(prompt, ideographs=not certain), set(), {}
+    split = [words(phrase, ideographs=not certain) for phrase in phrases]
+
+    def begins(phrase: list[str], place: int) -> bool:
+        if not phrase or text[place + 1 : place + len(phrase)] != phrase[1:]:
+            return False
+        return text[place] == phrase[0] or (not certain and text[place].endswith(phrase[0]))
+
     for index in sorted(range(len(phrases)), key=lambda n: -len(split[n])):
         phrase = split[index]
-        starts = [n for n in range(len(text) - len(phrase) + 1) if phrase and text[n : n + len(phrase)] == phrase]
+        starts = [n for n in range(len(text) - len(phrase) + 1) if phrase and begins(phrase, n)]
         free = [n for n in starts if taken.isdisjoint(range(n, n + len(phrase)))]
         if free:
             taken.update(range(free[0], free[0] + len(phrase)))
@@ -136,15 +160,25 @@ def unplaced(prompt: str, phrases: Sequence[str]) -> dict[int, bool]:
 def append_phrases(prompt: str, phrases: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """The prompt with ", phrase" for every phrase that has no free place in it, and those phrases (method.md 7).
 
-    Phrases keep their order and their weights; a prompt that has a place for all of them comes back as it is. A phrase
-    without any word is left out: it can be placed nowhere, and the check names it.
+    A place that only some tokenizers find does not count. Phrases keep their order and their weights; a prompt that has
+    a place for all of them comes back as it is. A phrase without any word is left out: it can be placed nowhere, and
+    the check names it.
     """
     done, added = prompt, []
     # Again, because a comma that joins two phrases can be taken for one that a phrase has inside.
-    while missing := [phrase.strip() for index, phrase in enumerate(phrases) if index in unplaced(done, phrases)]:
-        missing = [phrase for phrase in missing if words(phrase)]
+    while places := unplaced(done, phrases, certain=True):
+        missing = [phrases[index].strip() for index in sorted(places) if words(phrases[index])]
         if not missing:
             break
-        done = ", ".join([done.rstrip().rstrip(","), *missing])
+        done = done.rstrip().rstrip(",")
+        for phrase in missing:
+            done = _joined(done, phrase)
         added += missing
     return done, tuple(added)
+
+
+def _joined(prompt: str, phrase: str) -> str:
+    """A comma between them, which must not touch a symbol: they would be one word."""
+    last = words(prompt)[-1:]
+    apart = " " if last and _kind(last[0][-1], ideographs=False) == "other" else ""
+    return f"{prompt}{apart}, {phrase}" if prompt else phrase

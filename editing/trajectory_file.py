@@ -9,16 +9,16 @@ features.checksum, a CRC-32 of its own over both: whoever knows nothing of featu
 float32 and neither a fourth tensor nor a level.
 """
 
-import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from .attention_features import Features, FeaturesError
 from .trajectory import Trajectory, TrajectoryError
-from .whole_file import whole_file
+from .whole_file import save_tensors
 
 FORMAT = "videograin.trajectory"
 VERSION = 1
@@ -34,10 +34,9 @@ def save(trajectory: Trajectory, path: str | Path) -> Path:
     """Write `trajectory` to `path`, which must end in .safetensors and whose folder must exist. Returns the path.
 
     The file appears when it is complete and on the disk, so that neither a crash nor Ctrl-C leaves a half-written file
-    under the final name. TrajectoryError for an unusable path; OSError from the disk.
+    under the final name. TrajectoryError for an unusable path; WriteError where the disk is full and
+    the like.
     """
-    from safetensors.torch import save_file
-
     path = Path(path)
     if path.suffix != ".safetensors":
         raise TrajectoryError(f"cannot save to {path}: expected a name ending in .safetensors, got {path.name!r}.")
@@ -54,10 +53,7 @@ def save(trajectory: Trajectory, path: str | Path) -> Path:
     if trajectory.features is not None:
         held, facts = _pack(trajectory.features)
         tensors, metadata = tensors | held, metadata | facts
-    with whole_file(path) as part:
-        save_file(tensors, str(part), metadata=metadata)
-        with open(part, "rb+") as handle:
-            os.fsync(handle.fileno())
+    save_tensors(path, tensors, metadata)
     return path
 
 
@@ -153,5 +149,5 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
 def _crc(tensors: Iterable[Tensor]) -> str:
     crc = 0
     for tensor in tensors:
-        crc = zlib.crc32(tensor.contiguous().numpy().data, crc)
+        crc = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, crc)  # numpy knows no bfloat16
     return f"{crc:08x}"

@@ -16,9 +16,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(_complete(path).decode("utf-8").splitlines(), 1):
         try:
             lines.append(json.loads(line))
-        except json.JSONDecodeError:
+            if not isinstance(lines[-1], dict):
+                raise ValueError
+        except (ValueError, RecursionError):
             raise ValueError(
-                f"{path} line {number} is no JSON; expected one result a line; delete that line, its cell is run again"
+                f"{path} line {number} is no JSON object; expected one result a line; delete that line, its cell is "
+                "run again"
             ) from None
     return lines
 

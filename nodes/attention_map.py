@@ -23,7 +23,8 @@ from ..hosts.comfyui.observed_sampling import (
 from ..measuring.attention_probe import AttentionProbe, InspectionError
 from ..measuring.attention_shares import share_table
 from ..measuring.pictures.heat import heat_sheet, heat_video, heats
-from .inputs import setting
+from .checked import CheckedNode
+from .inputs import limited, setting
 from .sockets import CATEGORY
 
 NAME = "Attention Map"
@@ -33,7 +34,7 @@ MOST = 8  # phrases: more do not fit one picture
 log = logging.getLogger(__name__)
 
 
-class AttentionMap(io.ComfyNode):
+class AttentionMap(CheckedNode):
     """SamplerCustom, plus an `AttentionProbe` and what people see of it."""
 
     @classmethod
@@ -53,8 +54,15 @@ class AttentionMap(io.ComfyNode):
                 io.Model.Input("model", tooltip="The model of ST-Layout Attn Patch; any other SD1.x, SD2.x or SDXL."),
                 io.Conditioning.Input("positive", tooltip="The positive of ST-Layout Attn Patch, or any prompt."),
                 io.Conditioning.Input("negative", tooltip="As for any sampler."),
-                io.Float.Input(
-                    "cfg", default=7.5, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="Guidance; 7.5 in the paper."
+                limited(
+                    float,
+                    "cfg",
+                    default=7.5,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="Guidance; 7.5 in the paper.",
                 ),
                 io.Sampler.Input("sampler", tooltip="From Latent Blend, or KSamplerSelect."),
                 io.Sigmas.Input("sigmas", tooltip="The sigmas of DDIM Video Inversion."),
@@ -80,21 +88,24 @@ class AttentionMap(io.ComfyNode):
                     "these, before and after are the same.",
                     name="end_percent",
                 ),
-                io.Int.Input(
+                limited(
+                    int,
                     "pixel_frame",
                     default=-1,
                     min=-1,
                     max=9999,
                     tooltip="Also show what one pixel looks at: the frame it is in, from 0. -1: no pixel.",
                 ),
-                io.Int.Input(
+                limited(
+                    int,
                     "pixel_x",
                     default=-1,
                     min=-1,
                     max=16384,
                     tooltip="The pixel's column in images, from the left. -1: no pixel.",
                 ),
-                io.Int.Input(
+                limited(
+                    int,
                     "pixel_y",
                     default=-1,
                     min=-1,

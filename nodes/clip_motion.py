@@ -7,12 +7,14 @@ from ..editing.motion.clip_motion import SOURCES
 from ..editing.motion.fill import MISSING
 from ..editing.regions import Region
 from ..hosts.comfyui.motion import found_motion
+from .checked import CheckedNode
+from .inputs import limited
 from .sockets import CATEGORY, Motion, Regions
 
 NAME = "Clip Motion"
 
 
-class ClipMotion(io.ComfyNode):
+class ClipMotion(CheckedNode):
     """Frames and regions in; motion, and the regions with their masks filled, out."""
 
     @classmethod
@@ -32,14 +34,16 @@ class ClipMotion(io.ComfyNode):
                 Regions.Input(
                     "regions", tooltip="From Region Prompt or Regions from Masks; masks of another size are stretched."
                 ),
-                io.Combo.Input(
+                limited(
+                    str,
                     "source",
                     options=list(SOURCES),
                     default="auto",
                     tooltip="auto: colours and outlines registered, the other regions left out. moments: centre and "
                     "area of the masks, the background stands still. flow: optical flow inside the masks (OpenCV).",
                 ),
-                io.Combo.Input(
+                limited(
+                    str,
                     "missing",
                     options=list(MISSING),
                     default="fill",

@@ -10,8 +10,9 @@ from ..editing.attention_features import FeatureCollector, FeaturesError
 from ..editing.settings import AttentionSettings, InversionSettings, LayoutSettings, SamplingSettings
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.families import family_of
-from ..hosts.comfyui.inversion import check_frames, check_schedule, invert_latent, leading_sigmas, noise_latent
+from ..hosts.comfyui.inversion import check_latent, check_sigmas_of, invert_latent, leading_sigmas, noise_latent
 from ..hosts.comfyui.model_info import noise_levels
+from .checked import CheckedNode
 from .inputs import setting
 from .sockets import CATEGORY, Inversion
 
@@ -20,7 +21,7 @@ NAME = "DDIM Video Inversion"
 log = logging.getLogger(__name__)
 
 
-class DDIMVideoInversion(io.ComfyNode):
+class DDIMVideoInversion(CheckedNode):
     """Checks the schedule, inverts through the host's sampling, hands on noise, inversion and sigmas."""
 
     @classmethod
@@ -152,12 +153,12 @@ class DDIMVideoInversion(io.ComfyNode):
         family = family_of(model, NAME)
         with naming(NAME):
             schedule = leading_sigmas(model, steps) if sigmas is None else sigmas
-            frames = len(check_frames(model, latent_image))
+            frames = len(check_latent(model, latent_image))
             collector = None
             if collect_features:
                 collector = FeatureCollector(frames, feature_level, feature_start, feature_end)
                 family.patch.check_level(model, feature_level, LEVELS, "feature_level")
-                schedule, levels = check_schedule(model, schedule), noise_levels(model)
+                schedule, levels = check_sigmas_of(model, schedule), noise_levels(model)
                 collector.range.check_steps(levels.t(float(sigma)) for sigma in schedule[:-1])
         inversion = invert_latent(
             model,

@@ -5,10 +5,12 @@ from comfy_api.latest import io
 from ..hosts.comfyui.images import image_of
 from ..world.clips import MOTIONS
 from ..world.demo_task import FPS, make_task
+from .checked import CheckedNode
+from .inputs import limited
 from .sockets import CATEGORY
 
 
-class DemoClip(io.ComfyNode):
+class DemoClip(CheckedNode):
     """Rendered on the CPU in well under a second; the same inputs always give the same clip."""
 
     @classmethod
@@ -23,8 +25,9 @@ class DemoClip(io.ComfyNode):
                 "for the Embedded Model."
             ),
             inputs=[
-                io.Int.Input("frames", default=8, min=2, max=64, tooltip="Number of frames."),
-                io.Int.Input(
+                limited(int, "frames", default=8, min=2, max=64, tooltip="Number of frames."),
+                limited(
+                    int,
                     "seed",
                     default=1,
                     min=0,
@@ -32,7 +35,8 @@ class DemoClip(io.ComfyNode):
                     control_after_generate=False,
                     tooltip="Which clip: chooses shapes, colours, ground and paths.",
                 ),
-                io.Int.Input(
+                limited(
+                    int,
                     "size",
                     default=128,
                     min=64,
@@ -40,7 +44,8 @@ class DemoClip(io.ComfyNode):
                     step=8,
                     tooltip="Sides of the square frames in pixels. The embedded model was trained at 128.",
                 ),
-                io.Combo.Input(
+                limited(
+                    str,
                     "motion",
                     options=list(MOTIONS),
                     default="apart",

@@ -7,12 +7,13 @@ from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.images import image_of, rgb_bytes
 from ..hosts.comfyui.metrics import instruments, measured, remarks
 from ..measuring.pictures.bars import bar_sheet
+from .checked import CheckedNode
 from .sockets import CATEGORY, Regions
 
 NAME = "Edit Metrics"
 
 
-class EditMetrics(io.ComfyNode):
+class EditMetrics(CheckedNode):
     """`measuring.metrics.measure.measure` on what is connected; what is not connected is reported as not measured."""
 
     @classmethod

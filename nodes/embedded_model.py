@@ -3,10 +3,11 @@
 from comfy_api.latest import io
 
 from ..hosts.comfyui.embedded_model import embedded_model
+from .checked import CheckedNode
 from .sockets import CATEGORY
 
 
-class EmbeddedModel(io.ComfyNode):
+class EmbeddedModel(CheckedNode):
     """No inputs: the weights lie in the pack, nothing is downloaded."""
 
     @classmethod

@@ -9,6 +9,7 @@ from ..hosts.comfyui.images import image_of
 from ..hosts.comfyui.round_trip import clean_samples, decoded, sample_back
 from ..measuring.pictures.round_trip_pictures import round_trip_frames, round_trip_sheet
 from ..measuring.round_trip import decibels, frame_psnr, judge
+from .checked import CheckedNode
 from .sockets import CATEGORY, Inversion
 
 NAME = "Inversion Check"
@@ -16,7 +17,7 @@ NAME = "Inversion Check"
 log = logging.getLogger(__name__)
 
 
-class InversionCheck(io.ComfyNode):
+class InversionCheck(CheckedNode):
     """Back down unguided, decoded beside the VAE's own; the verdict is `measuring.round_trip.judge`'s."""
 
     @classmethod

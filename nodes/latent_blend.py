@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..editing.settings import BlendSettings
 from ..hosts.comfyui.blend import blended_sampler
+from .checked import CheckedNode
 from .inputs import setting
 from .sockets import CATEGORY, Inversion
 
@@ -13,7 +14,7 @@ NAME = "Latent Blend"
 option = partial(setting, BlendSettings)
 
 
-class LatentBlend(io.ComfyNode):
+class LatentBlend(CheckedNode):
     """SAMPLER in, SAMPLER out, for SamplerCustom and SamplerCustomAdvanced."""
 
     @classmethod

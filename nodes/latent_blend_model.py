@@ -3,13 +3,14 @@
 from comfy_api.latest import io
 
 from ..hosts.comfyui.blend import blended_model
+from .checked import CheckedNode
 from .latent_blend import blend_inputs, preserved_input
 from .sockets import CATEGORY
 
 NAME = "Latent Blend (Model Patch)"
 
 
-class LatentBlendModel(io.ComfyNode):
+class LatentBlendModel(CheckedNode):
     """MODEL in, MODEL out, for KSampler and KSampler (Advanced)."""
 
     @classmethod

@@ -24,6 +24,8 @@ class LoadInversion(io.ComfyNode):
                 "inversion of a clip serves every edit of it."
             ),
             inputs=[
+                # Without limits: a file may be newer than the list (`validate_inputs`). So it is no CheckedNode either,
+                # which would ask for the list, two walks through folders, in every execution.
                 io.Combo.Input(
                     "file",
                     options=list_inversions(),

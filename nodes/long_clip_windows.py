@@ -9,13 +9,14 @@ from ..editing.windows import Windows
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.families import check_model
 from ..hosts.comfyui.windows import NODE, windowed
+from .checked import CheckedNode
 from .inputs import setting
 from .sockets import CATEGORY
 
 option = partial(setting, WindowSettings)
 
 
-class LongClipWindows(io.ComfyNode):
+class LongClipWindows(CheckedNode):
     """MODEL in, MODEL out, for the inversion and for the edit."""
 
     @classmethod

@@ -5,13 +5,14 @@ from comfy_api.latest import io
 from ..editing.layout.grow import grow_mask
 from ..editing.settings import LayoutSettings
 from ..hosts.comfyui.errors import naming
+from .checked import CheckedNode
 from .inputs import setting
 from .sockets import CATEGORY, ClipLayout
 
 NAME = "Pick Layout Mask"
 
 
-class PickLayoutMask(io.ComfyNode):
+class PickLayoutMask(CheckedNode):
     """`ClipLayout.pick_together`."""
 
     @classmethod

@@ -4,13 +4,14 @@ from comfy_api.latest import io
 
 from ..editing.settings import CompositeSettings, SteadySettings
 from ..hosts.comfyui.composite import composite_images
+from .checked import CheckedNode
 from .inputs import setting
 from .sockets import CATEGORY, Motion, Regions
 
 NAME = "Pixel Composite"
 
 
-class PixelComposite(io.ComfyNode):
+class PixelComposite(CheckedNode):
     """Undoes what the VAE changes outside the edit."""
 
     @classmethod

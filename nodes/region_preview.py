@@ -5,10 +5,11 @@ from comfy_api.latest import io, ui
 
 from ..editing.regions import Region
 from ..hosts.comfyui.regions import preview
+from .checked import CheckedNode
 from .sockets import CATEGORY, Regions
 
 
-class RegionPreview(io.ComfyNode):
+class RegionPreview(CheckedNode):
     """Shown on the node, and given on as images."""
 
     @classmethod

@@ -5,11 +5,12 @@ from comfy_api.latest import io
 
 from ..editing.regions import Region
 from ..hosts.comfyui.regions import checked_region
-from .inputs import strength
+from .checked import CheckedNode
+from .inputs import limited, strength
 from .sockets import CATEGORY, Regions
 
 
-class RegionPrompt(io.ComfyNode):
+class RegionPrompt(CheckedNode):
     """Chained once for each region; the later node's region lies on top."""
 
     @classmethod
@@ -34,7 +35,8 @@ class RegionPrompt(io.ComfyNode):
                     tooltip="Where the region is: one mask for all frames, or one for each frame. Any size; "
                     "inside is where it is above 0.5.",
                 ),
-                io.Combo.Input(
+                limited(
+                    str,
                     "mode",
                     options=["edit", "preserve"],
                     default="edit",

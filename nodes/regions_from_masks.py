@@ -5,11 +5,12 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..hosts.comfyui.regions import regions_from_masks
-from .inputs import strength
+from .checked import CheckedNode
+from .inputs import limited, strength
 from .sockets import CATEGORY, Regions
 
 
-class RegionsFromMasks(io.ComfyNode):
+class RegionsFromMasks(CheckedNode):
     """Takes lists: a list of masks is one region an item."""
 
     @classmethod
@@ -38,7 +39,8 @@ class RegionsFromMasks(io.ComfyNode):
                     "empty line leaves that mask out; 'preserve:' at the start of a line keeps that region's pixels. A "
                     "list gives one line an item.",
                 ),
-                io.Combo.Input(
+                limited(
+                    str,
                     "arrangement",
                     options=["list", "stacked", "colours"],
                     default="list",

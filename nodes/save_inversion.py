@@ -4,12 +4,13 @@ from comfy_api.latest import io, ui
 
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.files import describe, save_inversion
+from .checked import CheckedNode
 from .sockets import CATEGORY, Inversion
 
 NAME = "Save Inversion"
 
 
-class SaveInversion(io.ComfyNode):
+class SaveInversion(CheckedNode):
     """Writes below the output folder and nowhere else."""
 
     @classmethod

@@ -20,7 +20,8 @@ from ..measuring.pictures.layout_pictures import (
     layout_preview,
     layout_sheet,
 )
-from .inputs import setting
+from .checked import CheckedNode
+from .inputs import limited, setting
 from .sockets import CATEGORY, ClipLayout, Inversion
 
 NAME = "Self-Attn Layout Cluster"
@@ -30,7 +31,7 @@ SAME_SHAPE = 0.1  # by how much the sides' ratio of images and latent may differ
 log = logging.getLogger(__name__)
 
 
-class SelfAttnLayoutCluster(io.ComfyNode):
+class SelfAttnLayoutCluster(CheckedNode):
     """The attention collected during the inversion, sorted by K-means, split into things and named
     (editing/layout/find.py)."""
 
@@ -86,7 +87,8 @@ class SelfAttnLayoutCluster(io.ComfyNode):
                     "the preview. Without them the masks are as small as the latent, which every node here accepts as "
                     "well.",
                 ),
-                io.Combo.Input(
+                limited(
+                    str,
                     "find",
                     options=["instances", "kinds"],
                     default="instances",

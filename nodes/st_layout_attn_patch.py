@@ -14,7 +14,8 @@ from ..editing.settings import WITHOUT_SAMPLED, AttentionSettings
 from ..hosts.comfyui.edit import Edit, tag
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.families import family_of
-from .inputs import advanced, setting
+from .checked import CheckedNode
+from .inputs import advanced, limited, setting
 from .sockets import CATEGORY, Regions
 
 NODE = "ST-Layout Attn Patch"
@@ -60,7 +61,7 @@ def _economies() -> list[io.Input]:
     return [advanced(widget) for widget in widgets]
 
 
-class STLayoutAttnPatch(io.ComfyNode):
+class STLayoutAttnPatch(CheckedNode):
     """Model and prompt of an edit: one patched model, one conditioning that belongs to it, and where it edits."""
 
     @classmethod
@@ -133,7 +134,8 @@ class STLayoutAttnPatch(io.ComfyNode):
                     "says nothing (a region's thing is then not drawn beside its mask); paper: pushed away from all "
                     "words alike; free: left as they are.",
                 ),
-                io.Combo.Input(
+                limited(
+                    str,
                     "missing_phrase",
                     options=["error", "append"],
                     default="error",

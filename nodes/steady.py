@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..editing.settings import SteadySettings
 from ..hosts.comfyui.steady import steadied_model
+from .checked import CheckedNode
 from .inputs import setting
 from .sockets import CATEGORY, Motion, Regions
 
@@ -14,7 +15,7 @@ NAME = "Steady"
 option = partial(setting, SteadySettings)
 
 
-class Steady(io.ComfyNode):
+class Steady(CheckedNode):
     """MODEL in, MODEL out."""
 
     @classmethod

@@ -1,6 +1,7 @@
 """The ``videograin`` command: demo, edit, invert, layout, bench, metrics.
 
-Exit status: 0 done; 2 a mistake in the input (one clear message); 130 stopped with Ctrl-C, with nothing half-written.
+Exit status: 0 done; 1 a result could not be written (disk full, no right to), or something unforeseen; 2 a mistake in
+the input; 130 stopped with Ctrl-C, 143 told to end. But for 0 there is one clear message, and nothing half-written.
 torch and diffusers are imported only once a command needs them.
 """
 
@@ -10,13 +11,17 @@ import argparse
 import logging
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from ..version import __version__
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -144,22 +149,54 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     logging.basicConfig(level=logging.ERROR if args.quiet else logging.WARNING, format="note: %(message)s")
     try:
-        return {
-            "demo": _demo,
-            "edit": _edit,
-            "invert": _invert,
-            "layout": _layout,
-            "bench": _bench,
-            "metrics": _metrics,
-        }[args.command](args)
-    except KeyboardInterrupt:
+        with _ended_like_stopped():
+            return COMMANDS[args.command](args)
+    except KeyboardInterrupt as stop:
         print("videograin: stopped; no half-written file was left", file=sys.stderr)
-        return 130
-    except (ValueError, OSError, MemoryError, ImportError) as error:
+        return 128 + stop.args[0] if stop.args else 130
+    except Exception as error:
         if args.debug:
             raise
+        return _said(error)
+
+
+@contextmanager
+def _ended_like_stopped() -> Iterator[None]:
+    """Signals that end a process leave as little behind as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may ask for signals
+        yield
+        return
+
+    def stop(number: int, _: Any) -> None:
+        raise KeyboardInterrupt(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _said(error: Exception) -> int:
+    """Say in a line what is wrong; returns the exit status. What nobody foresaw goes to a log file as a whole."""
+    from ..editing.whole_file import WriteError
+    from .preflight import NoPlace
+
+    if isinstance(error, (ValueError, OSError, MemoryError, ImportError)):
         print(_message(error), file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, (WriteError, NoPlace)) else 2
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="videograin-", suffix=".log", delete=False) as file:
+            file.write(f"videograin {__version__}, {shlex.join(sys.argv)}\n")
+            traceback.print_exception(error, file=file)
+        where = f"the details are in {file.name}"
+    except OSError:
+        where = "run it again with --debug for the details"
+    print(f"videograin: {text}: unexpected, a fault of this program or of one below it; {where}", file=sys.stderr)
+    return 1
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -230,13 +267,13 @@ def _bench(args: argparse.Namespace) -> int:
 
 def _metrics(args: argparse.Namespace) -> int:
     from ..editing.fields import SettingError
-    from .edit_keys import device_of
+    from .edit_keys import device_of, user_path
     from .metrics_file import MODELS, MetricsSpec, load_metrics, with_flags
 
     spec = load_metrics(args.file) if args.file else MetricsSpec()
     paths = {"edit_file": args.edit_file, "video": args.source, "output": args.output, "raft": args.raft}
     paths |= {"clip": args.clip, "dino": args.dino, "pickscore": args.pickscore}
-    given = {key: None if path is None else Path(path).expanduser() for key, path in paths.items()}
+    given = {key: None if path is None else user_path(path) for key, path in paths.items()}
     given |= {"start": args.start, "count": args.count, "stride": args.stride, "prompt": args.prompt}
     if args.device is not None:
         try:
@@ -254,6 +291,16 @@ def _metrics(args: argparse.Namespace) -> int:
     done = run_metrics(spec, command=shlex.join(["videograin", "metrics", *words]), progress=Progress(quiet=args.quiet))
     _show({}, done.files.values(), done.table.text())
     return 0
+
+
+COMMANDS = {
+    "demo": _demo,
+    "edit": _edit,
+    "invert": _invert,
+    "layout": _layout,
+    "bench": _bench,
+    "metrics": _metrics,
+}
 
 
 def _show(figures: dict, files, text: str = "") -> None:

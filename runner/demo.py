@@ -18,6 +18,7 @@ from ..editing.composite import composite_support
 from ..editing.pipeline import EditResult, edit_clip, invert_clip
 from ..editing.presets import GUIDANCE, embedded_attention
 from ..editing.regions import Region
+from ..editing.result_set import clear_leftovers, whole_set
 from ..editing.settings import AttentionSettings, CompositeSettings, SamplingSettings
 from ..editing.whole_file import save_png, whole_file
 from ..editing.windows import Windows
@@ -30,8 +31,11 @@ from ..world.score import Score, pooled, score
 from ..world.vocabulary import BACKGROUND_NAMES
 from .media.encode import write_video
 from .media.video import read_clip
+from .preflight import NoPlace, no_room
 from .progress import Progress
 from .report import build_report, write_report
+
+FILES = ("edit.mp4", "baseline.mp4", "side_by_side.mp4", "sheet.png", "demo.gif")  # of `_write`
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,11 @@ def run_clip(
     trajectory = invert_clip(model, source, task.clip.caption, steps=steps, **same)
     trip = measure_round_trip(model, trajectory, **same)
     common = {"sampling": sampling, **same}
-    baseline = edit_clip(model, source, trajectory, task.prompt, **common)
+    with progress.part("global prompt alone"):
+        baseline = edit_clip(model, source, trajectory, task.prompt, **common)
     regions = [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
-    edited = edit_clip(model, source, trajectory, task.prompt, regions, **common)
+    with progress.part("with regions"):
+        edited = edit_clip(model, source, trajectory, task.prompt, regions, **common)
     masks = (task.masks > 0.5).numpy()
     area = edited.area.numpy()
     support = composite_support(area, dilate=CompositeSettings().dilate, feather=CompositeSettings().feather)
@@ -159,48 +165,52 @@ def main(args: argparse.Namespace) -> int:
     if args.size % 8:
         raise ValueError(f"--size is {args.size}; expected a multiple of 8 (one latent cell); use e.g. 128")
     out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    results = [*FILES, "edit.yaml", "report.json"]
+    sources = ["source.mp4", *(f"source_{seed}.mp4" for seed in range(args.seed + 1, args.seed + args.clips))]
+    clear_leftovers(out, [*results, *sources])
+    if wrong := no_room(out, [*results, *sources]):
+        raise NoPlace(f"--out: {wrong}")
     progress = Progress(quiet=args.quiet)
     with progress.stage("load model"):
         model = load_model()
     attention = embedded_attention(args.attention)
     windows = None if args.windows is None else Windows(frames=args.windows)
     outcomes = []
-    for seed in range(args.seed, args.seed + args.clips):
-        task = make_task(seed, args.frames, args.size, args.motion)
-        path = out / ("source.mp4" if seed == args.seed else f"source_{seed}.mp4")
-        write_video(path, task.clip.frames, FPS)
-        clip = read_clip(path)
-        progress.say(f"{task.clip.caption}  ->  {task.prompt}")
-        outcomes.append(run_clip(model, task, clip.frames, args.steps, attention, progress, windows))
-    files = _write(out, outcomes[0], edit_file(outcomes[0].task, args.steps, attention, windows), progress)
-    shown = table(outcomes)
-    whole = [pooled([s for o in outcomes for s in getattr(o, n)]) for n in ("score_baseline", "score_regions")]
-    report = build_report(
-        command=f"videograin demo --seed {args.seed} --frames {args.frames} --size {args.size} --steps {args.steps} "
-        f"--clips {args.clips} --motion {args.motion} --attention {args.attention}"
-        + ("" if windows is None else f" --windows {args.windows}"),
-        settings={
-            "sampling": SamplingSettings(steps=args.steps, guidance=GUIDANCE),
-            "attention": attention,
-            "windows": windows,
-        },
-        seed=args.seed,
-        table=shown.split("\n"),
-        model={"family": model.family, "fingerprint": model.fingerprint},
-        figures={
-            "baseline": whole[0],
-            "regions": whole[1],
-            "clips": [_facts(o) for o in outcomes],
-        },
-        seconds=progress.timer.seconds,
-        device=model.device,
-    )
-    write_report(out / "report.json", report)
+    with whole_set(out, "report.json") as new:
+        for seed, name in enumerate(sources, args.seed):
+            task = make_task(seed, args.frames, args.size, args.motion)
+            write_video(new / name, task.clip.frames, FPS)
+            clip = read_clip(new / name)
+            progress.say(f"{task.clip.caption}  ->  {task.prompt}")
+            outcomes.append(run_clip(model, task, clip.frames, args.steps, attention, progress, windows))
+        _write(new, outcomes[0], edit_file(outcomes[0].task, args.steps, attention, windows), progress)
+        shown = table(outcomes)
+        whole = [pooled([s for o in outcomes for s in getattr(o, n)]) for n in ("score_baseline", "score_regions")]
+        report = build_report(
+            command=f"videograin demo --seed {args.seed} --frames {args.frames} --size {args.size} "
+            f"--steps {args.steps} --clips {args.clips} --motion {args.motion} --attention {args.attention}"
+            + ("" if windows is None else f" --windows {args.windows}"),
+            settings={
+                "sampling": SamplingSettings(steps=args.steps, guidance=GUIDANCE),
+                "attention": attention,
+                "windows": windows,
+            },
+            seed=args.seed,
+            table=shown.split("\n"),
+            model={"family": model.family, "fingerprint": model.fingerprint},
+            figures={
+                "baseline": whole[0],
+                "regions": whole[1],
+                "clips": [_facts(o) for o in outcomes],
+            },
+            seconds=progress.timer.seconds,
+            device=model.device,
+        )
+        write_report(new / "report.json", report)
     print(shown)
     print("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in progress.timer.seconds.items()))
-    for path in [*files, out / "report.json"]:
-        print(path)
+    for name in results:
+        print(out / name)
     return 0
 
 
@@ -219,9 +229,9 @@ def _facts(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _write(out: Path, first: Outcome, edit_text: str, progress: Progress) -> list[Path]:
+def _write(out: Path, first: Outcome, edit_text: str, progress: Progress) -> None:
     source, baseline, edited = first.source, first.baseline.frames, first.regions.frames
-    files = [out / name for name in ("edit.mp4", "baseline.mp4", "side_by_side.mp4", "sheet.png", "demo.gif")]
+    files = [out / name for name in FILES]
     with progress.stage("write"):
         write_video(files[0], edited, FPS)
         write_video(files[1], baseline, FPS)
@@ -231,7 +241,5 @@ def _write(out: Path, first: Outcome, edit_text: str, progress: Progress) -> lis
         legend = [f"{k}  {text}" for k, text in enumerate(first.task.phrases, 1)]
         save_png(files[3], sheets.contact_sheet(rows, legend, title=first.task.prompt))
         moving_picture(files[4], [("source", source), ("global prompt alone", baseline), ("with regions", edited)])
-        edit = out / "edit.yaml"
-        with whole_file(edit) as temporary:
+        with whole_file(out / "edit.yaml") as temporary:
             temporary.write_text(edit_text, encoding="utf-8")
-    return [*files, edit]

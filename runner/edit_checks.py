@@ -169,17 +169,11 @@ def _masks(masks: MaskSource, number: int, frames: MaskFrames, info: VideoInfo, 
     """Note masks of another number than the frames, and boxes outside the picture."""
     key = f"regions[{number}].masks"
     try:
-        frames.indices(masks.count(), f"the mask source of region {number}")
+        frames.indices(masks.count(), f"the mask source of region {number} ({masks.place})")
+        if isinstance(masks, Boxes):
+            masks.in_pixels(info.width, info.height, lambda _: None)  # remarks are made when they are read
     except (MaskError, VideoError) as error:
         note(f"{key}: {error}", key)
-        return
-    for index, box in enumerate(masks.boxes if isinstance(masks, Boxes) else (), 1):
-        if box is not None and not (box[0] < info.width and box[1] < info.height and box[2] > 0 and box[3] > 0):
-            note(
-                f"{key}.boxes[{index}] {list(box)} lies outside the picture; expected pixels of the source, "
-                f"{info.width} x {info.height}; correct it, or write null for no object",
-                key,
-            )
 
 
 def _pixel(pixel: Pixel, count: int, box: tuple[int, int, int, int], info: VideoInfo, note: Note) -> None:

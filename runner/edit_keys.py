@@ -5,6 +5,7 @@ edit_file.py makes values of them for the program; the tables of runner/README.m
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,18 +29,40 @@ from ..editing.settings import (
 from .media.geometry import UNIT
 from .media.mask_files import Boxes, FoundMask, LabelVideo, MaskFolder, MaskSource, MaskVideo
 
+LARGEST = 16384  # pixels of a side
+LONGEST_PATH = 4096
+
 
 def path_of(value: Any, info: ValidationInfo) -> Path:
     """A path, relative to the folder ``base`` of the validation's context."""
     if not isinstance(value, str) or not value.strip():
         raise SettingError(f"{show(value)} is not allowed; expected text; put it in quotes")
-    return Path((info.context or {}).get("base", "")) / Path(value).expanduser()
+    return Path((info.context or {}).get("base", "")) / user_path(value)
+
+
+def user_path(value: str) -> Path:
+    """A path as a person wrote it, ``~`` included; SettingError for what no system has."""
+    wrong = ""
+    if not value.isprintable():
+        wrong = "has a sign that no name has"
+    elif len(value) > LONGEST_PATH or any(len(os.fsencode(part)) > 255 for part in Path(value).parts):
+        wrong = "is longer than any path"
+    if wrong:
+        raise SettingError(f"{show(value)} {wrong}; expected a path; correct it")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise SettingError(
+            f"{show(value)}: there is no home folder of this user; expected a path; write it out without ~"
+        ) from None
 
 
 def size_of(value: Any) -> tuple[int, int]:
     """(width, height) of one side or [width, height], multiples of 8."""
     sides = value if isinstance(value, list) else [value, value]
     good = len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
+    if good and max(sides) > LARGEST:
+        raise SettingError(f"{show(value)} is not allowed; expected sides of at most {LARGEST} pixels; write less")
     if not good or not all(side >= UNIT and side % UNIT == 0 for side in sides):
         if good and all(side > 0 for side in sides):
             near = [max(UNIT, round(side / UNIT) * UNIT) for side in sides]
@@ -83,7 +106,7 @@ def _boxes(value: Any) -> tuple[tuple[float, ...] | None, ...]:
         raise wrong("boxes is empty; expected at least one box; add it")
     for index, box in enumerate(value):
         good = isinstance(box, list) and len(box) == 4
-        good = good and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in box)
+        good = good and all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < 1e6 for v in box)
         if box is not None and (not good or not (box[0] < box[2] and box[1] < box[3])):
             raise wrong(
                 f"{show(box)} is not allowed; expected [x0, y0, x1, y1] in pixels of the source with x0 < x1 and "

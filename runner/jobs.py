@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +15,27 @@ from ..editing.layout.clip_layout import ClipLayout, LayoutError
 from ..editing.layout.of_clip import clip_layout, picked_mask
 from ..editing.pipeline import EditResult, decode_clip, edit_clip, invert_clip
 from ..editing.regions import Region
+from ..editing.result_set import clear_leftovers, whole_set
 from ..editing.settings import LayoutSettings
 from ..editing.trajectory import Trajectory
-from ..editing.whole_file import RESULTS, save_png
+from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS, save_png
 from ..measuring.pictures import sheets
 from ..measuring.round_trip import RoundTrip, Verdict, measure_round_trip, with_round_trip
 from .attention_files import write_maps
 from .edit_file import EditFile
-from .layout_files import thing_facts, thing_lines, write_layout
+from .layout_files import made_by_layout, thing_facts, thing_lines, write_layout
 from .media.encode import write_video
 from .media.video import Clip
+from .motion_files import NAME as MOTION
 from .motion_files import found_motion, motion_facts
-from .open_job import InversionJob, PickedRegion, open_inversion, open_job, open_layout
+from .open_job import EditJob, InversionJob, PickedRegion, open_inversion, open_job, open_layout
 from .preflight import memory_errors
 from .progress import Progress
 from .report import build_report, edit_figures, inversion_facts, inversion_figures, verdict_of, write_report
-from .yaml_lines import Lines, Problems
+from .yaml_lines import EditFileError, Lines, Problems
 
 log = logging.getLogger(__name__)
+LAYOUTS = "layout"  # the folder in an edit's output
 
 
 @dataclass(frozen=True)
@@ -66,18 +70,35 @@ def run_edit(edit_file: EditFile, *, progress: Progress | None = None, model: An
     model: an already loaded DiffusersModel; None = the one the file names.
     """
     progress = progress or Progress(quiet=True)
+    clear_leftovers(edit_file.output, [*RESULTS.values(), *ATTENTION.values(), MOTION])
     job = open_job(edit_file, progress, model)
+    inverted, output = _inverted(job, progress), job.output
+    with whole_set(
+        output, RESULTS["report"], lambda: made_by_layout(output, LAYOUTS) if job.finds_regions else ()
+    ) as new:
+        done = _edited(job, inverted, new, progress)
+        write_report(new / RESULTS["report"], done.report)
+    return done
+
+
+def _edited(job: EditJob, inverted: Inverted, new: Path, progress: Progress) -> Finished:
+    """The edit, with all but its report written to the folder ``new``, from where it comes into the job's output."""
     model, clip, output, settings = job.model, job.clip, job.output, job.settings
-    inverted = _inverted(job, progress)
     found, text = None, ""
-    if any(isinstance(region, PickedRegion) for region in job.regions):
-        found = _lay_out(job, inverted, output / "layout", progress, command="edit")
+    if job.finds_regions:
+        found = _lay_out(job, inverted, new / LAYOUTS, output / LAYOUTS, progress, command="edit")
         text = found.text
     layout = found and found.layout
-    regions = _masked(job.regions, found, job.layout, job.lines)
+    try:
+        regions = _masked(job.regions, found, job.layout, job.lines)
+    except EditFileError:  # which says where the layout's pictures are
+        with whole_set(output / LAYOUTS, LAYOUT["layout"], lambda: made_by_layout(output / LAYOUTS)) as shown:
+            shutil.copytree(new / LAYOUTS, shown, dirs_exist_ok=True)
+        raise
     moved = None
     if job.motion is not None:
-        moved = found_motion(clip.frames, regions, job.motion, job.motion_file, progress)
+        kept = new / MOTION if job.motion_file == output / MOTION else job.motion_file
+        moved = found_motion(clip.frames, regions, job.motion, job.motion_file, progress, kept)
         regions = moved.regions
     result = edit_clip(
         model,
@@ -105,15 +126,15 @@ def run_edit(edit_file: EditFile, *, progress: Progress | None = None, model: An
     }
     notes = [*clip.notes, *job.notes, *inverted.notes, *(layout.notes if layout else ()), *result.notes]
     notes += moved.notes if moved else ()
-    files, written = _write_edit(output, clip, job.prompt, regions, result, progress)
+    files, written = _write_edit(new, clip, job.prompt, regions, result, progress)
     more: dict[str, Any] = {}
     if found is not None:
-        files["layout"] = output / "layout"
+        files["layout"] = new / LAYOUTS
         more["layout"] = thing_facts(layout)
     if moved is not None:
         more["motion"] = motion_facts(moved)
     if job.probe is not None:
-        looked = write_maps(output, clip, regions, job.probe, progress)
+        looked = write_maps(new, clip, regions, job.probe, progress)
         files, text = {**files, **looked.files}, "\n".join(part for part in (text, looked.text) if part)
         notes += looked.notes
         more["attention_shares"] = looked.facts()
@@ -131,8 +152,7 @@ def run_edit(edit_file: EditFile, *, progress: Progress | None = None, model: An
         seconds=progress.timer.seconds,
         device=model.device,
     )
-    write_report(files["report"], report)
-    return Finished(files, report, result, layout, text)
+    return Finished({name: output / path.name for name, path in files.items()}, report, result, layout, text)
 
 
 @memory_errors()
@@ -146,19 +166,21 @@ def run_invert(
     """
     progress = progress or Progress(quiet=True)
     job = open_inversion(edit_file, output, progress, model)
-    inverted = _inverted(job, progress)
-    report = build_report(
-        command=_command("invert", job.lines.path),
-        **job.facts,
-        inversion=inversion_facts(inverted.trajectory, inverted.verdict),
-        notes=[*job.clip.notes, *job.notes, *inverted.notes],
-        figures=inversion_figures(inverted.trajectory, inverted.trip),
-        seconds=progress.timer.seconds,
-        device=job.model.device,
-    )
-    beside = job.save.with_suffix(".report.json")
-    write_report(beside, report)
-    return Finished({"inversion": job.save, "report": beside}, report)
+    report_file = job.save.with_suffix(".report.json")
+    clear_leftovers(job.save.parent, [job.save.name, report_file.name])
+    with whole_set(job.save.parent, report_file.name) as new:
+        inverted = _inverted(job, progress, new / job.save.name)
+        report = build_report(
+            command=_command("invert", job.lines.path),
+            **job.facts,
+            inversion=inversion_facts(inverted.trajectory, inverted.verdict),
+            notes=[*job.clip.notes, *job.notes, *inverted.notes],
+            figures=inversion_figures(inverted.trajectory, inverted.trip),
+            seconds=progress.timer.seconds,
+            device=job.model.device,
+        )
+        write_report(new / report_file.name, report)
+    return Finished({"inversion": job.save, "report": report_file}, report)
 
 
 @memory_errors()
@@ -166,8 +188,11 @@ def run_layout(edit_file: EditFile, *, progress: Progress | None = None, model: 
     """Find the things of an edit file's video without any mask, and write them to its output: masks as PNGs, pictures
     to look at, ``layout.json`` and ``regions.yaml`` (README.md)."""
     progress = progress or Progress(quiet=True)
+    clear_leftovers(edit_file.output, LAYOUT.values())
     job = open_layout(edit_file, progress, model)
-    return _lay_out(job, _inverted(job, progress), job.output, progress, command="layout", notes=job.notes)
+    folder, inverted = job.output, _inverted(job, progress)
+    with whole_set(folder, LAYOUT["layout"], lambda: made_by_layout(folder)) as new:
+        return _lay_out(job, inverted, new, folder, progress, command="layout", notes=job.notes)
 
 
 def _command(name: str, path: Path) -> str:
@@ -177,20 +202,22 @@ def _command(name: str, path: Path) -> str:
 def _lay_out(
     job: InversionJob,
     inverted: Inverted,
+    new: Path,
     folder: Path,
     progress: Progress,
     *,
     command: str,
     notes: Sequence[str] = (),
 ) -> Finished:
-    """Find the layout and write all of it to ``folder``. notes: more remarks for its report."""
+    """Find the layout and write all of it to the folder ``new``, from where it comes into ``folder``. notes: more
+    remarks for its report."""
     clip, path, trajectory = job.clip, job.lines.path, inverted.trajectory
     with progress.stage("find layout"), job.lines.at_line("layout", "source_prompt"):
         layout = clip_layout(job.model, clip.frames, trajectory, job.layout)
     for note in layout.notes:
         log.warning(note)
-    files, masks = write_layout(
-        folder, layout, clip.frames, clip.fps, trajectory, job.layout, edit_file=path, progress=progress
+    files, made = write_layout(
+        new, folder, layout, clip.frames, clip.fps, trajectory, job.layout, edit_file=path, progress=progress
     )
     report = build_report(
         command=_command(command, path),
@@ -200,12 +227,12 @@ def _lay_out(
         clusters=layout.k,
         grid=layout.grid,
         things=thing_facts(layout),
-        masks=masks,
+        **made,
         figures=inversion_figures(trajectory, inverted.trip),
         seconds=progress.timer.seconds,
         device=job.model.device,
     )
-    write_report(files["layout"], report)
+    write_report(new / LAYOUT["layout"], report)
     return Finished(files, report, layout=layout, text=thing_lines(layout))
 
 
@@ -228,8 +255,8 @@ def _masked(
     return masked
 
 
-def _inverted(job: InversionJob, progress: Progress) -> Inverted:
-    """The loaded inversion, or a new one, saved where the job says so."""
+def _inverted(job: InversionJob, progress: Progress, save: Path | None = None) -> Inverted:
+    """The loaded inversion, or a new one, saved where the job says so or in ``save``."""
     if job.loaded is not None:
         return _judged(job.loaded, None)
     model, layout, settings = job.model, job.layout, job.settings
@@ -248,10 +275,10 @@ def _inverted(job: InversionJob, progress: Progress) -> Inverted:
         trip = measure_round_trip(model, trajectory, **same)
         trajectory = with_round_trip(trajectory, trip)
     inverted = _judged(trajectory, trip)
-    if job.save is not None:
-        job.save.parent.mkdir(parents=True, exist_ok=True)
+    if (target := save or job.save) is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with progress.stage("save inversion"):
-            trajectory_file.save(trajectory, job.save)
+            trajectory_file.save(trajectory, target)
     return inverted
 
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import stat
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..editing.layout.clip_layout import ClipLayout
 from ..editing.layout.of_clip import eight_bits
 from ..editing.settings import LayoutSettings
 from ..editing.trajectory import Trajectory
-from ..editing.whole_file import LAYOUT, save_png, whole_file, whole_folder
+from ..editing.whole_file import LAYOUT, save_png, whole_file, write_errors
 from ..measuring.pictures import layout_pictures as layouts
 from ..measuring.pictures import sheets
 from .media.encode import write_video
@@ -64,22 +63,28 @@ def thing_lines(layout: ClipLayout) -> str:
 
 
 def check_masks(folder: Path, lines: Lines) -> None:
-    """EditFileError where masks in ``folder`` would be replaced that are not as the last run left them."""
+    """EditFileError where masks or label pictures in ``folder`` would be replaced that are not as the last run left
+    them."""
     changed = changed_masks(folder)
+    masks = folder / MASKS
+    if os.path.lexists(masks) and (masks.is_symlink() or not masks.is_dir()):
+        changed.append(masks)
+    if os.path.lexists(folder / LABELS) and Path(LABELS) not in made_by_layout(folder):
+        changed.append(folder / LABELS)
     if changed:
         names = ", ".join(str(path) for path in changed[:3]) + (", ..." if len(changed) > 3 else "")
         raise lines.error(
             (
                 "output",
                 f"output: {names} would be replaced, but was changed since it was written (or never came from a "
-                "layout); expected masks as the last run left them; move them away, or choose another folder",
+                "layout); expected pictures as the last run left them; move them away, or choose another folder",
             )
         )
 
 
 def changed_masks(folder: Path) -> list[Path]:
     """Masks under ``folder`` that are not as `videograin` left them there: they were edited, or are somebody else's."""
-    listed = _listed(folder)
+    listed = _noted(folder, MASKS)
     there = sorted((folder / MASKS).iterdir()) if (folder / MASKS).is_dir() else []
     visible = (path for path in there if not path.name.startswith("."))
     return [path for path in visible if made_mask(folder, path.name, listed.get(path.name)) is None]
@@ -93,11 +98,12 @@ def made_mask(folder: Path, name: str, digest: Any) -> Path | None:
     path here alone: it must have the form of a mask's name, and what lies there, directly in ``masks`` and reached
     through no link, must be a file or a folder of files with this digest.
     """
-    if not MADE.fullmatch(name):
-        return None
-    place = folder.resolve() / MASKS / name
+    return _as_made(folder.resolve() / MASKS / name, digest) if MADE.fullmatch(name) else None
+
+
+def _as_made(place: Path, digest: Any) -> Path | None:
     try:
-        if place.resolve() != place:  # a link (on Windows a junction too), here or at ``masks``
+        if place.resolve() != place:  # a link (on Windows a junction too), here or above
             return None
         files = list(place.iterdir()) if place.is_dir() else [place]
         plain = all(stat.S_ISREG(file.lstat().st_mode) for file in files)
@@ -106,17 +112,19 @@ def made_mask(folder: Path, name: str, digest: Any) -> Path | None:
         return None
 
 
-def remove_masks(folder: Path) -> None:
-    """Remove the masks of the run before from ``folder``, and nothing else (``made_mask``)."""
-    for name, digest in _listed(folder).items():
-        old = made_mask(folder, name, digest)
-        if old is not None and old.is_dir():
-            shutil.rmtree(old)
-        elif old is not None:
-            old.unlink()
+def made_by_layout(folder: Path, within: str = "") -> list[Path]:
+    """What a new layout may take away from ``folder / within``: the masks and label pictures of the run before, as it
+    left them, and nothing else. Relative to ``folder``."""
+    place = folder / within
+    made = [Path(MASKS, name) for name, digest in _noted(place, MASKS).items() if made_mask(place, name, digest)]
+    labels = _noted(place, LABELS)
+    if LABELS in labels and _as_made(place.resolve() / LABELS, labels[LABELS]):
+        made.append(Path(LABELS))
+    return [Path(within) / path for path in made]
 
 
 def write_layout(
+    new: Path,
     folder: Path,
     layout: ClipLayout,
     frames: np.ndarray,
@@ -127,54 +135,46 @@ def write_layout(
     edit_file: Path,
     progress: Progress,
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """Write all but ``layout.json`` to ``folder``; returns the files (folders too) by name, and what that file must
-    keep about the masks (``changed_masks``). frames: uint8 [F, H, W, 3] of the layout; edit_file: relative to which
-    ``regions.yaml`` names the masks.
+    """Write all but ``layout.json`` to the folder ``new``, from where it comes into ``folder``; returns where the files
+    (folders too) will be by name, and what ``layout.json`` must keep about the pictures (``made_by_layout``).
+    frames: uint8 [F, H, W, 3] of the layout; edit_file: relative to which ``regions.yaml`` names the masks.
     """
-    files = {name: folder / file for name, file in LAYOUT.items()}
-    features, size = trajectory.features, frames.shape[1:3]
+    files, features, size = LAYOUT, trajectory.features, frames.shape[1:3]
     with progress.stage("write layout", 3) as tick:
-        write_video(files["preview"], layouts.layout_preview(frames, layout), fps)
-        save_png(files["preview_sheet"], layouts.layout_sheet(frames, layout))
+        write_video(new / files["preview"], layouts.layout_preview(frames, layout), fps)
+        save_png(new / files["preview_sheet"], layouts.layout_sheet(frames, layout))
         tick()
         labels = layouts.label_pictures(layout)
-        write_video(files["label_video"], labels, fps)
-        _replace(folder / LABELS, labels)
+        write_video(new / files["label_video"], labels, fps)
+        _write_pictures(new / LABELS, labels)
         clusters = layouts.cluster_preview(layout.clusters, frames)
         rows = [("source", frames), (f"K-means, k = {layout.k}", clusters)]
-        save_png(files["clusters"], sheets.contact_sheet(rows))
+        save_png(new / files["clusters"], sheets.contact_sheet(rows))
         rows = [("source", frames), ("PCA", layouts.pca_picture(features, size))]
-        save_png(files["pca"], sheets.contact_sheet(rows))
+        save_png(new / files["pca"], sheets.contact_sheet(rows))
         tick()
-        masks = _write_masks(folder, layout, fps, settings)
-        _write_regions(files["regions"], layout, folder, edit_file)
+        masks = _write_masks(new, layout, fps, settings)
+        for changed in changed_masks(folder):  # `check_masks` looked before the work
+            raise FileExistsError(f"{changed} was changed while the layout was made; move it away and run again")
+        _write_regions(new / files["regions"], layout, folder, edit_file)
         tick()
-    return {**files, "labels": folder / LABELS, "masks": folder / MASKS}, masks
+    places = {name: folder / file for name, file in (*files.items(), ("labels", LABELS), ("masks", MASKS))}
+    return places, {MASKS: masks, LABELS: {LABELS: _digest(new / LABELS)}}
 
 
 def _write_masks(folder: Path, layout: ClipLayout, fps: Fraction, settings: LayoutSettings) -> dict[str, str]:
-    """The masks in place of those of the run before; name -> digest of everything written.
-
-    FileExistsError where a mask stands that was changed while this run worked (``check_masks`` looked before it).
-    """
-    remove_masks(folder)
+    """The masks of all things; name -> digest of everything written."""
     written = {}
     for thing in layout.things:
         pictures = eight_bits(thing.mask, 0 if thing.background else settings.grow)
-        target = _free(mask_folder(folder, thing))
-        _replace(target, pictures)
+        target = mask_folder(folder, thing)
+        _write_pictures(target, pictures)
         written[target.name] = _digest(target)
         if settings.videos:
-            video = _free(target.with_suffix(".mp4"))
+            video = target.with_suffix(".mp4")
             write_video(video, np.repeat(pictures[..., None], 3, axis=3), fps)
             written[video.name] = _digest(video)
     return written
-
-
-def _free(path: Path) -> Path:
-    if os.path.lexists(path):
-        raise FileExistsError(f"{path} was changed while the layout was made; move it away and run again")
-    return path
 
 
 def mask_folder(folder: Path, thing: Any) -> Path:
@@ -182,19 +182,20 @@ def mask_folder(folder: Path, thing: Any) -> Path:
     return folder / MASKS / f"{thing.number}_{re.sub(r'[^0-9A-Za-z]+', '_', thing.name).strip('_') or 'thing'}"
 
 
-def _replace(folder: Path, pictures: np.ndarray) -> None:
-    """A folder of the PNGs 0000.png, 0001.png ..., in place of one of that name; it appears whole."""
+def _write_pictures(folder: Path, pictures: np.ndarray) -> None:
+    """A new folder of the PNGs 0000.png, 0001.png ..."""
     from PIL import Image
 
-    with whole_folder(folder) as part:
+    with write_errors(folder):
+        folder.mkdir(parents=True)
         for index, picture in enumerate(pictures):
-            Image.fromarray(picture).save(part / f"{index:04d}.png", optimize=True)
+            Image.fromarray(picture).save(folder / f"{index:04d}.png", optimize=True)
 
 
-def _listed(folder: Path) -> dict[str, str]:
-    """What the last run noted about the masks it wrote."""
+def _noted(folder: Path, kind: str) -> dict[str, str]:
+    """What the last run noted about the ``kind`` of pictures it wrote."""
     try:
-        noted = json.loads((folder / LAYOUT["layout"]).read_text(encoding="utf-8"))["masks"]
+        noted = json.loads((folder / LAYOUT["layout"]).read_text(encoding="utf-8"))[kind]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     return noted if isinstance(noted, dict) else {}

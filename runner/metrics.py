@@ -15,6 +15,7 @@ import torch
 from ..editing.layout.clip_layout import ClipLayout, LayoutError, Thing
 from ..editing.motion.optical_flow import FlowError, find_estimator
 from ..editing.regions import Region
+from ..editing.result_set import clear_leftovers, whole_set
 from ..editing.whole_file import LAYOUT, METRICS, save_png, whole_file
 from ..measuring.metrics.encoders import Encoder, EncoderError, load_clip, load_dino
 from ..measuring.metrics.measure import Instruments, measure, prepare
@@ -24,7 +25,7 @@ from .media.geometry import Geometry, GeometryError
 from .media.mask_files import FoundMask, MaskError, MaskFolder, MaskFrames, load_masks
 from .media.video import Clip, VideoError, probe, read_clip
 from .metrics_file import SOURCE, MeasuredEdit, MetricsSpec, completed
-from .preflight import chosen_device, device_problem, memory_errors
+from .preflight import NoPlace, chosen_device, device_problem, memory_errors, no_room
 from .progress import Progress
 from .report import build_report, write_report
 
@@ -59,6 +60,9 @@ def run_metrics(
     """
     progress = progress or Progress(quiet=True)
     spec, notes = completed(spec)
+    clear_leftovers(spec.output, METRICS.values())
+    if wrong := no_room(spec.output, METRICS.values()):
+        raise NoPlace(f"output: {wrong}")
     source, edits, more = _read(spec, progress)
     regions = _regions(spec, source, progress)
     tools, remarks = _instruments(spec, progress)
@@ -81,11 +85,12 @@ def run_metrics(
         seconds=progress.timer.seconds,
         device=chosen_device(spec.device),
     )
-    write_report(files["json"], report)
-    for name, content in (("csv", table.csv()), ("markdown", table.markdown())):
-        with whole_file(files[name]) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-    save_png(files["plot"], bar_sheet(table, spec.prompt or ""))
+    with whole_set(spec.output, METRICS["json"]) as new:
+        for name, content in (("csv", table.csv()), ("markdown", table.markdown())):
+            with whole_file(new / METRICS[name]) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+        save_png(new / METRICS["plot"], bar_sheet(table, spec.prompt or ""))
+        write_report(new / METRICS["json"], report)
     return Measured(files, table, report)
 
 
@@ -168,8 +173,8 @@ def _found(edits: tuple[MeasuredEdit, ...], text: str, geometry: Geometry, frame
         folder = edit.path / "layout"
         if not (folder / LAYOUT["layout"]).is_file():
             continue
-        facts = json.loads((folder / LAYOUT["layout"]).read_text(encoding="utf-8"))["things"]
-        stored = sorted(path for path in (folder / "masks").iterdir() if path.is_dir())
+        facts = _layout_facts(folder / LAYOUT["layout"])
+        stored = sorted(path for path in (folder / "masks").glob("*") if path.is_dir())
         things = []
         for fact in facts:
             place = next((path for path in stored if path.name.split("_")[0] == str(fact["number"])), None)
@@ -188,6 +193,17 @@ def _found(edits: tuple[MeasuredEdit, ...], text: str, geometry: Geometry, frame
         f"{text!r} was found by the edit itself, and no edit's folder has its layout; expected the folder `layout` "
         "beside edit.mp4; give an edit's output folder, or masks of another kind"
     )
+
+
+def _layout_facts(path: Path) -> list[dict[str, Any]]:
+    """What layout.json says of the things; MaskError where it is damaged."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))["things"]
+        if facts and all({"number", "name", "phrase", "background"} <= set(fact) for fact in facts):
+            return list(facts)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise MaskError(f"{path} is damaged; expected the things of a layout; run the edit again")
 
 
 def _instruments(spec: MetricsSpec, progress: Progress) -> tuple[Instruments, list[str]]:

@@ -17,7 +17,7 @@ from typing import Any
 from ..editing.fields import missing, name_of
 from ..editing.whole_file import RESULTS
 from .edit_file import EditFile, read_edit
-from .edit_keys import MetricsKeys, RegionEntry
+from .edit_keys import MetricsKeys, RegionEntry, user_path
 from .yaml_lines import Lines, checked, read_yaml
 
 MODELS = ("clip", "dino", "pickscore", "raft")
@@ -61,7 +61,7 @@ class MeasuredEdit:
     @property
     def made_from(self) -> Path | None:
         """The edit file: the one that the report names, or an edit.yaml in the folder (a demo's); None without."""
-        if named := self.said("settings", "path"):
+        if isinstance(named := self.said("settings", "path"), str) and named:
             return Path(named)
         inside = self.path / EDIT_FILE
         return inside if inside.is_file() else None
@@ -234,8 +234,8 @@ def _named(given: str) -> MeasuredEdit:
     """PATH or NAME=PATH of the command line; a path that exists is never cut at its "="."""
     name, sign, rest = given.partition("=")
     if sign and name and rest and not Path(given).exists():
-        return MeasuredEdit(name, Path(rest).expanduser())
-    path = Path(given).expanduser()
+        return MeasuredEdit(name, user_path(rest))
+    path = user_path(given)
     return MeasuredEdit(_usual_name(path), path)
 
 

@@ -48,9 +48,15 @@ def beside(inversion: Path | None, output: Path) -> Path:
 
 
 def found_motion(
-    frames: np.ndarray, regions: Sequence[Region], settings: MotionSettings, path: Path, progress: Progress
+    frames: np.ndarray,
+    regions: Sequence[Region],
+    settings: MotionSettings,
+    path: Path,
+    progress: Progress,
+    kept: Path | None = None,
 ) -> Moved:
-    """The motion of these regions, read from ``path`` where it was found from the same, else found and kept there.
+    """The motion of these regions, read from ``path`` where it was found from the same, else found and kept there, or
+    in the file ``kept`` that is to become it.
 
     frames: uint8 [F, H, W, 3]. MotionError for a clip of one frame.
     """
@@ -64,8 +70,7 @@ def found_motion(
         except MotionError:  # not there yet, or of something else: it is a cache
             motion = clip_motion(frames, masks, source=settings.source)
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                motion_file.save(motion, path, made)
+                motion_file.save(motion, kept or path, made)
             except OSError as error:  # beside an inversion in a folder that is not ours
                 log.warning("the motion is not kept: %s", error)
         mended, _, fills = fill_regions(regions, masks, motion, frames, missing=settings.missing)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ..editing.provenance import Provenance, differences
 from ..editing.regions import Region
 from ..editing.settings import AttentionSettings, EditSettings, LayoutSettings, MotionSettings, WindowSettings
 from ..editing.trajectory import Trajectory, TrajectoryError
+from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS
 from ..editing.windows import Windows
 from ..measuring.attention_probe import AttentionProbe
 from .attention_files import open_probe
@@ -91,6 +93,11 @@ class EditJob(InversionJob):
     control: Any
     probe: AttentionProbe | None
 
+    @property
+    def finds_regions(self) -> bool:
+        """Whether some region is a thing of the layout, which the edit then has to find."""
+        return any(isinstance(region, PickedRegion) for region in self.regions)
+
 
 def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> EditJob:
     """The edit of an edit file. model: an already loaded one, None = the one that the file names.
@@ -99,14 +106,16 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
     """
     keys, lines, attention = edit_file.keys, edit_file.lines, edit_file.keys.attention
     device = keys.device if model is None else None
-    check_start(lines, device=device, kernel=attention.kernel, output=edit_file.output, save=keys.inversion.save)
+    results = [*RESULTS.values(), *(ATTENTION.values() if keys.attention_maps is not None else ())]
+    places = {"output": edit_file.output, "results": results, "save": keys.inversion.save}
+    check_start(lines, device=device, kernel=attention.kernel, **places)
     found = any(isinstance(entry.masks, FoundMask) for entry in keys.regions)
     if found:
         check_masks(edit_file.output / "layout", lines)
     clip = _read_clip(edit_file, progress)
     frames = MaskFrames(keys.frames.start, len(clip.frames), keys.frames.stride, clip.source_frames)
     problems, pictures, loaded, notes = Problems(lines), None, None, ()
-    regions = _read_regions(keys.regions, clip, frames, lines, problems, progress)
+    regions, remarks = _read_regions(keys.regions, clip, frames, lines, problems, progress)
     with problems.gathered(), lines.at_line("controlnet.video"):
         if keys.controlnet is not None:
             pictures = _read_pictures(keys.controlnet.video, clip, frames)
@@ -114,6 +123,7 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
         if keys.inversion.load is not None:
             loaded, notes = _loaded(edit_file, clip, edit_file.layout if found else None)
     problems.stop()
+    notes = (*notes, *remarks)
     phrases, prompt, added = [region.phrase for region in regions], keys.prompt, ()
     if keys.append_phrases:
         prompt, added = append_phrases(prompt, phrases)
@@ -173,7 +183,8 @@ def open_layout(edit_file: EditFile, progress: Progress, model: Any = None) -> I
     """The clip of an edit file with the inversion in which its layout is found. EditFileError for what does not fit."""
     keys, lines = edit_file.keys, edit_file.lines
     device = keys.device if model is None else None
-    check_start(lines, device=device, kernel=keys.attention.kernel, output=edit_file.output, save=keys.inversion.save)
+    places = {"output": edit_file.output, "results": LAYOUT.values(), "save": keys.inversion.save}
+    check_start(lines, device=device, kernel=keys.attention.kernel, **places)
     check_masks(edit_file.output, lines)
     clip = _read_clip(edit_file, progress)
     loaded, notes = (None, ()) if keys.inversion.load is None else _loaded(edit_file, clip, edit_file.layout)
@@ -241,19 +252,27 @@ def _read_regions(
     lines: Lines,
     problems: Problems,
     progress: Progress,
-) -> tuple[Region | PickedRegion, ...]:
-    """The regions with their masks, but for those of the layout; whose masks do not fit is noted."""
+) -> tuple[tuple[Region | PickedRegion, ...], tuple[str, ...]]:
+    """The regions with their masks, but for those of the layout, and remarks about masks; whose masks do not fit is a
+    problem."""
     regions: list[Region | PickedRegion] = []
+    remarks: list[str] = []
     with progress.stage("read masks", len(entries)) as tick:
         for number, entry in enumerate(entries, 1):
             if isinstance(entry.masks, FoundMask):
                 regions.append(PickedRegion(entry.phrase, entry.masks.layout, entry.preserve, entry.strength))
             else:
                 with problems.gathered(), lines.at_line(f"regions[{number}].masks"):
-                    mask = load_masks(entry.masks, clip.geometry, frames)
+                    mask = load_masks(entry.masks, clip.geometry, frames, partial(_remark, remarks, number))
                     regions.append(Region(entry.phrase, mask, entry.preserve, entry.strength))
             tick()
-    return tuple(regions)
+    return tuple(regions), tuple(remarks)
+
+
+def _remark(remarks: list[str], number: int, text: str) -> None:
+    """Say it at once, and keep it for the report. number: of the region."""
+    remarks.append(f"regions[{number}].masks: {text}")
+    log.warning(remarks[-1])
 
 
 def _read_pictures(video: Path, clip: Clip, frames: MaskFrames) -> np.ndarray:
@@ -292,6 +311,14 @@ def _check_inversion(job: InversionJob) -> Tensor:
         check_level(job.model, job.layout.level, "layout", lines)
     with lines.at_line("source_prompt"):
         job.model.encode_prompt(job.source_prompt)
+    with lines.at_line("layout.names"):
+        names = (job.layout.names if job.layout is not None else None) or ()
+        places, _ = job.model.word_positions(job.source_prompt, names)
+        if missing := [name for name, found in zip(names, places) if not found]:
+            raise ValueError(
+                f"{', '.join(map(repr, missing))} is no phrase of the source_prompt {job.source_prompt!r} "
+                "to this model's tokenizer; expected whole words of it; correct layout.names"
+            )
     with lines.at_line("steps" if inversion.steps is None else "inversion.steps"):
         return job.model.sigmas(inversion_steps(inversion, job.settings.sampling.steps))
 

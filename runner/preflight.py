@@ -6,19 +6,29 @@ loaded; and an error that the edit file caused names the line of the file, which
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .yaml_lines import Lines
+from .yaml_lines import EditFileError, Lines
 
+log = logging.getLogger(__name__)
 CPU_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")  # how torch names it without a type of its own
 
 
 class OutOfMemory(MemoryError):
     """There is not enough memory. The text says for what, and what to do."""
+
+
+class NoPlace(ValueError):
+    """A result cannot be written where it is to go. The text says what is wrong there, and what to do."""
+
+
+class NoPlaceInFile(EditFileError, NoPlace):
+    """The same, of a place that an edit file names."""
 
 
 @contextmanager
@@ -82,7 +92,9 @@ def unwritable(folder: Path) -> str | None:
     try:
         made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".videograin."):
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".videograin.") as file:
+            file.write(bytes(4096))  # a full disk often has room for a name
+            file.flush()
             return None
     except OSError as error:
         return error.strerror or str(error)
@@ -92,41 +104,74 @@ def unwritable(folder: Path) -> str | None:
                 path.rmdir()
 
 
-def check_start(
-    lines: Lines, *, device: str | None, kernel: str, output: Path | None = None, save: Path | None = None
-) -> None:
-    """EditFileError with all that would fail later. device, output, save: None = will not be used."""
-    from ..attention.kernels.choice import check_kernel
+def no_room(folder: Path, results: Iterable[str]) -> str | None:
+    """Why the files ``results`` cannot be written to ``folder``, or None."""
+    if wrong := unwritable(folder):
+        text = f"{folder} cannot be written ({wrong}); expected a folder for the results"
+        return f"{text}; choose another one, or correct its permissions"
+    taken = [str(folder / name) for name in results if (folder / name).is_dir()]
+    if taken:
+        return (
+            f"{', '.join(taken)} is a folder; expected room for a file of this name; move it away, or choose another "
+            "folder for the results"
+        )
+    return None
 
-    problems = []
+
+def check_start(
+    lines: Lines,
+    *,
+    device: str | None,
+    kernel: str,
+    output: Path | None = None,
+    results: Iterable[str] = (),
+    save: Path | None = None,
+) -> None:
+    """EditFileError with all that would fail later, NoPlaceInFile where it is nothing but places to write to. device,
+    output, save: None = will not be used. results: the files that will be written to output."""
+    from ..attention.kernels.choice import check_kernel
+    from ..editing.opencv import side_by_side
+
+    if told := side_by_side():
+        log.warning(told)
+    problems, places = [], []
     if device is not None and (wrong := device_problem(device)):
         problems.append(("device", f"device: {wrong}"))
     try:
         check_kernel(kernel)
     except ValueError as error:
         problems.append(("attention", f"attention.kernel: {error}"))
-    if output is not None and (wrong := unwritable(output)):
-        text = f"output: {output} cannot be written ({wrong}); expected a folder for the results"
-        problems.append(("output", f"{text}; choose another one, or correct its permissions"))
+    if output is not None and (wrong := no_room(output, results)):
+        places.append(("output", f"output: {wrong}"))
     if save is not None and (wrong := _no_target(save)):
-        problems.append(("inversion.save", f"inversion.save: {wrong}"))
+        places.append(("inversion.save", f"inversion.save: {wrong}"))
     if problems:
-        raise lines.error(*problems)
+        raise lines.error(*problems, *places)
+    if places:
+        raise _of_places(lines, *places)
+
+
+def _of_places(lines: Lines, *problems: tuple[str, str]) -> NoPlaceInFile:
+    return NoPlaceInFile(lines.path, lines.error(*problems).problems)
 
 
 def check_target(target: Path, model: Path | None, key: str | None, lines: Lines) -> None:
     """Check the file ``target`` of an inversion alone, which must not replace ``model``. key: the edit file's key that
-    names it (EditFileError at its line), None = the command line's ``--output`` (ValueError)."""
+    names it (EditFileError at its line), None = the command line's ``--output`` (ValueError; NoPlace where it cannot be
+    written)."""
     wrong = None
     if target.suffix != ".safetensors":
         wrong = f"{target}: another ending; expected a .safetensors file; rename it"
     elif model is not None and target.exists() and target.samefile(model):
         wrong = f"{target} is the edit's model; expected a file that replaces no input; choose another name"
-    wrong = wrong or _no_target(target)
     if wrong and key is None:
         raise ValueError(f"--output: {wrong}")
     if wrong:
         raise lines.error((key, f"{key}: {wrong}"))
+    if (wrong := _no_target(target)) and key is None:
+        raise NoPlace(f"--output: {wrong}")
+    if wrong:
+        raise _of_places(lines, (key, f"{key}: {wrong}"))
 
 
 def _no_target(path: Path) -> str | None:

@@ -42,12 +42,24 @@ class Progress:
         self.bars = self.stream.isatty()
         self.quiet = quiet
         self.timer = StageTimer()
+        self._part = ""
+
+    @contextmanager
+    def part(self, title: str) -> Iterator[None]:
+        """Stages inside are shown with ``title`` behind their names, to tell those of one name apart. They are timed by
+        their names alone."""
+        before, self._part = self._part, f", {title}"
+        try:
+            yield
+        finally:
+            self._part = before
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Callable[..., None]]:
         """Yield ``tick(info=None)``, to be called once per step; it takes the dict of a k-diffusion callback, and a
         stage of unknown length (total None) needs no ticks: it gets a line, on a terminal too."""
-        bar = self._bar(name, total) if total and self.bars and not self.quiet else None
+        shown = name + self._part
+        bar = self._bar(shown, total) if total and self.bars and not self.quiet else None
         with self.timer.stage(name):
             begin = time.perf_counter()
             try:
@@ -58,7 +70,7 @@ class Progress:
         if bar is None and not self.quiet:
             seconds = time.perf_counter() - begin
             steps = f" ({total} steps)" if total else ""
-            print(f"{name}{steps}: {seconds:.1f} s", file=self.stream, flush=True)
+            print(f"{shown}{steps}: {seconds:.1f} s", file=self.stream, flush=True)
 
     def say(self, text: str) -> None:
         """A line of plain text, above any bar."""

@@ -32,7 +32,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scikit-learn", "av")
 
 def versions() -> dict[str, str]:
     """Versions of Python, of this package and of what the figures may depend on."""
-    from .. import __version__
+    from ..version import __version__
 
     found = {"python": platform.python_version(), "platform": platform.platform(), "videograin": __version__}
     for name in PACKAGES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ from pydantic import TypeAdapter, ValidationError
 from ..editing.fields import Place, fields_of, limits, mistakes, name_of
 
 T = TypeVar("T")
+LONGEST = 4 * 2**20  # bytes of a file; boxes for 10,000 frames and 10 regions are 3 MB
+MOST = 1_000_000  # values of a file, those that aliases repeat counted again
+DEEPEST = 32  # groups and lists in each other
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+DIGITS = 40  # of a number; more is text, which no number is
 
 
 class EditFileError(ValueError):
@@ -90,17 +96,25 @@ class Problems:
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], Problems]:
     """A file's keys as plain data (text, number, bool, None, list, dict), and its mistakes so far: keys given twice.
-    EditFileError where it is no YAML or no group of keys."""
+    EditFileError where it is no YAML or no group of keys, or larger than any file that a person writes."""
     try:
+        size = path.stat()
+        if not stat.S_ISREG(size.st_mode):
+            raise OSError("not a file")
+        if size.st_size > LONGEST:
+            raise OSError(f"{size.st_size} bytes, of at most {LONGEST}")
         text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise EditFileError(
-            path, [(1, f"cannot be read ({error.strerror or error}); expected an edit file; correct the path")]
-        ) from None
-    except UnicodeDecodeError:
-        raise EditFileError(path, [(1, "is not UTF-8 text; expected an edit file in YAML; save it as UTF-8")]) from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            text = "is not UTF-8 text; expected an edit file in YAML; save it as UTF-8"
+            raise EditFileError(path, [(1, text)]) from None
+        why = getattr(error, "strerror", None) or error
+        raise EditFileError(path, [(1, f"cannot be read ({why}); expected an edit file; correct the path")]) from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _check_bounds(node, path)
+    except RecursionError:
+        raise _too_deep(path, 1) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or str(error)
@@ -115,9 +129,42 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Problems]:
     return _plain(node, "", numbers, problems, {}), problems
 
 
+def _check_bounds(node: yaml.Node | None, path: Path) -> None:
+    """EditFileError where a file nests too deeply, or unfolds to too many values; aliases may multiply both."""
+    counts: dict[int, int | None] = {}  # None: still inside of it
+
+    def count(node: yaml.Node, depth: int) -> int:
+        if isinstance(node, yaml.ScalarNode):
+            return 1
+        if depth > DEEPEST:
+            raise _too_deep(path, _line(node))
+        if id(node) not in counts:
+            counts[id(node)] = None
+            parts = (part for value in node.value for part in (value if isinstance(value, tuple) else (value,)))
+            counts[id(node)] = 1 + sum(count(part, depth + 1) for part in parts)
+        found = counts[id(node)]
+        if found is None:
+            raise EditFileError(
+                path, [(_line(node), "contains itself by an alias; expected values; write them out instead")]
+            )
+        if found > MOST:
+            text = f"unfolds to more than {MOST} values; expected at most so many; write out what the aliases stand for"
+            raise EditFileError(path, [(_line(node), text)])
+        return found
+
+    if node is not None:
+        count(node, 0)
+
+
+def _too_deep(path: Path, line: int) -> EditFileError:
+    return EditFileError(
+        path, [(line, f"nests more than {DEEPEST} groups or lists; expected keys as in the README; check the brackets")]
+    )
+
+
 def _plain(node: yaml.Node, name: str, numbers: dict[str, int], problems: Problems, seen: dict[int, Any]) -> Any:
     """A node as plain data; its keys' lines go into ``numbers``. A node that aliases repeat is read once (``seen``):
-    aliases may multiply without bound, and may form a circle."""
+    aliases may multiply."""
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node)
     if id(node) in seen:
@@ -144,6 +191,8 @@ def _line(node: yaml.Node) -> int:
 
 
 def _scalar(node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode) and node.tag in NUMBERS and len(node.value) > DIGITS:
+        return node.value
     try:
         return yaml.SafeLoader("").construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError):  # e.g. 2024-99-99, which looks like a date, or an unknown !tag

@@ -11,6 +11,8 @@ from videograin.lab.paths import ROOT
 ROOMS = ("attention", "editing", "hosts", "lab", "measuring", "nodes", "runner", "world")
 FILE = re.compile(r"(?<![\w./:<>{}*-])((?:\.\./)*(?:[\w-]+/)+[\w-][\w.-]*\.(?:py|md))(?![\w/])")
 FOLDER = re.compile(rf"(?<![\w./:<>{{}}*-])((?:{'|'.join(ROOMS)}|docs|tests|web)(?:/[a-z_]+)+)/(?![\w*<{{$.-])")
+RUN = re.compile(r"python[\d.]* -m (videograin(?:\.\w+)*)(?![\w.]*[<{])")
+TEXTS = (".py", ".md", ".json", ".j2", ".yaml", ".yml", ".toml", ".sh", "Makefile", ".ci/run")
 MODULE = re.compile(rf"`((?:{'|'.join(ROOMS)})(?:\.\w+)+)")
 # Patterns (page_templates/TEMPLATE.md), and ComfyUI's own files.
 ELSEWHERE = re.compile(r"/[A-Z]+\.\w+$|^comfy/")
@@ -39,6 +41,29 @@ def test_a_file_or_folder_that_a_text_names_is_there():
                     lost.append((name, path))
     assert lost == []
     assert seen > 100
+
+
+def can_be_run(module: str) -> bool:
+    """Whether ``python -m module`` finds something to run."""
+    path = ROOT.joinpath(*module.split(".")[1:])
+    if path.is_dir():
+        return (path / "__main__.py").is_file()
+    path = path.with_suffix(".py")
+    return path.is_file() and '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+
+
+def test_a_module_that_a_text_says_to_run_is_there():
+    named = {(name, module) for name, text in texts(*TEXTS) for module in RUN.findall(text)}
+    assert [(name, module) for name, module in sorted(named) if not can_be_run(module)] == []
+    for place in ("README.md", "CONTRIBUTING.md", "Makefile", "docs/", "lab/"):
+        assert any(name.startswith(place) for name, _ in named), place
+    assert RUN.findall("`python -m videograin.lab.<folder>`, or python3 -m videograin.lab.reference.") == [
+        "videograin.lab.reference"
+    ]
+    assert can_be_run("videograin")
+    assert not can_be_run("videograin.lab.benchmarks")
+    assert not can_be_run("videograin.lab")
+    assert not can_be_run("videograin.lab.pages")
 
 
 def resolves(dotted: str) -> bool:

@@ -93,7 +93,7 @@ def _tiled(q: Tensor, k: Tensor, chunk: int | None) -> Tensor:
             tile_top, tile_low = logits.amax(-1), logits.amin(-1)
             top = tile_top if top is None else torch.maximum(top, tile_top)
             low = tile_low if low is None else torch.minimum(low, tile_low)
-        assert top is not None  # there is a key: `row_range` asks
+        assert top is not None  # there is a key: `logit_range` asks
         assert low is not None
         found[:, row : row + chunk] = top - low
     return found.reshape(batch, heads, rows)

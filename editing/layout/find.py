@@ -16,7 +16,7 @@ from .clip_layout import BACKGROUND, ClipLayout, LayoutError, Thing, unique_name
 from .clusters import cluster, cluster_by_silhouette
 from .foreground import Foreground, find_foreground, find_kinds
 from .instances import Component, cut_necks, find_components
-from .names import Words, check_words, lifts, name_things
+from .names import Words, check_word_places, lifts, name_things
 from .soft_masks import pixel_masks, soften
 from .tracks import link, usual_count
 
@@ -161,6 +161,6 @@ def _check(
             "before version 0.3 hold none), or leave names out."
         )
     try:
-        check_words(words, features.cross.shape[-1])
+        check_word_places(words, features.cross.shape[-1])
     except ValueError as error:
         raise LayoutError(str(error)) from None

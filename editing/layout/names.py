@@ -182,7 +182,7 @@ def name_things(lift: np.ndarray, words: Words) -> list[tuple[str, float]]:
     return named
 
 
-def check_words(words: Words, length: int) -> None:
+def check_word_places(words: Words, length: int) -> None:
     """Raise ValueError unless all positions lie within `length` tokens."""
     highest = max((place for spans in words.spans for span in spans for place in span), default=-1)
     if highest >= length:

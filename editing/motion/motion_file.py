@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..fingerprint import frames_digest
-from ..whole_file import whole_file
+from ..whole_file import save_tensors
 from .value import Motion, MotionError, RegionMotion
 
 FORMAT = "videograin.motion"
@@ -32,16 +33,14 @@ def made_of(frames: np.ndarray, masks: Sequence[Tensor], source: str) -> str:
 def save(motion: Motion, path: str | Path, made: str = "") -> Path:
     """Write ``motion`` to ``path``, which ends in .safetensors; the file appears when it is complete. made: of
     `made_of`."""
-    from safetensors.numpy import save_file
-
     path = Path(path)
     if path.suffix != ".safetensors":
         raise MotionError(f"cannot save to {path}: expected a name ending in .safetensors, got {path.name!r}.")
     tensors, forms = {}, []
     for number, one in enumerate((*motion.regions, motion.background)):
-        tensors |= {f"{number}.{part}": np.ascontiguousarray(getattr(one, part)) for part in PARTS}
+        tensors |= {f"{number}.{part}": torch.from_numpy(np.ascontiguousarray(getattr(one, part))) for part in PARTS}
         if one.bends is not None:
-            tensors[f"{number}.bends"] = np.ascontiguousarray(one.bends)
+            tensors[f"{number}.bends"] = torch.from_numpy(np.ascontiguousarray(one.bends))
         forms.append(one.form)
     metadata = {
         "format": FORMAT,
@@ -51,8 +50,7 @@ def save(motion: Motion, path: str | Path, made: str = "") -> Path:
         "forms": json.dumps(forms),
         "made_of": made,
     }
-    with whole_file(path) as part:
-        save_file(tensors, str(part), metadata=metadata)
+    save_tensors(path, tensors, metadata)
     return path
 
 

@@ -59,7 +59,7 @@ class WorldTextModel(clip_model.CLIPTextModel):
         self.set_input_embeddings(operations.Embedding(words, width, dtype=dtype, device=device))
 
 
-class WorldClipL(sd1_clip.SDClipModel):
+class WorldTextEncoderL(sd1_clip.SDClipModel):
     """The small text encoder in the place of SD1's CLIP-L."""
 
     def __init__(self, device: Any = "cpu", dtype: torch.dtype | None = None, model_options: dict | None = None):
@@ -76,11 +76,11 @@ class WorldClipL(sd1_clip.SDClipModel):
         )
 
 
-class WorldClip(sd1_clip.SD1ClipModel):
+class WorldTextEncoder(sd1_clip.SD1ClipModel):
     """What CLIP nodes hold: one encoder, "l"."""
 
     def __init__(self, device: Any = "cpu", dtype: torch.dtype | None = None, model_options: dict | None = None):
-        super().__init__(device, dtype, model_options or {}, clip_model=WorldClipL)
+        super().__init__(device, dtype, model_options or {}, clip_model=WorldTextEncoderL)
 
 
 class WorldTokenizerL(sd1_clip.SDTokenizer):
@@ -180,7 +180,7 @@ def _clip() -> sd.CLIP:
     # SD1's pooled output is not projected, but ComfyUI computes the projection all the same.
     weights["text_projection.weight"] = torch.eye(_config("text_encoder")["hidden_size"])
     size = sum(weight.numel() for weight in weights.values())
-    clip = sd.CLIP(supported_models_base.ClipTarget(WorldTokenizer, WorldClip), parameters=size)
+    clip = sd.CLIP(supported_models_base.ClipTarget(WorldTokenizer, WorldTextEncoder), parameters=size)
     missing, unexpected = clip.load_sd(weights)
     if missing or unexpected:
         raise RuntimeError(f"embedded model: its text encoder lacks {missing} and has {unexpected}; install it again.")

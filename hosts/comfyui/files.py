@@ -7,7 +7,10 @@ ComfyUI writes names elsewhere. Only folder_paths is asked of the host, when cal
 from __future__ import annotations
 
 import json
+import logging
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from ...editing import trajectory_file
@@ -18,6 +21,10 @@ SUFFIX = ".safetensors"
 OUTPUT, INPUT = " [output]", " [input]"
 # Of our files the header is below 10 kB unless a prompt is long; of a checkpoint it is some 100 kB.
 LONGEST_HEADER = 2**20
+# The frontend asks for the list whenever it draws the nodes: what is looked at has an end, however full a folder is.
+MOST_ENTRIES, DEEPEST = 20_000, 8
+
+log = logging.getLogger(__name__)
 
 
 def save_inversion(trajectory: Trajectory, prefix: str) -> Path:
@@ -84,18 +91,21 @@ def fingerprint(name: str) -> str:
 
 
 def inside(root: Path, name: str, what: str) -> Path:
-    """root / name, if that lies below root, whatever "..", drive or root the name holds. Links are the owner's choice
-    and are followed. ValueError, which calls the name `what`, otherwise."""
+    """root / name, if that lies below root, whatever "..", drive, root or link the name holds; root itself may be a
+    link. ValueError, which calls the name `what`, otherwise."""
     path = Path(os.path.abspath(os.path.join(root, name)))
-    if "\0" in name or path == root or root not in path.parents:
+    if "\0" in name or path == root or root not in path.parents or not _stays(root, path):
         raise ValueError(f"{what}: {name!r} leads out of the folder {root}; name a file inside it.")
     return path
 
 
 def is_inversion(path: Path) -> bool:
-    """Whether a .safetensors file says that it is one of ours. Reads its header alone."""
+    """Whether a .safetensors file says that it is one of ours. Reads its header alone, and of regular files only: to
+    open a pipe or a device may wait for ever."""
     try:
-        with open(path, "rb") as handle:
+        with open(path, "rb", opener=_without_waiting) as handle:
+            if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+                return False
             length = int.from_bytes(handle.read(8), "little")
             header = json.loads(handle.read(length)) if length <= LONGEST_HEADER else {}
     except (OSError, ValueError, RecursionError):
@@ -104,18 +114,49 @@ def is_inversion(path: Path) -> bool:
     return isinstance(facts, dict) and facts.get("format") == FORMAT
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _stays(root: Path, path: Path) -> bool:
+    """Whether a path leads below root when its links are followed."""
+    try:
+        return root.resolve() in path.resolve().parents
+    except (OSError, RuntimeError):  # links in a circle
+        return False
+
+
 def _inversions(root: Path) -> list[str]:
-    found, seen = [], set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # links may lead in a circle
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = (Path(folder) / name for name in names if name.endswith(SUFFIX) and not name.startswith("."))
-        found += [path.relative_to(root).as_posix() for path in paths if is_inversion(path)]
-    return sorted(found)
+    """The inversions below root, sorted: no links are followed, nothing hidden is looked at."""
+    found = (path for path in _regular_files(root) if path.suffix == SUFFIX and is_inversion(path))
+    return sorted(path.relative_to(root).as_posix() for path in found)
+
+
+def _regular_files(root: Path) -> Iterator[Path]:
+    """All regular files down to DEEPEST folders below root, of at most MOST_ENTRIES entries, the shallow ones first;
+    the log says where that left some out."""
+    folders, seen = [(root, 0)], 0
+    while folders:
+        folder, depth = folders.pop(0)
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    seen += 1
+                    if seen > MOST_ENTRIES:
+                        log.warning(
+                            "%s has more than %s entries: inversions behind these are not listed; move some away.",
+                            root,
+                            MOST_ENTRIES,
+                        )
+                        return
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False) and depth < DEEPEST:
+                        folders.append((Path(entry.path), depth + 1))
+                    elif entry.is_file(follow_symlinks=False):
+                        yield Path(entry.path)
+        except OSError as error:  # a folder that cannot be read, or went away meanwhile
+            log.info("%s is not looked into: %s", folder, error)
 
 
 def _absolute(folder: str) -> Path:

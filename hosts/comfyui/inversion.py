@@ -90,8 +90,8 @@ def invert_latent(
     """
     with naming(node):
         family = family_of(model, node)
-        samples = check_frames(model, latent)
-        sigmas = check_schedule(model, sigmas)
+        samples = check_latent(model, latent)
+        sigmas = check_sigmas_of(model, sigmas)
         if not positive:
             raise ValueError("the conditioning is empty; connect CLIP Text Encode with the source prompt.")
     report(latent, sigmas, node)
@@ -189,7 +189,7 @@ def latent_scale(trajectory: Trajectory) -> float:
     return scale
 
 
-def check_frames(model: Any, latent: dict[str, Any]) -> Tensor:
+def check_latent(model: Any, latent: dict[str, Any]) -> Tensor:
     """The samples of a LATENT as frames [F, C, h, w], or a ValueError that says what came instead."""
     samples = latent["samples"]
     channels = model.get_model_object("latent_format").latent_channels
@@ -209,7 +209,7 @@ def check_frames(model: Any, latent: dict[str, Any]) -> Tensor:
     return check_latents(samples, "latent_image").float()
 
 
-def check_schedule(model: Any, sigmas: Tensor) -> Tensor:
+def check_sigmas_of(model: Any, sigmas: Tensor) -> Tensor:
     """The schedule as float32 CPU, if this model can be walked up it; ValueError otherwise."""
     sigmas = check_sigmas(sigmas).cpu()
     kind = model.get_model_object("model_sampling")

@@ -16,7 +16,7 @@ from ...editing.trajectory import Trajectory
 from .errors import EDITING_ERRORS, naming
 from .families import family_of
 from .images import rgb_bytes
-from .inversion import SourceGuider, check_schedule, latent_scale, noise_latent
+from .inversion import SourceGuider, check_sigmas_of, latent_scale, noise_latent
 from .provenance import compare, of_model
 from .windows import windows_of
 
@@ -34,7 +34,7 @@ def sample_back(model: Any, positive: list, inversion: Trajectory, *, node: str)
     with naming(node):
         if not positive:
             raise ValueError("the conditioning is empty; connect CLIP Text Encode with the source prompt.")
-        sigmas = check_schedule(model, inversion.sigmas)
+        sigmas = check_sigmas_of(model, inversion.sigmas)
         start = noise_latent(inversion)["samples"]
         made = inversion.made
         patch = family_of(model, node).patch

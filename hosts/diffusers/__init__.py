@@ -1,6 +1,6 @@
 """Stable Diffusion in diffusers' classes: `load_model` gives the model that editing/pipeline.py edits with.
 
-The only room that touches diffusers and transformers. A model family is a folder (`unet/`); what serves all families
+No other room of the product imports diffusers. A model family is a folder (`unet/`); what serves all families
 lies beside it.
 """
 

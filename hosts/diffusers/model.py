@@ -1,8 +1,8 @@
 """diffusers as a host: Stable Diffusion from a local folder or file, turned into what `editing/` and the runner need.
 
-The modules of this room are the only ones that import diffusers and transformers. They do so when called, so that
-importing them costs nothing; only embedded_vae.py, which defines diffusers classes, needs diffusers at import and is
-itself imported where it is used. Nothing is downloaded and no pickle files are read.
+The modules of this room import diffusers and transformers when called, so that importing them costs nothing; only
+embedded_vae.py, which defines diffusers classes, needs diffusers at import and is itself imported where it is used.
+Nothing is downloaded and no pickle files are read.
 """
 
 from __future__ import annotations

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ...editing.fields import SettingError
 from ...editing.whole_file import save_png, whole_file, write_json
 from ...measuring.pictures.sheets import contact_sheet
+from ...runner.edit_keys import device_of
+from ...runner.preflight import chosen_device, device_problem
 from ...runner.progress import Progress
 from ...runner.report import settings_facts
 from . import bench
@@ -42,9 +45,10 @@ def main(args: argparse.Namespace) -> int:
         frames=chosen["frames"],
         strips=Path(args.out) / "edits" if args.keep else None,
     )
+    check_device(args.device)
     progress = Progress(quiet=args.quiet)
     with progress.stage("load model"):
-        model = load_model(device=args.device)
+        model = load_model(device=chosen_device(args.device))
     setup = {
         "model": model.fingerprint,
         "device": model.device.type,
@@ -74,6 +78,16 @@ def main(args: argparse.Namespace) -> int:
     for file in files:
         print(file)
     return 0
+
+
+def check_device(device: str) -> None:
+    """ValueError for a device that is not there."""
+    try:
+        wrong = device_problem(device_of(device))
+    except SettingError as error:
+        wrong = str(error)
+    if wrong:
+        raise ValueError(f"--device: {wrong}")
 
 
 def write_results(out: Path, records: Records, plan: bench.Plan, command: str) -> list[Path]:

@@ -89,24 +89,46 @@ def read_folder(folder: str | Path) -> tuple[list[Cell], list[InversionCell], di
     if not cells:
         raise FileNotFoundError(f"{folder} holds no {CELLS}; expected a folder of videograin bench --out; correct it")
     setup = folder / SETUP
-    known = json.loads(setup.read_text(encoding="utf-8")) if setup.exists() else {}
+    known = _setup(setup) if setup.exists() else {}
     return list(cells.values()), list(inversions.values()), known
 
 
 def _read(folder: Path) -> tuple[dict[tuple, Cell], dict[tuple, InversionCell]]:
     """All results by their keys; of two under one key the later."""
     cells, inversions = (
-        [kind(**_floats(line)) for line in read_lines(folder / name)]
+        [_record(kind, line, folder / name, number) for number, line in enumerate(read_lines(folder / name), 1)]
         for kind, name in ((Cell, CELLS), (InversionCell, INVERSIONS))
     )
     return {one.key: one for one in cells}, {one.key: one for one in inversions}
+
+
+def _setup(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise BenchError(f"{path} is damaged; expected the setup of a run; give another --out, or delete it")
+    return found
+
+
+def _record(kind: type, line: dict[str, Any], path: Path, number: int) -> Any:
+    try:
+        found = kind(**_floats(line))
+        hash(found.key)
+        return found
+    except (TypeError, ValueError, AttributeError):
+        raise BenchError(
+            f"{path} line {number} is no result; expected the keys of {kind.__name__}; delete that line, its cell is "
+            "run again"
+        ) from None
 
 
 def _check_setup(path: Path, setup: Mapping[str, Any]) -> None:
     if not path.exists():
         write_json(path, setup)
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = _setup(path)
     wrong = [name for name in {**before, **setup} if before.get(name) != setup.get(name)]
     if wrong:
         facts = "; ".join(f"{name}: there {before.get(name)!r}, now {setup.get(name)!r}" for name in wrong)

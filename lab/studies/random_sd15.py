@@ -17,7 +17,7 @@ from ...editing.region_modulation import build_modulation
 from ...editing.settings import AttentionSettings
 from ...hosts.diffusers.model import DiffusersModel
 from ...hosts.diffusers.unet.load import Parts
-from ...hosts.diffusers.unet.prompts import Encoder
+from ...hosts.diffusers.unet.prompts import TextEncoder
 from ...hosts.diffusers.vae import load_vae
 from ...world.demo_task import DemoTask, make_task
 from ..training.tokenizer import save_tokenizer, text_encoder_settings
@@ -62,7 +62,7 @@ def build(device: str, dtype: torch.dtype, channels: int = CHANNELS) -> Diffuser
         )
     # A random UNet is far from the smooth function that sampling expects: its last layer is turned down.
     unet.conv_out.weight.data *= 0.05
-    encoders = (Encoder(tokenizer, encoder.to(dtype).eval()),)
+    encoders = (TextEncoder(tokenizer, encoder.to(dtype).eval()),)
     alphas = alphas_cumprod()
     return DiffusersModel(
         Parts("sd1", unet.to(dtype), encoders, load_vae(kl), alphas, SCHEDULE["steps_offset"], "epsilon"), device

@@ -4,8 +4,9 @@
     python -m videograin.lab.studies.sd15_gpu --flops --out docs/benchmarks/sd15_flops
     python -m videograin.lab.studies.sd15_gpu --device cpu --frames 2 --size 64 --steps 2 --channels 32 --dtypes float32
 
-For a bare machine that has torch (which brings jinja2), triton, transformers and pydantic but neither network nor this
-package: in this folder, on a machine with a network, once (6.4 MB; those that the other machine has may be left out),
+For a bare machine that has torch (which brings jinja2), triton, transformers, einops and pydantic but neither network
+nor this package: in this folder, on a machine with a network, once (6.4 MB; those that the other machine has may be
+left out),
 
     pip download --no-deps --only-binary=:all: -d .gpu diffusers importlib_metadata zipp
 

@@ -181,7 +181,9 @@ def _check_tokenizer(folder: Path) -> None:
 def _weights(kind: Any, folder: Path, device: str, **more: Any) -> Any:
     """The model in float32, every weight of it from the folder."""
     try:
-        model, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, **more)
+        model, report = kind.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **more
+        )
     except Exception as error:  # transformers and safetensors raise many kinds for broken or missing files
         raise EncoderError(
             f"{folder}: its weights cannot be read ({_first_line(error)}); expected model.safetensors; download the "

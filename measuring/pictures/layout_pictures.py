@@ -41,7 +41,7 @@ LEAST = 0.1  # of the widest direction's spread: a narrower one is mostly noise 
 MUTED = (90, 90, 90)
 
 
-def thing_lines(layout: ClipLayout) -> list[str]:
+def legend_lines(layout: ClipLayout) -> list[str]:
     """What a legend says of every thing: "1  red circle 1 (2.4 x)"; without a score where it has none."""
     scores = ["" if math.isnan(thing.score) else f" ({thing.score:.1f} x)" for thing in layout.things]
     return [f"{thing.number}  {thing.name}{score}" for thing, score in zip(layout.things, scores)]
@@ -118,7 +118,7 @@ def _painted(frame: np.ndarray, layout: ClipLayout, index: int, size: tuple[int,
 
 def _strip(layout: ClipLayout, width: int, size: int = 0) -> np.ndarray:
     """The legend, in two columns where it is long. The background's patch is hollow: its pixels are not coloured."""
-    lines = thing_lines(layout)
+    lines = legend_lines(layout)
     hollow = [place for place, thing in enumerate(layout.things, 1) if thing.background]
     if len(lines) <= COLUMN:
         return legend_strip(lines, width, hollow=hollow, size=size)

@@ -1,4 +1,5 @@
-"""Region masks from files: PNG folders, mask videos, label videos or images, boxes; or, by name, from the layout.
+"""Region masks from files: folders of pictures, mask videos, label videos or pictures, boxes; or, by name, from the
+layout.
 
 Every source gives a ``MaskSource`` that can say how many masks it has before any of them is decoded, so that a wrong
 count is found before a model is loaded. Two rules decide which mask belongs to which frame, and nothing else is
@@ -8,173 +9,217 @@ guessed:
 2. as many masks as the source video has frames: taken at the same start and stride as the frames.
 
 A single mask (or box) is static: it serves every frame. Where both rules would do, they pick the same masks.
+
+What the pixels mean is editing/mask_values.py and editing/label_values.py, how files are opened mask_pictures.py.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...editing.label_values import FlatColours, hex_of, is_smeared, of_colour
+from ...editing.mask_values import PLAIN, MaskSurvey, Note, StoredMask
 from .geometry import Geometry
+from .mask_boxes import Boxes
+from .mask_frames import MaskFrames, in_order, numbering
+from .mask_pictures import MaskError, NoPicture, PictureFile, is_picture, look_at, shown
 from .video import pictures, probe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 IMAGES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
-LOSSY = (".jpg", ".jpeg", ".webp")
-# Lossy files are never quite black: video rounding leaves 1 of 255 levels in flat areas, JPEG and WebP up to 2
-# (measured down to quality 50). Any value above 0 counts as touched, so without this margin of 5 levels, at black and
-# at white, whole pictures would. Within 8 pixels of an edge ringing can exceed it and widen a mask a little: PNG is
-# exact.
-COMPRESSION_NOISE = 0.02
-COLOUR_TOLERANCE = 40  # per channel, of 255: what yuv420p video leaves of a flat colour
+_COLOUR = 40  # of 255: channels of a video's pixel that differ by more are a colour; less is left by compression
 
-
-class MaskError(ValueError):
-    """Masks cannot be used. The text says which, what was expected and the remedy."""
-
-
-@dataclass(frozen=True)
-class MaskFrames:
-    """Which frames of the source video the masks are for: start, count, stride as in the edit; total: its frames."""
-
-    start: int
-    count: int
-    stride: int
-    total: int
-
-    def indices(self, masks: int, name: str) -> list[int]:
-        """The index of each frame's mask among ``masks`` of them, by the rules above; MaskError for another count."""
-        if masks == 1:
-            return [0] * self.count
-        if masks == self.count:
-            return list(range(self.count))
-        if masks == self.total:
-            return [self.start + step * self.stride for step in range(self.count)]
-        whole = f", or {self.total} (the whole source video)" if self.total != self.count else ""
-        raise MaskError(
-            f"{name} has {masks} masks for {self.count} frames; expected {self.count}{whole}, or 1 static mask; "
-            "export one mask per frame or correct frames.start, frames.count, frames.stride"
-        )
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class MaskFolder:
-    """A folder of images in natural order (2 before 10). Grey or colour: bright = inside; with alpha and no
-    brightness differences in it, the alpha counts."""
+    """A folder of pictures in natural order (2 before 10), or of one file with a picture for each frame."""
 
     folder: Path
 
+    @property
+    def place(self) -> str:
+        """Where the masks are, for messages."""
+        return shown(self.folder)
+
     def files(self) -> list[Path]:
-        """The image files in order; MaskError if there are none."""
+        """The picture files in order: those with a picture's ending, or where there are none those with its content.
+        Hidden files do not count. MaskError if there are none."""
         if not self.folder.is_dir():
-            raise MaskError(f"{self.folder}: no such folder; expected a folder of mask images; correct the path")
-        visible = (file for file in self.folder.iterdir() if not file.name.startswith("."))
-        files = [file for file in visible if file.suffix.lower() in IMAGES]
+            raise MaskError(f"{self.place}: no such folder; expected a folder of mask images; correct the path")
+        there = [file for file in self.folder.iterdir() if not file.name.startswith(".") and file.is_file()]
+        files = [file for file in there if file.suffix.lower() in IMAGES] or [
+            file for file in there if is_picture(file)
+        ]
         if not files:
-            raise MaskError(f"{self.folder}: holds no images; expected one PNG per frame; correct the path")
-        return sorted(files, key=lambda file: [int(part) if part.isdigit() else part for part in _parts(file.name)])
+            held = f" (but {shown(min(there).name)})" if there else ""
+            raise MaskError(
+                f"{self.place}: holds no images{held}; expected one PNG per frame; correct the path, or give a "
+                "video of masks as `video`"
+            )
+        return in_order(files)
 
     def count(self) -> int:
-        """How many masks there are."""
-        return len(self.files())
+        """How many masks there are. MaskError for a file of many pictures beside others."""
+        return len(self.pages())
 
-    def load(self, geometry: Geometry, frames: MaskFrames) -> np.ndarray:
-        """float32 [F, H, W] in [0, 1]."""
-        files = self.files()
-        chosen = frames.indices(len(files), str(self.folder))
-        return _per_frame(chosen, lambda index: geometry.mask(_grey(files[index]), str(files[index])))
+    def load(self, geometry: Geometry, frames: MaskFrames, note: Note) -> np.ndarray:
+        """float32 [F, H, W] in [0, 1]. note: is told what is out of the ordinary."""
+        found = self.pages()
+        chosen = frames.indices(len(found), self.place)
+        if len(found) > 1:
+            for remark in numbering([file.path for file, _ in found], frames.start, frames.stride, frames.total):
+                note(f"{self.place}: {remark}")
+        return _masks(found, chosen, geometry, self.place, note)
+
+    def pages(self) -> list[tuple[PictureFile, int]]:
+        """Every picture as its file and its number in it. MaskError for a file of many pictures beside others."""
+        files = [look_at(file) for file in self.files()]
+        many = [file for file in files if len(file.pages) != 1]
+        if many and len(files) > 1:
+            raise MaskError(
+                f"{shown(many[0].path)}: holds {len(many[0].pages)} pictures beside {len(files) - 1} other files; "
+                "expected one picture in each file, or one file with all; save its pages as files"
+            )
+        return [(file, page) for file in files for page in range(len(file.pages))]
 
 
 @dataclass(frozen=True)
 class MaskVideo:
-    """A video whose brightness is the mask: black = outside, white = inside."""
+    """A video whose brightness is the mask: black = outside, white = inside. An animation or a file of many pages is
+    one as well."""
 
     file: Path
 
+    @property
+    def place(self) -> str:
+        """Where the masks are, for messages."""
+        return shown(self.file)
+
     def count(self) -> int:
         """How many masks there are."""
-        return probe(self.file).frames
+        found = _picture_file(self.file)
+        return probe(self.file).frames if found is None else len(found.pages)
 
-    def load(self, geometry: Geometry, frames: MaskFrames) -> np.ndarray:
-        """float32 [F, H, W] in [0, 1]."""
-        stack = []
-        for picture in matched_pictures(self.file, frames):
-            grey = picture.astype(np.float32).mean(axis=2) / 255
-            stack.append(geometry.mask(_without_noise(grey), str(self.file)))
+    def load(self, geometry: Geometry, frames: MaskFrames, note: Note) -> np.ndarray:
+        """float32 [F, H, W] in [0, 1]. note: is told what is out of the ordinary."""
+        name, found = self.place, _picture_file(self.file)
+        if found is not None:
+            whole = [(found, page) for page in range(len(found.pages))]
+            return _masks(whole, frames.indices(len(whole), name), geometry, name, note)
+        if probe(self.file).alpha:
+            note(f"{name}: has an alpha channel, which is not read: its brightness is the mask")
+        stack = _read(lambda: map(_of_video, matched_pictures(self.file, frames)), geometry, lambda _: name, name, note)
         return repeated(stack, frames)
 
 
 @dataclass(frozen=True)
 class LabelVideo:
-    """A video or image (or folder of images) in which each object has its own grey value (``id``) or ``colour``.
+    """A video or picture (or folder of pictures) in which each object has its own grey value (``id``) or ``colour``.
 
     An id matches exactly, so it needs lossless files (PNG, ffv1). A colour matches within 40 of 255 per channel,
-    enough for h264.
+    enough for h264; where several flat colours lie so near, the nearest.
     """
 
     file: Path
     id: int | None = None
     colour: tuple[int, int, int] | None = None
 
+    @property
+    def place(self) -> str:
+        """Where the masks are, for messages."""
+        return shown(self.file)
+
     def count(self) -> int:
         """How many label pictures there are."""
-        if self.file.is_dir():
-            return MaskFolder(self.file).count()
-        return 1 if self.file.suffix.lower() in IMAGES else probe(self.file).frames
+        found = self._pictures()
+        return probe(self.file).frames if found is None else len(found)
 
-    def load(self, geometry: Geometry, frames: MaskFrames) -> np.ndarray:
-        """float32 [F, H, W], 0 or 1; MaskError where the value occurs in no frame."""
-        if self.file.is_dir() or self.file.suffix.lower() in IMAGES:
-            files = MaskFolder(self.file).files() if self.file.is_dir() else [self.file]
-            chosen = frames.indices(len(files), str(self.file))
-            masks = _per_frame(chosen, lambda index: self._select(_labels(files[index]), geometry))
+    def load(self, geometry: Geometry, frames: MaskFrames, note: Note) -> np.ndarray:
+        """float32 [F, H, W], 0 or 1; MaskError where the value occurs in no frame. note: is told of labels that
+        compression has moved."""
+        found = self._pictures()
+        if found is None:
+            return repeated(
+                self._select(lambda: matched_pictures(self.file, frames), True, geometry, frames, note), frames
+            )
+        chosen = frames.indices(len(found), self.place)
+        places = sorted(set(chosen))
+        lossy = any(file.lossy for file, _ in found)
+        stack = self._select(lambda: _labels([found[place] for place in places]), lossy, geometry, frames, note)
+        return np.stack([stack[places.index(index)] for index in chosen])
+
+    def _pictures(self) -> list[tuple[PictureFile, int]] | None:
+        """Every picture as its file and its number in it; None for a video."""
+        if self.file.is_dir():
+            return MaskFolder(self.file).pages()
+        found = _picture_file(self.file)
+        return None if found is None else [(found, page) for page in range(len(found.pages))]
+
+    def _select(
+        self,
+        read: Callable[[], Iterable[np.ndarray]],
+        lossy: bool,
+        geometry: Geometry,
+        frames: MaskFrames,
+        note: Note,
+    ) -> list[np.ndarray]:
+        """The masks of the pictures that ``read`` gives, at the edit's size."""
+        if self.colour is None:
+            masks = self._by_number(read(), lossy, geometry)
+            what, others = f"id {self.id}", ""
         else:
-            found = matched_pictures(self.file, frames)
-            masks = repeated([self._select(picture, geometry) for picture in found], frames)
-        if not masks.any():
-            what = f"id {self.id}" if self.colour is None else "colour #{:02x}{:02x}{:02x}".format(*self.colour)
+            masks, flat = self._by_colour(read, lossy, geometry, note)
+            what, found = f"colour {hex_of(self.colour)}", ", ".join(map(hex_of, flat.others()))
+            others = f" (it has {found})" if found else ""
+        if not any(mask.any() for mask in masks):
             raise MaskError(
-                f"{self.file}: {what} occurs in none of the {frames.count} frames; expected it in one at least; "
-                "look the value up in the file, and use lossless files (PNG) for ids"
+                f"{self.place}: {what} occurs in none of the {frames.count} frames{others}; expected it in one "
+                "at least; look the value up in the file, and use lossless files (PNG) for ids"
             )
         return masks
 
-    def _select(self, picture: np.ndarray, geometry: Geometry) -> np.ndarray:
-        picture = geometry.labels(picture, str(self.file))
-        if self.colour is not None:
-            if picture.ndim == 2:
-                picture = np.repeat(picture[..., None], 3, axis=2)
-            distance = np.abs(picture.astype(np.int32) - np.array(self.colour)).max(axis=2)
-            return (distance <= COLOUR_TOLERANCE).astype(np.float32)
-        if picture.ndim == 3:
-            if not (picture[..., :1] == picture).all():
-                raise MaskError(f"{self.file}: is in colour, so it has no ids; expected grey; give colour instead")
-            picture = picture[..., 0]
-        return (picture == self.id).astype(np.float32)
+    def _by_number(self, found: Iterable[np.ndarray], lossy: bool, geometry: Geometry) -> list[np.ndarray]:
+        masks, values = [], set()
+        for picture in found:
+            if picture.ndim == 3:
+                if not (picture[..., :1] == picture).all():
+                    raise MaskError(f"{self.place}: is in colour, so it has no ids; expected grey; give colour instead")
+                picture = picture[..., 0]
+            if lossy:
+                values |= set(np.unique(picture).tolist())
+                if is_smeared(values):
+                    raise MaskError(
+                        f"{self.place}: is compressed with loss: it has {len(values)} values and more, so ids "
+                        "cannot be told apart; expected a lossless file (PNG, ffv1); export it again"
+                    )
+            masks.append((geometry.labels(picture, self.place) == self.id).astype(np.float32))
+        return masks
 
-
-@dataclass(frozen=True)
-class Boxes:
-    """Boxes (x0, y0, x1, y1) in source pixels, x1 and y1 exclusive; one per frame or a single static one. None where
-    the object is not in the frame."""
-
-    boxes: tuple[tuple[float, float, float, float] | None, ...]
-
-    def count(self) -> int:
-        """How many boxes there are."""
-        return len(self.boxes)
-
-    def load(self, geometry: Geometry, frames: MaskFrames) -> np.ndarray:
-        """float32 [F, H, W]: the covered share of each pixel of the edit."""
-        chosen = frames.indices(len(self.boxes), "boxes")
-        return _per_frame(chosen, lambda index: _box(self.boxes[index], geometry))
+    def _by_colour(
+        self, read: Callable[[], Iterable[np.ndarray]], lossy: bool, geometry: Geometry, note: Note
+    ) -> tuple[list[np.ndarray], FlatColours]:
+        flat, masks, near = FlatColours(self.colour, lossy), [], [self.colour]
+        for picture in map(_coloured, read()):
+            flat.add(picture)
+            masks.append(of_colour(geometry.labels(picture, self.place), self.colour, near))
+        near = flat.near()
+        if len(near) > 1:
+            found = (geometry.labels(_coloured(picture), self.place) for picture in read())
+            masks = [of_colour(picture, self.colour, near) for picture in found]
+        if flat.is_another():
+            others = f", not {', '.join(map(hex_of, near[1:4]))}" if near[1:] else ""
+            note(f"{self.place}: has no {hex_of(self.colour)}; the nearest colour is taken, {hex_of(near[0])}{others}")
+        return masks, flat
 
 
 @dataclass(frozen=True)
@@ -188,24 +233,87 @@ class FoundMask:
 MaskSource = MaskFolder | MaskVideo | LabelVideo | Boxes | FoundMask
 
 
-def load_masks(source: MaskSource, geometry: Geometry, frames: MaskFrames) -> Tensor:
-    """The masks of one region: torch float32 [F, H, W] in [0, 1] at the edit's size."""
+def load_masks(source: MaskSource, geometry: Geometry, frames: MaskFrames, note: Note = log.warning) -> Tensor:
+    """The masks of one region: torch float32 [F, H, W] in [0, 1] at the edit's size. note: is told, in one sentence
+    that names the file, of everything about them that is out of the ordinary."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(source.load(geometry, frames)))
+    return torch.from_numpy(np.ascontiguousarray(source.load(geometry, frames, note)))
 
 
-def _parts(name: str) -> list[str]:
-    # re.split with a group keeps text at even and digits at odd places, so that keys of two names compare
-    return re.split(r"(\d+)", name)
+def _picture_file(file: Path) -> PictureFile | None:
+    """A file whose content is that of pictures; None for a video, or for one that is not there."""
+    try:
+        return look_at(file)
+    except NoPicture:
+        return None
 
 
-def _per_frame(chosen: list[int], one: Callable[[int], np.ndarray]) -> np.ndarray:
-    made: dict[int, np.ndarray] = {}
-    for index in chosen:
-        if index not in made:
-            made[index] = one(index)
-    return np.stack([made[index] for index in chosen])
+def _masks(
+    found: list[tuple[PictureFile, int]], chosen: list[int], geometry: Geometry, source: str, note: Note
+) -> np.ndarray:
+    """The masks of these pictures for all frames. chosen: the place among ``found`` of each frame's."""
+    places = sorted(set(chosen))
+    names = [shown(found[place][0].path) for place in places]
+
+    def read() -> Iterator[StoredMask]:
+        for file, pages in _grouped([found[place] for place in places]):
+            yield from file.masks(pages)
+
+    stack = _read(read, geometry, names.__getitem__, source, note)
+    return np.stack([stack[places.index(index)] for index in chosen])
+
+
+def _labels(found: list[tuple[PictureFile, int]]) -> Iterator[np.ndarray]:
+    for file, pages in _grouped(found):
+        yield from file.labels(pages)
+
+
+def _grouped(found: list[tuple[PictureFile, int]]) -> Iterator[tuple[PictureFile, list[int]]]:
+    """Every file once, with the pages of it that are wanted: an animation is decoded from its beginning."""
+    pages: dict[Path, tuple[PictureFile, list[int]]] = {}
+    for file, page in found:
+        pages.setdefault(file.path, (file, []))[1].append(page)
+    yield from pages.values()
+
+
+def _read(
+    read: Callable[[], Iterable[StoredMask]],
+    geometry: Geometry,
+    name: Callable[[int], str],
+    source: str,
+    note: Note,
+) -> list[np.ndarray]:
+    """The pictures of one source as masks float32 [H, W] in [0, 1] at the edit's size.
+
+    Nearly all are plain, so they are read as such at once; a source that turns out to be of another kind is read again.
+    """
+    survey, masks = MaskSurvey(), []
+    for index, picture in enumerate(read()):
+        try:
+            survey.add(picture)
+        except ValueError as error:
+            raise MaskError(f"{name(index)}: {error}") from None
+        masks.append(geometry.mask(PLAIN.mask(picture), name(index)))
+    try:
+        reading = survey.reading(lambda text: note(f"{source}: {text}"))
+    except ValueError as error:
+        raise MaskError(f"{source}: {error}") from None
+    if reading == PLAIN:
+        return masks
+    return [geometry.mask(reading.mask(picture), name(index)) for index, picture in enumerate(read())]
+
+
+def _of_video(picture: np.ndarray) -> StoredMask:
+    """A frame of a mask video uint8 [H, W, 3]."""
+    spread = int(np.ptp(picture, axis=2).max())
+    grey = picture[..., 0] if spread == 0 else picture.astype(np.float32).mean(axis=2)
+    return StoredMask(grey, coloured=spread > _COLOUR, lossy=True)
+
+
+def _coloured(picture: np.ndarray) -> np.ndarray:
+    """A label picture as uint8 [H, W, 3]."""
+    return picture if picture.ndim == 3 else np.repeat(np.clip(picture, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def repeated(stack: list[np.ndarray], frames: MaskFrames) -> np.ndarray:
@@ -216,7 +324,7 @@ def repeated(stack: list[np.ndarray], frames: MaskFrames) -> np.ndarray:
 def matched_pictures(file: Path, frames: MaskFrames) -> Iterator[np.ndarray]:
     """The pictures of a mask or control video that belong to ``frames``: uint8 [H, W, 3]; one if it is static."""
     total = probe(file).frames
-    chosen = frames.indices(total, str(file))
+    chosen = frames.indices(total, shown(file))
     if len(set(chosen)) == 1:
         start, stride, count = chosen[0], 1, 1
     else:
@@ -226,74 +334,6 @@ def matched_pictures(file: Path, frames: MaskFrames) -> Iterator[np.ndarray]:
         got += 1
         yield picture
     if got < count:
-        raise MaskError(f"{file}: only {got} of {count} masks could be decoded; expected {count}; convert it again")
-
-
-def _open(file: Path):
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        image = Image.open(file)
-        image.load()
-    except (UnidentifiedImageError, OSError) as error:
-        raise MaskError(f"{file}: not an image that can be read ({error}); expected a PNG; export it again") from None
-    return image
-
-
-def _without_noise(grey: np.ndarray) -> np.ndarray:
-    """Values in [0, 1] from lossy files, stretched so that COMPRESSION_NOISE at either end becomes exactly 0 and 1."""
-    return np.clip((grey - COMPRESSION_NOISE) / (1 - 2 * COMPRESSION_NOISE), 0, 1)
-
-
-def _grey(file: Path) -> np.ndarray:
-    """A mask image as float32 [H, W] in [0, 1], without the compression noise of lossy files."""
-    grey = _stored_grey(file)
-    return _without_noise(grey) if file.suffix.lower() in LOSSY else grey
-
-
-def _stored_grey(file: Path) -> np.ndarray:
-    image = _open(file)
-    if image.mode in ("I", "I;16", "F"):
-        values = np.asarray(image).astype(np.float32)
-        return values / (65535 if image.mode != "F" else max(1.0, float(values.max())))
-    if image.mode == "1":
-        return np.asarray(image).astype(np.float32)
-    if image.mode in ("RGBA", "LA"):
-        alpha = np.asarray(image.getchannel("A")).astype(np.float32) / 255
-        grey = np.asarray(image.convert("RGB").convert("L")).astype(np.float32) / 255
-        return alpha if grey.min() == grey.max() else grey * alpha
-    values = np.asarray(image.convert("L"))
-    if values.max() == 1:
         raise MaskError(
-            f"{file}: its brightest value is 1 of 255, which may mean nothing or everything; expected 0 to 255; "
-            "save the masks with 255 inside, or give the file as labels with id: 1"
+            f"{shown(file)}: only {got} of {count} masks could be decoded; expected {count}; convert it again"
         )
-    return values.astype(np.float32) / 255
-
-
-def _labels(file: Path) -> np.ndarray:
-    """A label image as it is stored: palette indices or grey values [H, W], or RGB [H, W, 3]."""
-    image = _open(file)
-    if image.mode in ("P", "L", "I", "I;16"):
-        values = np.asarray(image)
-        if image.mode in ("I", "I;16"):
-            return values.astype(np.uint16)
-        return values
-    return np.asarray(image.convert("RGB"))
-
-
-def _box(box: tuple[float, float, float, float] | None, geometry: Geometry) -> np.ndarray:
-    x0, y0, x1, y1 = geometry.box
-    width, height = geometry.target
-    if box is None:
-        return np.zeros((height, width), np.float32)
-    across, down = width / (x1 - x0), height / (y1 - y0)
-    rows = _covered((box[1] - y0) * down, (box[3] - y0) * down, height)
-    columns = _covered((box[0] - x0) * across, (box[2] - x0) * across, width)
-    return rows[:, None] * columns[None, :]
-
-
-def _covered(low: float, high: float, cells: int) -> np.ndarray:
-    """How much of each unit cell 0..cells - 1 lies between low and high: float32 [cells]."""
-    edge = np.arange(cells, dtype=np.float64)
-    return np.clip(np.minimum(high, edge + 1) - np.maximum(low, edge), 0, 1).astype(np.float32)

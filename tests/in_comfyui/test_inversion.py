@@ -167,7 +167,7 @@ def test_sigmas_that_end_above_zero_are_taken_and_said(world, caplog):
 
 @pytest.mark.parametrize("steps", [0, 1000])
 def test_wrong_steps(world, steps):
-    with pytest.raises(ValueError, match=f"{NODE}: steps must lie between 1 and 999; got {steps}"):
+    with pytest.raises(ValueError, match=f"{NODE}: input `steps`: expected a whole number from 1 to 999, got {steps}"):
         run(world, steps=steps)
 
 

@@ -1,7 +1,9 @@
 """What is published: one version everywhere, and an archive that lacks nothing the nodes need."""
 
+import ast
 import re
 import subprocess
+import sys
 from pathlib import Path, PurePosixPath
 
 import videograin
@@ -19,7 +21,18 @@ NEEDED = (
     "workflows/",
     "world/",
 )
-ALWAYS = ("__init__.py", "__main__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md", "CHANGELOG.md")
+ALWAYS = (
+    *("__init__.py", "__main__.py", "version.py", "pyproject.toml", "requirements.txt"),
+    *("LICENSE", "README.md", "CHANGELOG.md"),
+)
+
+ROOMS_OF_THE_NODES = ("attention", "editing", "measuring", "world", "hosts/comfyui", "nodes")
+COMFYUI = {"comfy", "comfy_api", "folder_paths", "latent_preview"}
+BROUGHT_BY_COMFYUI = {"PIL", "safetensors", "torch", "torchvision", "tqdm", "transformers"}  # its requirements.txt
+ONLY_WHERE_THERE = {"triton", "xformers"}
+COMES_WITH = {"cv2": "opencv-python", "sklearn": "scikit-learn", "scipy": "scikit-learn"} | dict.fromkeys(
+    ("pydantic_core", "typing_extensions"), "pydantic"
+)
 
 
 def listed(*options: str) -> set[str]:
@@ -61,3 +74,36 @@ def test_the_wheel_has_every_folder_of_the_product():
         ".".join(("videograin", *folder.parts)) for folder in folders if folder.parts[:1] not in (("lab",), ("tests",))
     ]
     assert named == sorted(found)
+
+
+def imported(rooms, at_once: bool) -> set[str]:
+    """What else than Python and the package the rooms import; at_once: as soon as they are imported themselves."""
+    found = set()
+    for room in rooms:
+        for path in (ROOT / room).rglob("*.py"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            for node in tree.body if at_once else ast.walk(tree):
+                if isinstance(node, ast.Import):
+                    found |= {alias.name for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                    found.add(node.module)
+    return {name.split(".")[0] for name in found} - sys.stdlib_module_names
+
+
+def required(text: str) -> list[str]:
+    return sorted(re.match(r"[\w-]+", line)[0] for line in text.splitlines() if line)
+
+
+def test_the_nodes_import_what_requirements_txt_has_or_comfyui_brings_and_all_of_it():
+    needed = imported(ROOMS_OF_THE_NODES, at_once=False) - BROUGHT_BY_COMFYUI - ONLY_WHERE_THERE - COMFYUI
+    named = required((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    assert sorted({COMES_WITH.get(name, name) for name in needed}) == named
+
+
+def test_the_bare_library_imports_with_what_it_requires_and_torch():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    named = required("\n".join(re.findall(r'"(.+?)"', re.search("^dependencies = .+", project, re.MULTILINE)[0])))
+    needed = imported(("attention", "editing", "world"), at_once=True)
+    lacking = {COMES_WITH.get(name, name) for name in needed} - {*named, "torch", *ONLY_WHERE_THERE}
+    assert lacking == set()
+    assert sorted([*named, "opencv-python"]) == required((ROOT / "requirements.txt").read_text(encoding="utf-8"))

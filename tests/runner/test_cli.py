@@ -169,11 +169,7 @@ def test_ctrl_c_ends_with_130_and_leaves_no_half_written_file(edit_file, tmp_pat
     monkeypatch.setattr(job, moment, stop)
     assert cli.main(["edit", str(edit_file())]) == 130
     assert "stopped" in capsys.readouterr().err
-    left = files_in(tmp_path / "out")
-    assert left == ([] if moment == "edit_clip" else [name for name in OUTPUTS if name != "report.json"])
-    for name in left:
-        if name.endswith(".mp4"):
-            assert probe(tmp_path / "out" / name).frames == 3
+    assert not (tmp_path / "out").exists()
 
 
 def test_sound_is_kept(edit_file, tmp_path, source_video, random_model):

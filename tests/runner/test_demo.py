@@ -44,6 +44,15 @@ def test_its_videos_are_videos(out):
         assert (out / name).stat().st_size > 0
 
 
+def test_no_two_stages_are_shown_by_one_name_and_the_report_counts_them_by_kind(tmp_path, capsys):
+    assert main(["demo", "--out", str(tmp_path), "--frames", "2", "--size", "64", "--steps", "2"]) == 0
+    shown = [line.split(" (")[0].split(":")[0] for line in capsys.readouterr().err.splitlines() if line.endswith(" s")]
+    assert len(shown) == len(set(shown)) > 5
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    stages = "load model, encode, invert, round trip, decode round trip, decode source, edit, decode, write"
+    assert list(report["seconds"]) == stages.split(", ")
+
+
 def test_its_edit_file_is_a_valid_edit(out):
     spec = load_edit(out / "edit.yaml")
     assert [region.phrase in spec.keys.prompt for region in spec.keys.regions] == [True, True]

@@ -23,7 +23,7 @@ from videograin.editing.settings import (
     SettingError,
 )
 from videograin.runner.edit_checks import load_edit
-from videograin.runner.edit_file import FACTS, EditFileError, read_edit
+from videograin.runner.edit_file import FACTS, EditFileError
 from videograin.runner.edit_keys import EditKeys, FrameKeys, RegionEntry
 from videograin.runner.media.mask_files import Boxes, FoundMask, LabelVideo, MaskFolder, MaskVideo
 from videograin.runner.yaml_lines import read_yaml
@@ -274,16 +274,6 @@ def test_every_key_keeps_its_line(folder):
         lines.at_line("attention.mode"),
     ):
         raise ValueError("no such\n mode")
-
-
-def test_aliases_in_a_circle_are_read(folder):
-    (folder / "a.yaml").write_text("a: &x\n  b: *x\n")
-    data, problems = read_yaml(folder / "a.yaml")
-    assert dict(problems.lines.numbers) == {"a": 1, "a.b": 2}
-    assert data["a"]["b"] is data["a"]
-    (folder / "a.yaml").write_text("attention: &x\n  mode: *x\nblend: [&y [*y]]\nsize: *y\n")
-    with pytest.raises(EditFileError, match=r"a\.yaml:2: attention\.mode: a group of keys is not allowed"):
-        read_edit(folder / "a.yaml")
 
 
 @pytest.mark.parametrize("content", ["", "- a\n- b\n", "just text"])

@@ -211,6 +211,16 @@ def test_names_are_looked_for_in_the_prompt_of_the_inversion(found, folder, writ
         clip_layout(model, task.clip.frames, trajectory, LayoutSettings(names=names))
 
 
+def test_a_name_that_the_tokenizer_does_not_find_is_refused_before_the_inversion(write, model, task, monkeypatch):
+    name = task.clip.caption.split()[-1][1:]  # the end of a word, which some tokenizers know as a part of it
+    monkeypatch.setattr(model, "word_positions", lambda prompt, phrases: ([[] for _ in phrases], 77))
+    path = write(layout={"level": "full", "names": [name]})
+    with pytest.raises(
+        EditFileError, match=rf"edit.yaml:\d+: layout.names: '{name}' is no phrase of the source_prompt"
+    ):
+        job.run_layout(load_edit(path, purpose="layout"), model=model)
+
+
 @pytest.mark.parametrize(
     ("changes", "noted"),
     [

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from videograin.editing.layout.clip_layout import Thing
-from videograin.runner.layout_files import MADE, changed_masks, made_mask, mask_folder, remove_masks
+from videograin.editing.result_set import whole_set
+from videograin.runner.layout_files import MADE, changed_masks, made_by_layout, made_mask, mask_folder
 
 PLAIN = ["1_red_circle_1", "2_thing", "3_film.mp4", "12_a"]
 HOSTILE = [
@@ -67,6 +68,12 @@ def link(place: Path, target: Path) -> None:
 
 def tree(root: Path) -> set[Path]:
     return set(root.rglob("*"))
+
+
+def remove_masks(out: Path) -> None:
+    """As a new layout without things does."""
+    with whole_set(out, "layout.json", lambda: made_by_layout(out)) as new:
+        (new / "layout.json").write_text("{}")
 
 
 def note(out: Path, masks: object) -> None:

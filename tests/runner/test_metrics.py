@@ -286,3 +286,14 @@ def test_a_flag_wins_over_the_file(squares):
     spec = with_flags(load_metrics(metrics_file(squares, clip=None)), None, prompt="another", count=3)
     spec, notes = completed(spec)
     assert (spec.prompt, spec.count, spec.video, notes) == ("another", 3, squares / "source.mp4", ())
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"things": 1}', '{"things": []}', '{"things": ["../x"]}', "[" * 100_000])
+def test_a_damaged_layout_is_named(squares, text):
+    folder = squares / "found"
+    (folder / "layout" / "masks").mkdir(parents=True)
+    (folder / "layout" / "layout.json").write_text(text)
+    (squares / "right.mp4").rename(folder / "edit.mp4")
+    regions = [{"phrase": "a yellow", "masks": {"layout": "Square 1"}}]
+    with pytest.raises(EditFileError, match=r"layout\.json is damaged"):
+        metrics.run_metrics(load_metrics(metrics_file(squares, edits=["found"], regions=regions, clip=None)))

@@ -69,6 +69,20 @@ def test_elsewhere_one_line_per_stage():
     assert "\r" not in stream.getvalue()
 
 
+def test_stages_of_a_part_are_shown_with_its_title_and_timed_by_their_names():
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    with progress.part("with regions"), progress.stage("edit", 2):
+        pass
+    with progress.stage("edit", 2):
+        pass
+    assert [line.split(":")[0] for line in stream.getvalue().splitlines()] == [
+        "edit, with regions (2 steps)",
+        "edit (2 steps)",
+    ]
+    assert list(progress.timer.seconds) == ["edit"]
+
+
 def test_a_stage_that_fails_is_not_reported_as_done():
     stream = io.StringIO()
     with pytest.raises(ValueError, match="broken"), Progress(stream=stream).stage("edit", 3):

@@ -14,32 +14,26 @@ from typing import Any
 
 import torch
 
-from ....attention import PhraseNotFound, find_phrases, phrase_occurrences, text_labels
+from ....attention import PhraseNotFound, find_phrases, text_labels
 from ....attention import splice as write_over
+from ....editing import prompt_tokens
 from ....editing.model import EncodedRegions
 from ....editing.prompt_text import PromptError
+from ....editing.prompt_tokens import SPECIAL, PromptTokens
 
 #: What clip.tokenize calls the encoders of each family.
 FAMILIES = {frozenset("l"): "SD1.x", frozenset("h"): "SD2.x", frozenset("lg"): "SDXL"}
-SPECIAL = -1  # stands for start, end and padding among the ids that are searched
 Conditioning = list[list]
 
 
 @dataclass(frozen=True)
 class _Tokens:
-    """A prompt as ComfyUI cuts it. pairs: encoder -> chunks of (token, weight), what clip encodes. Over all L positions
-    of all chunks: ids (SPECIAL where the prompt itself has no token), weights, and the place within its chunk.
-    content: the positions of the prompt's own tokens."""
+    """A prompt as ComfyUI cuts it. pairs: encoder -> chunks of (token, weight), what clip encodes. flat: all chunks one
+    after the other. places: of each position of flat within its chunk."""
 
     pairs: dict[str, list[list[tuple[Any, float]]]]
-    ids: tuple[int, ...]
-    weights: tuple[float, ...]
+    flat: PromptTokens
     places: tuple[int, ...]
-    content: tuple[int, ...]
-
-    @property
-    def content_ids(self) -> list[int]:
-        return [self.ids[position] for position in self.content]
 
     @property
     def unweighted(self) -> dict[str, list[list[tuple[Any, float]]]]:
@@ -72,13 +66,14 @@ class _Tokenizer:
                 "positions. A textual inversion with unequal numbers of vectors for them does that: leave it out."
             )
         name = sorted(layouts)[-1]  # "l" where there are two
-        content = set(found[name])
         return _Tokens(
             pairs={key: [[(item[0], item[1]) for item in chunk] for chunk in parts] for key, parts in chunks.items()},
-            ids=tuple(self._id(item[0]) if i in content else SPECIAL for i, item in enumerate(layouts[name])),
-            weights=tuple(float(item[1]) for item in layouts[name]),
+            flat=PromptTokens(
+                ids=tuple(self._id(item[0]) for item in layouts[name]),
+                weights=tuple(float(item[1]) for item in layouts[name]),
+                content=found[name],
+            ),
             places=tuple(place for chunk in chunks[name] for place in range(len(chunk))),
-            content=found[name],
         )
 
     def _id(self, token: Any) -> int:
@@ -122,7 +117,7 @@ def encode_regions(
     tokens = _named(node, tokenizer, prompt)
     local = [_named(f"{node}: region {number}", tokenizer, phrase) for number, phrase in enumerate(phrases, 1)]
     for number, (own, phrase) in enumerate(zip(local, phrases), 1):
-        if not own.content:
+        if not own.flat.content:
             raise PromptError(
                 f"{node}: region {number}: its phrase {phrase!r} is empty; give words of the global prompt."
             )
@@ -130,28 +125,24 @@ def encode_regions(
         prompt = _with_missing(prompt, tokens, phrases, local)
         tokens = _named(node, tokenizer, prompt)
     try:
-        spans = find_phrases(tokens.ids, [own.content_ids for own in local], special=(SPECIAL,))
+        spans = find_phrases(tokens.flat.searchable, [own.flat.content_ids for own in local], special=(SPECIAL,))
     except PhraseNotFound as error:
         raise PromptError(_not_found(node, prompt, phrases[error.index], error.index + 1, error.taken)) from None
     conditioning = clip.encode_from_tokens_scheduled(tokens.pairs)
     for embedding, _ in conditioning:
-        if embedding.shape[1] != len(tokens.ids):
+        if embedding.shape[1] != len(tokens.flat.ids):
             raise PromptError(
-                f"{node}: clip made {embedding.shape[1]} embeddings of {len(tokens.ids)} tokens, so the prompts of the "
-                "regions cannot be found in them. A textual inversion of another model does that: leave it out."
+                f"{node}: clip made {embedding.shape[1]} embeddings of {len(tokens.flat.ids)} tokens, so the prompts "
+                "of the regions cannot be found in them. A textual inversion of another model does that: leave it out."
             )
     if splice:
         conditioning = _spliced(clip, conditioning, tokens, spans, local)
     starts = [n for n, place in enumerate(tokens.places) if place == 0]
-    return EncodedRegions(conditioning, spans, text_labels(len(tokens.ids), spans, starts), prompt)
+    return EncodedRegions(conditioning, spans, text_labels(len(tokens.flat.ids), spans, starts), prompt)
 
 
 def word_positions(clip: Any, prompt: str, phrases: Sequence[str]) -> tuple[list[list[tuple[int, ...]]], int]:
-    """Where phrases stand in a prompt: for each phrase the token positions of all its occurrences, and L.
-
-    Case, spaces and weights do not matter, in prompt and phrases alike. Phrases may lie inside each other ("cat" and
-    "black cat"). [] for a phrase that does not occur. L is the number of tokens of the encoded prompt, start, end and
-    padding included.
+    """Where phrases stand in a prompt: `editing/prompt_tokens.py`.
 
     Args:
         clip: ComfyUI's CLIP of an SD1.x, SD2.x or SDXL model.
@@ -163,13 +154,7 @@ def word_positions(clip: Any, prompt: str, phrases: Sequence[str]) -> tuple[list
     if clip is None:
         raise PromptError("clip is empty: that checkpoint holds no text encoder. Load one with Load CLIP.")
     tokenizer = _Tokenizer(clip)
-    ids, found = tokenizer(prompt).ids, []
-    for number, phrase in enumerate(phrases, 1):
-        own = tokenizer(phrase).content_ids
-        if not own:
-            raise PromptError(f"phrase {number} is empty ({phrase!r}); give words of the prompt {prompt!r}.")
-        found.append(phrase_occurrences(ids, own, special=(SPECIAL,)))
-    return found, len(ids)
+    return prompt_tokens.word_positions(lambda text: tokenizer(text).flat, prompt, phrases)
 
 
 def _named(where: str, call: Any, text: str) -> Any:
@@ -185,7 +170,9 @@ def _with_missing(prompt: str, tokens: _Tokens, phrases: Sequence[str], local: S
     placed, added = list(range(len(phrases))), set()
     while True:
         try:
-            find_phrases(tokens.ids, [local[index].content_ids for index in placed], special=(SPECIAL,))
+            find_phrases(
+                tokens.flat.searchable, [local[index].flat.content_ids for index in placed], special=(SPECIAL,)
+            )
             break
         except PhraseNotFound as error:
             added.add(placed.pop(error.index))
@@ -212,7 +199,7 @@ def _spliced(
     empty = clip.encode_from_tokens_scheduled(clip.tokenize("")) if weighted else None
     result = []
     for entry, (embedding, extra) in enumerate(conditioning):
-        spliced = write_over(embedding, spans, [own[entry][0] for own in encoded], [own.content for own in local])
+        spliced = write_over(embedding, spans, [own[entry][0] for own in encoded], [own.flat.content for own in local])
         for span, region in zip(spans, weights) if weighted else ():
             # As ComfyUI weighs: away from the empty prompt's embedding at the same place of the chunk.
             nothing = empty[entry][0][:, [tokens.places[position] for position in span]].to(spliced)
@@ -224,5 +211,6 @@ def _spliced(
 
 def _weights(tokens: _Tokens, span: Sequence[int], own: _Tokens) -> list[float]:
     """The weight of each token of a phrase: the global prompt's, or where that is 1 the phrase's own."""
-    pairs = ((tokens.weights[position], own.weights[source]) for position, source in zip(span, own.content))
-    return [outer if outer != 1.0 else inner for outer, inner in pairs]
+    outer = (tokens.flat.weights[position] for position in span)
+    inner = (own.flat.weights[position] for position in own.flat.content)
+    return [weight if weight != 1.0 else its_own for weight, its_own in zip(outer, inner)]

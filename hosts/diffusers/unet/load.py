@@ -17,7 +17,9 @@ import torch
 
 from ....world import MODEL
 from ..vae import load_vae
-from .prompts import Encoder
+from .errors import ModelError
+from .prediction import warn_of_weights
+from .prompts import TextEncoder
 
 SUPPORTED = "supports SD1.x, SD2.x, SDXL UNets"
 WORDS_FILE = "words.json"
@@ -42,10 +44,6 @@ UNUSED = {
 }
 
 
-class ModelError(ValueError):
-    """A model that cannot be loaded or is not supported; the text says which, why and what to do."""
-
-
 @dataclass(frozen=True)
 class Parts:
     """What a model is made of. alphas_cumprod: float32 [T]; steps_offset: of SD's leading timestep spacing.
@@ -55,7 +53,7 @@ class Parts:
 
     family: str
     unet: Any
-    encoders: tuple[Encoder, ...]
+    encoders: tuple[TextEncoder, ...]
     vae: Any
     alphas_cumprod: torch.Tensor
     steps_offset: int
@@ -124,6 +122,7 @@ def load_folder(folder: Path, dtype: torch.dtype) -> Parts:
     family = family_of(index, folder)
     schedule = read_schedule(read_json(folder / "scheduler" / "scheduler_config.json"), folder)
     unet = _load(UNet2DConditionModel, folder / "unet", dtype)
+    warn_of_weights(unet, family, schedule[2], _name(folder))
     encoders = tuple(_load_encoder(folder, index, part, family, dtype) for part in text_parts(family))
     return Parts(family, unet, encoders, load_vae(folder / "vae"), *schedule, words, _name(folder))
 
@@ -209,7 +208,7 @@ def text_parts(family: str) -> tuple[str, ...]:
     return ("text_encoder", "text_encoder_2") if family == "sdxl" else ("text_encoder",)
 
 
-def _load_encoder(folder: Path, index: dict[str, Any], part: str, family: str, dtype: torch.dtype) -> Encoder:
+def _load_encoder(folder: Path, index: dict[str, Any], part: str, family: str, dtype: torch.dtype) -> TextEncoder:
     import transformers
 
     tokens = part.replace("text_encoder", "tokenizer")
@@ -218,7 +217,7 @@ def _load_encoder(folder: Path, index: dict[str, Any], part: str, family: str, d
             raise ModelError(f"{SUPPORTED}; got {name} of class {_class_of(index, name)} in {folder}.")
     tokenizer = getattr(transformers, _class_of(index, tokens)).from_pretrained(folder / tokens, local_files_only=True)
     model = _load(getattr(transformers, _class_of(index, part)), folder / part, dtype)
-    return Encoder(tokenizer, model, penultimate=family == "sdxl")
+    return TextEncoder(tokenizer, model, penultimate=family == "sdxl")
 
 
 def _load(kind: Any, folder: Path, dtype: torch.dtype) -> Any:

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....attention import PhraseNotFound, find_phrases, phrase_occurrences, splice, text_labels
+from ....attention import PhraseNotFound, find_phrases, splice, text_labels
+from ....editing import prompt_tokens
 from ....editing.model import EncodedRegions
 from ....editing.prompt_text import PromptError, check_words, clean_prompt, weighted_words
+from ....editing.prompt_tokens import SPECIAL, PromptTokens
 
 # A word of at most this many tokens is moved to the next chunk rather than cut in two (ComfyUI's number).
 LONGEST_WHOLE_WORD = 8
@@ -41,7 +43,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Encoder:
+class TextEncoder:
     """One CLIP text encoder with its tokenizer. `penultimate`: take the last but one hidden state without the
     final norm (SDXL) instead of the normed last one (SD1; SD2 folders hold one layer fewer instead)."""
 
@@ -54,26 +56,7 @@ class Encoder:
         return self.model.config.max_position_embeddings
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """A prompt cut into chunks for one tokenizer: ids and weights of all L positions, and the content positions."""
-
-    ids: tuple[int, ...]
-    weights: tuple[float, ...]
-    content: tuple[int, ...]
-
-    @property
-    def content_ids(self) -> list[int]:
-        return [self.ids[i] for i in self.content]
-
-    @property
-    def searchable(self) -> list[int]:
-        """The ids with -1 wherever the prompt itself has no token, so that padding never completes a phrase."""
-        inside = set(self.content)
-        return [token if i in inside else -1 for i, token in enumerate(self.ids)]
-
-
-def tokenize(text: str, tokenizer: Any, length: int) -> Tokens:
+def tokenize(text: str, tokenizer: Any, length: int) -> PromptTokens:
     """Cut a prompt into chunks of `length` tokens (75 of its own between start and end, for CLIP's 77)."""
     chunks: list[list[tuple[int, float]]] = [[]]
     room = length - 2
@@ -100,7 +83,7 @@ def tokenize(text: str, tokenizer: Any, length: int) -> Tokens:
         flat_ids += [tokenizer.bos_token_id, *(token for token, _ in chunk), tokenizer.eos_token_id]
         flat_ids += [tokenizer.pad_token_id] * padding
         weights += [1.0, *(weight for _, weight in chunk), *[1.0] * (padding + 1)]
-    return Tokens(tuple(flat_ids), tuple(weights), tuple(content))
+    return PromptTokens(tuple(flat_ids), tuple(weights), tuple(content))
 
 
 class TextEncoders:
@@ -109,7 +92,7 @@ class TextEncoders:
     words: all the words it was trained on, lower case; None = any. name: of the model, for messages.
     """
 
-    def __init__(self, encoders: Sequence[Encoder], words: Collection[str] | None = None, name: str = "given"):
+    def __init__(self, encoders: Sequence[TextEncoder], words: Collection[str] | None = None, name: str = "given"):
         self.encoders = tuple(encoders)
         self._words, self._name = words, name
 
@@ -149,21 +132,10 @@ class TextEncoders:
         return EncodedRegions(prompt, spans, text_labels(len(prompt.ids), spans, starts), text)
 
     def word_positions(self, text: str, phrases: Sequence[str]) -> tuple[list[list[tuple[int, ...]]], int]:
-        """Where phrases stand in a prompt: for each phrase the token positions of all its occurrences, and L.
+        """Where phrases stand in a prompt: `editing/prompt_tokens.py`. PromptError for words as `encode_regions`."""
+        return prompt_tokens.word_positions(lambda some: self._layouts(some)[0], text, phrases)
 
-        Case, spaces and weights do not matter, in prompt and phrases alike. Phrases may lie inside each other ("cat"
-        and "black cat"). [] for a phrase that does not occur. L is the number of tokens of the encoded prompt, start,
-        end and padding included. Raises PromptError for an empty phrase, and for words as `encode_regions`.
-        """
-        ids, found = self._layouts(text)[0].searchable, []
-        for number, phrase in enumerate(phrases, start=1):
-            own = self._layouts(phrase)[0].content_ids
-            if not own:
-                raise PromptError(f"phrase {number} is empty ({phrase!r}); give words of the prompt {text!r}.")
-            found.append(phrase_occurrences(ids, own, special=(-1,)))
-        return found, len(ids)
-
-    def _layouts(self, text: str) -> list[Tokens]:
+    def _layouts(self, text: str) -> list[PromptTokens]:
         if self._words is not None:
             check_words(text, self._words, self._name)
         layouts = [tokenize(text, encoder.tokenizer, encoder.length) for encoder in self.encoders]
@@ -175,8 +147,8 @@ class TextEncoders:
         return layouts
 
     def _find(
-        self, text: str, phrases: Sequence[str], tokens: Tokens
-    ) -> tuple[list[tuple[int, ...]], list[list[Tokens]]]:
+        self, text: str, phrases: Sequence[str], tokens: PromptTokens
+    ) -> tuple[list[tuple[int, ...]], list[list[PromptTokens]]]:
         local = []
         for number, phrase in enumerate(phrases, start=1):
             local.append(self._layouts(phrase))
@@ -184,7 +156,7 @@ class TextEncoders:
                 raise PromptError(f"region {number}: its phrase {phrase!r} is empty; give words of the global prompt.")
         ids = [own[0].content_ids for own in local]
         try:
-            return find_phrases(tokens.searchable, ids, special=(-1,)), local
+            return find_phrases(tokens.searchable, ids, special=(SPECIAL,)), local
         except PhraseNotFound as error:
             index, taken = error.index, error.taken
         why = "occurs only where another region's phrase already stands" if taken else "does not occur"
@@ -195,7 +167,7 @@ class TextEncoders:
         )
 
     @torch.no_grad()
-    def _run(self, layouts: Sequence[Tokens]) -> tuple[Tensor, Tensor | None]:
+    def _run(self, layouts: Sequence[PromptTokens]) -> tuple[Tensor, Tensor | None]:
         """Unweighted embedding [1, L, C] and, from a projecting encoder, the pooled output of the first chunk."""
         parts, pooled = [], None
         for encoder, tokens in zip(self.encoders, layouts):

@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 
 from ..vae import load_vae
-from .load import ModelError, Parts, family_of, no_bars, read_json, read_schedule, text_parts
-from .prompts import Encoder
+from .errors import ModelError
+from .load import Parts, family_of, no_bars, read_json, read_schedule, text_parts
+from .prediction import schedule_of, stated_by, warn_of_weights
+from .prompts import TextEncoder
 
 # Which text encoders a single file holds shows its family; SD1 and SD2 differ in the text encoder alone.
 SINGLE_FILE_MARKS = {
@@ -31,8 +33,8 @@ def load_single_file(path: Path, marked: str, dtype: torch.dtype, config: Path |
 
     marked: what `family_in` says of it.
     config: a diffusers folder of the same family; only its configs, scheduler and tokenizers are read (no words.json:
-    that speaks of the folder's own weights). Without it the folder in the local Hugging Face cache is used; nothing is
-    downloaded.
+    that speaks of the folder's own weights). What the file itself says of its prediction goes before. Without
+    it the folder in the local Hugging Face cache is used; nothing is downloaded.
     """
     from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline
 
@@ -42,7 +44,8 @@ def load_single_file(path: Path, marked: str, dtype: torch.dtype, config: Path |
         raise ModelError(
             f"{path.name} is an {marked} checkpoint, but config folder {config} is of {family}; give one of {marked}."
         )
-    schedule = read_schedule(read_json(config / "scheduler" / "scheduler_config.json"), config)
+    scheduler = schedule_of(stated_by(path), read_json(config / "scheduler" / "scheduler_config.json"), path, config)
+    schedule = read_schedule(scheduler, config)
     for part in text_parts(family):
         tokenizer = config / part.replace("text_encoder", "tokenizer")
         vocabulary = any((tokenizer / name).is_file() for name in ("vocab.json", "tokenizer.json"))
@@ -64,10 +67,11 @@ def load_single_file(path: Path, marked: str, dtype: torch.dtype, config: Path |
             f"{path.name} could not be read as an {family} checkpoint with config folder {config}: "
             f"{type(error).__name__}: {error}. Check that the folder belongs to this very model."
         ) from error
+    warn_of_weights(pipe.unet, family, schedule[2], path.name)
     penultimate = family == "sdxl"
-    encoders = [Encoder(pipe.tokenizer, pipe.text_encoder.eval(), penultimate)]
+    encoders = [TextEncoder(pipe.tokenizer, pipe.text_encoder.eval(), penultimate)]
     if penultimate:
-        encoders.append(Encoder(pipe.tokenizer_2, pipe.text_encoder_2.eval(), penultimate))
+        encoders.append(TextEncoder(pipe.tokenizer_2, pipe.text_encoder_2.eval(), penultimate))
     return Parts(family, pipe.unet, tuple(encoders), load_vae(vae), *schedule, source=str(path))
 
 
@@ -90,7 +94,7 @@ def _cached_config(path: Path, family: str) -> Path:
     hint = (
         f"e.g. hf download {source} --include '*.json' '*.txt' --local-dir FOLDER"
         if source
-        else "SD2 comes with epsilon and with v-prediction, which the file does not tell"
+        else "SD2 comes with epsilon and with v-prediction: take that of this very model"
     )
     raise ModelError(
         f"{path.name} is an {family} checkpoint; its configs and tokenizer are not in the file and not on this "

@@ -1,6 +1,7 @@
 """Inversions in the host's folders, with a folder_paths of our own in the place of ComfyUI's."""
 
 import os
+import socket
 import sys
 from types import SimpleNamespace
 
@@ -10,9 +11,11 @@ from safetensors.torch import save_file
 
 from videograin.editing import trajectory_file
 from videograin.editing.trajectory import Trajectory
+from videograin.hosts.comfyui import files
 from videograin.hosts.comfyui.files import (
     fingerprint,
     inside,
+    is_inversion,
     list_inversions,
     load_inversion,
     locate,
@@ -124,13 +127,89 @@ def test_only_our_own_files_are_listed(folders):
         load_inversion("lora.safetensors")
 
 
-def test_links_in_a_circle_end(folders):
+def link(place, target, **options):
     try:
-        (folders[0] / "again").symlink_to(folders[0], target_is_directory=True)
+        place.symlink_to(target, **options)
     except OSError:
         pytest.skip("this system makes no links")
+
+
+def test_links_are_not_followed_by_the_list(folders):
+    secret = folders[0].parent / "secret"
+    trajectory_file.save(trajectory(), secret / "x.safetensors")
     trajectory_file.save(trajectory(), folders[0] / "x.safetensors")
+    link(folders[0] / "again", folders[0], target_is_directory=True)
+    link(folders[0] / "out", secret, target_is_directory=True)
+    link(folders[0] / "out.safetensors", secret / "x.safetensors")
+    link(folders[0] / "itself.safetensors", folders[0] / "itself.safetensors")
     assert list_inversions() == ["x.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["out/x.safetensors", "out.safetensors", "itself.safetensors"])
+def test_a_link_out_of_the_folder_is_not_loaded(folders, name):
+    secret = folders[0].parent / "secret"
+    trajectory_file.save(trajectory(), secret / "x.safetensors")
+    link(folders[0] / "out", secret, target_is_directory=True)
+    link(folders[0] / "out.safetensors", secret / "x.safetensors")
+    link(folders[0] / "itself.safetensors", folders[0] / "itself.safetensors")
+    with pytest.raises(ValueError, match="leads out of the folder"):
+        load_inversion(name)
+
+
+def test_nothing_is_saved_through_a_link_out_of_the_folder(folders):
+    secret = folders[0].parent / "secret"
+    link(folders[1] / "out", secret, target_is_directory=True)
+    with pytest.raises(ValueError, match="filename_prefix: 'out/x' leads out of the folder"):
+        save_inversion(trajectory(), "out/x")
+    assert list(secret.iterdir()) == []
+
+
+def test_the_folder_itself_may_be_a_link(folders, tmp_path):
+    folders[1].rename(tmp_path / "disk")
+    link(folders[1], tmp_path / "disk", target_is_directory=True)
+    save_inversion(trajectory(), "a/b")
+    assert list_inversions() == ["a/b_00001_.safetensors [output]"]
+    assert same(load_inversion("a/b_00001_.safetensors [output]"), trajectory())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_and_sockets_are_never_opened(folders, monkeypatch):
+    monkeypatch.chdir(folders[0])  # a socket's path must be short
+    os.mkfifo(folders[0] / "pipe.safetensors")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.safetensors")
+        trajectory_file.save(trajectory(), folders[0] / "x.safetensors")
+        assert list_inversions() == ["x.safetensors"]
+    assert not is_inversion(folders[0] / "pipe.safetensors")
+    with pytest.raises(ValueError, match="there is no inversion"):
+        load_inversion("pipe.safetensors")
+
+
+def test_a_folder_that_cannot_be_read_hides_nothing_else(folders, monkeypatch):
+    for name in ("a", "b"):
+        (folders[0] / name).mkdir()
+        trajectory_file.save(trajectory(), folders[0] / name / "x.safetensors")
+    scandir = os.scandir
+
+    def refusing(folder):
+        if str(folder).endswith("a"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert list_inversions() == ["b/x.safetensors"]
+
+
+def test_how_much_is_looked_at_has_an_end(folders, monkeypatch, caplog):
+    deep = folders[0].joinpath(*"abcdefghi")
+    deep.mkdir(parents=True)
+    trajectory_file.save(trajectory(), deep / "x.safetensors")
+    trajectory_file.save(trajectory(), deep.parent / "x.safetensors")
+    trajectory_file.save(trajectory(), folders[0] / "x.safetensors")
+    assert list_inversions() == ["a/b/c/d/e/f/g/h/x.safetensors", "x.safetensors"]
+    monkeypatch.setattr(files, "MOST_ENTRIES", 4)
+    assert list_inversions() == ["x.safetensors"]
+    assert f"{folders[0]} has more than 4 entries" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["gone.safetensors", "gone.safetensors [output]", "x.latent", "folder.safetensors"])

@@ -17,9 +17,9 @@ from videograin.measuring.pictures.layout_pictures import (
     label_pictures,
     layout_preview,
     layout_sheet,
+    legend_lines,
     pca_picture,
     principal_parts,
-    thing_lines,
 )
 from videograin.measuring.pictures.painting import INK, region_colour
 
@@ -107,7 +107,7 @@ def test_a_pixel_goes_to_the_strongest_mask_and_a_hidden_thing_has_none():
 
 def test_a_line_says_number_name_and_score():
     layout = layout_of(stripes(2), scores=[2.44], names=["red circle", "thing 2"])
-    assert thing_lines(layout) == ["1  red circle (2.4 x)", "2  thing 2", "3  background"]
+    assert legend_lines(layout) == ["1  red circle (2.4 x)", "2  thing 2", "3  background"]
 
 
 def test_the_preview_paints_things_and_not_the_background():

@@ -100,9 +100,6 @@ def test_folders_and_images_that_cannot_be_used(tmp_path):
     (tmp_path / "empty" / "a.png").write_text("no image")
     with pytest.raises(MaskError, match="not an image"):
         load_masks(MaskFolder(tmp_path / "empty"), SAME, TWO)
-    folder = save_all(tmp_path / "dark", squares(1) // 255)
-    with pytest.raises(MaskError, match="brightest value is 1 of 255"):
-        load_masks(MaskFolder(folder), SAME, TWO)
 
 
 def test_image_kinds_agree(tmp_path):
@@ -214,3 +211,28 @@ def test_boxes_follow_crop_and_scale_and_cover_pixels_by_area():
     gone = load_masks(Boxes((None, (0.0, 0.0, 8.0, 8.0))), SAME, TWO)
     assert gone[0].max() == 0
     assert gone[1].sum() == 64
+
+
+def test_boxes_in_shares_of_the_frame_are_said():
+    notes: list[str] = []
+    masks = load_masks(Boxes(((0.25, 0.0, 0.5, 1.0), None)), SAME, TWO, notes.append)
+    assert masks[0, :, 24:48].min() == 1
+    assert masks[0].sum() == 24 * 64
+    assert masks[1].max() == 0
+    assert "taken as shares of the frame, 96 x 64 pixels" in notes[0]
+    load_masks(Boxes(((0.25, 0.0, 1.5, 1.0),)), SAME, TWO, notes.append)  # a number above 1: pixels
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize("box", [(96, 0, 120, 20), (-30, 0, 0, 20), (0, 64, 9, 80), (40, 30, 120, 60), (0, -20, 9, 9)])
+def test_boxes_outside_of_the_frame_are_refused(box):
+    where = "partly outside" if box[2] > 0 and box[0] < 96 and box[1] < 64 else "outside the picture"
+    with pytest.raises(MaskError, match=rf"boxes\[2\] \[.*\] lies {where}; expected .* 96 x 64"):
+        load_masks(Boxes((None, tuple(map(float, box)))), SAME, TWO)
+
+
+def test_a_box_a_little_beyond_the_frame_is_cut_off_and_said():
+    notes: list[str] = []
+    masks = load_masks(Boxes(((-2.0, 0.0, 8.0, 65.0),)), SAME, TWO, notes.append)
+    assert masks[0].sum() == 8 * 64
+    assert notes == ["boxes: 1 reach beyond the frame, first boxes[1]: cut off there"]

@@ -1,13 +1,15 @@
 """Prompts: weights, chunks, phrases, and agreement with diffusers' own pipelines."""
 
+import json
 from itertools import accumulate
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videograin.editing.prompt_text import PromptError, clean_prompt, parse_weights
+from videograin.attention import PhraseNotFound, find_phrases
+from videograin.editing.prompt_text import PromptError, clean_prompt, parse_weights, unplaced
 from videograin.hosts.diffusers.unet.prompts import tokenize
 
 
@@ -192,3 +194,34 @@ def test_word_positions_are_all_places_of_every_phrase(model):
 
 def test_clean_prompt_drops_the_syntax():
     assert clean_prompt(r"a (red:1.2) \(star\)") == "a red (star)"
+
+
+@pytest.fixture(scope="module")
+def every_language(tmp_path_factory):
+    """CLIP's tokenizer without merges: it spells any text byte by byte, so it finds whatever a tokenizer can find."""
+    from transformers import CLIPTokenizer
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    folder, vocabulary = tmp_path_factory.mktemp("bytes"), ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary += [letter + end for letter in bytes_to_unicode().values() for end in ("", "</w>")]
+    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(vocabulary)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer.from_pretrained(folder, model_max_length=77)
+
+
+LETTERS = "aB\u00e9e\u0301_4,!' \u718a\u304f\u307e\u0e2b\u0e21\u200d\U0001f43b\u00df"
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(LETTERS, min_size=1, max_size=12), st.data())
+def test_no_phrase_that_a_tokenizer_finds_is_refused_before_it_is_asked(every_language, prompt, data):
+    begin = data.draw(st.integers(0, len(prompt) - 1))
+    phrase = data.draw(st.sampled_from([prompt[begin:], prompt[begin : begin + 3], prompt[begin:].swapcase()]))
+    tokens = [tokenize(text, every_language, 77) for text in (prompt, phrase)]
+    if not tokens[1].content:
+        return
+    try:
+        find_phrases(tokens[0].searchable, [tokens[1].content_ids], special=(-1,))
+    except PhraseNotFound:
+        return
+    assert unplaced(prompt, [phrase]) == {}

@@ -1,8 +1,11 @@
 """A single .safetensors file in the original layout gives the very model that its diffusers folder gives."""
 
+import json
 import re
 import shutil
 from operator import attrgetter
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from safetensors.torch import save_file
 
 from videograin.hosts.diffusers import load_model
 from videograin.hosts.diffusers.model import ModelError
+from videograin.hosts.diffusers.unet.prediction import BIAS, schedule_of, stated, warn_of_weights
 
 RESNET = {
     "norm1": "in_layers.0",
@@ -179,3 +183,122 @@ def test_an_incomplete_checkpoint_says_what_failed(sd1, folders, tmp_path):
     save_file(state, tmp_path / "part.safetensors")
     with pytest.raises(ModelError, match=r"part\.safetensors could not be read as an sd1 checkpoint"):
         load_model(tmp_path / "part.safetensors", config=folders.sd1)
+
+
+# --- what a file predicts ---------------------------------------------------------------------------------------------
+
+EMPTY = torch.tensor([])
+MARKS = {"v_pred": EMPTY, "ztsnr": EMPTY}
+
+
+def said_by(caplog):
+    """Our own warnings."""
+    return [record.getMessage() for record in caplog.records if record.name.startswith("videograin")]
+
+
+@pytest.fixture(scope="module")
+def sdxl(folders):
+    return load_model(folders.sdxl)
+
+
+@pytest.mark.parametrize(
+    ("marks", "metadata", "zero"),
+    [
+        (MARKS, {}, True),
+        ({"v_pred": EMPTY}, {}, False),
+        ({f"model.diffusion_model.{name}": mark for name, mark in MARKS.items()}, {}, True),
+        ({}, {"modelspec.prediction_type": "v"}, False),
+        ({}, {"modelspec.prediction_type": "V_prediction", "ss_zero_terminal_snr": "True"}, True),
+        ({}, {"ss_v_parameterization": "True"}, False),
+    ],
+)
+def test_a_file_that_says_v_is_run_as_v_whatever_its_config_is(sdxl, folders, tmp_path, caplog, marks, metadata, zero):
+    save_file({**original_layout(sdxl), **marks}, tmp_path / "v.safetensors", metadata)
+    model = load_model(tmp_path / "v.safetensors", config=folders.sdxl)
+    assert model.prediction == "v_prediction"
+    assert (float(model.levels.sigmas[-1]) > 1000) == zero
+    assert said_by(caplog) == []  # it is no doubt
+
+
+def test_a_marked_file_denoises_as_a_folder_that_says_the_same(sdxl, folders, tmp_path):
+    told = shutil.copytree(folders.sdxl, tmp_path / "told")
+    scheduler = told / "scheduler" / "scheduler_config.json"
+    said = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | said))
+    save_file({**original_layout(sdxl), **MARKS}, tmp_path / "v.safetensors")
+    x, results = torch.randn(1, 4, 6, 6, generator=torch.Generator().manual_seed(0)), []
+    models = [load_model(told), load_model(tmp_path / "v.safetensors", config=folders.sdxl)]
+    for model in (*models, sdxl):
+        with model.denoiser(model.encode_prompt("a red star"), frames=1) as denoise:
+            results.append(denoise(x, 3.0))
+    torch.testing.assert_close(results[0], results[1], atol=1e-4, rtol=1e-4)
+    assert (results[2] - results[0]).abs().max() > 0.1
+    assert models[0].fingerprint == models[1].fingerprint != sdxl.fingerprint
+
+
+def test_a_file_that_says_nothing_is_epsilon_with_a_warning_that_names_the_setting(sdxl, folders, tmp_path, caplog):
+    save_file(original_layout(sdxl), tmp_path / "plain.safetensors")
+    assert load_model(tmp_path / "plain.safetensors", config=folders.sdxl).prediction == "epsilon"
+    where = folders.sdxl / "scheduler" / "scheduler_config.json"
+    assert f"plain.safetensors does not say what it predicts; it is run as epsilon, by prediction_type in {where}" in (
+        caplog.text
+    )
+
+
+def test_a_file_that_says_epsilon_runs_as_that_without_a_word(sdxl, folders, tmp_path, caplog):
+    save_file(original_layout(sdxl), tmp_path / "e.safetensors", {"modelspec.prediction_type": "epsilon"})
+    assert load_model(tmp_path / "e.safetensors", config=folders.sdxl).prediction == "epsilon"
+    assert said_by(caplog) == []
+
+
+CONFIG = {"prediction_type": "epsilon", "steps_offset": 1}
+
+
+def read(names=(), metadata=None, config=CONFIG):
+    return schedule_of(stated(names, metadata or {}, "m.safetensors"), config, Path("m.safetensors"), Path("config"))
+
+
+def test_a_file_that_contradicts_itself_is_v_with_a_warning_that_names_all(caplog):
+    assert read(["v_pred"], {"modelspec.prediction_type": "epsilon"})["prediction_type"] == "v_prediction"
+    assert "the tensor v_pred says v_prediction, modelspec.prediction_type says epsilon" in caplog.text
+
+
+def test_a_config_that_says_v_is_believed_before_metadata_that_says_epsilon(caplog):
+    config = {"prediction_type": "v_prediction"}
+    assert read([], {"modelspec.prediction_type": "epsilon"}, config)["prediction_type"] == "v_prediction"
+    assert "prediction_type in config" in caplog.text
+    caplog.clear()
+    assert read([], {}, config) == config
+    assert said_by(caplog) == []
+
+
+@pytest.mark.parametrize("metadata", [{}, {"modelspec.prediction_type": "epsilon"}])
+def test_zero_terminal_snr_without_v_is_refused(metadata):
+    with pytest.raises(ModelError, match=r"terminal SNR is zero \(the tensor ztsnr\).*set prediction_type in config"):
+        read(["ztsnr"], metadata)
+    both = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    assert read(["ztsnr"], metadata, {"prediction_type": "v_prediction"}) == both
+
+
+@pytest.mark.parametrize("name", ["edm_mean", "edm_vpred.sigma_max"])
+def test_models_of_other_schedules_are_refused_by_name(name):
+    with pytest.raises(ModelError, match=rf"m\.safetensors holds {name}: it was trained on another noise schedule"):
+        read([name])
+
+
+def test_a_prediction_of_another_kind_is_refused_by_name():
+    with pytest.raises(ModelError, match=r"says modelspec\.prediction_type 'sample'; expected epsilon or v"):
+        read([], {"modelspec.prediction_type": "sample"})
+
+
+def test_weights_of_a_v_model_that_is_run_as_epsilon_are_noticed(caplog):
+    def unet(spread):
+        bias = torch.linspace(-spread, spread, 320) * 3**0.5
+        return SimpleNamespace(state_dict=lambda: {BIAS: bias})
+
+    warn_of_weights(unet(0.2), "sd2", "v_prediction", "m")
+    warn_of_weights(unet(0.05), "sd2", "epsilon", "m")
+    warn_of_weights(unet(0.2), "sd1", "epsilon", "m")
+    assert said_by(caplog) == []
+    warn_of_weights(unet(0.2), "sd2", "epsilon", "m")
+    assert "m is run as epsilon, but its weights look like those of a v-model" in caplog.text

@@ -1,0 +1,215 @@
+"""Picture files with masks or labels in them, as they are stored: whatever Pillow reads, one picture or many pages.
+
+What a file is, its content says, not its name's ending. Sizes are checked before anything is decoded. Turned pictures
+(EXIF, TIFF) come as viewers show them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...editing.mask_values import StoredMask
+
+MOST_PIXELS = 40_000_000
+"""Of one picture; an 8K frame has 35 million. A file of a few kB can ask for thousands of millions."""
+FORMATS = (
+    *("PNG", "JPEG", "MPO", "TIFF", "WEBP", "BMP", "DIB"),
+    *("GIF", "PPM", "JPEG2000", "AVIF", "QOI", "PCX", "SGI"),
+)
+LOSSY = ("JPEG", "MPO", "WEBP", "GIF", "JPEG2000", "AVIF")  # lossless forms of these are read well all the same
+_COLOUR = 16  # of 255: channels that differ by more are a colour, not what compression leaves in a grey
+_NEW_SUBFILE, _DESCRIPTION, _REDUCED = 254, 270, 1  # TIFF tags; the flag of a page that is another's small copy
+
+
+class MaskError(ValueError):
+    """Masks cannot be used. The text says which, what was expected and the remedy."""
+
+
+class NoPicture(MaskError):
+    """The file is none, or not a picture."""
+
+
+def shown(path: Path | str) -> str:
+    """A path for messages: bytes that are no text, and control characters, as escapes."""
+    text = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture file that was looked at, not decoded. pages: where its pictures are in it; format: Pillow's name."""
+
+    path: Path
+    pages: tuple[int, ...]
+    format: str
+
+    @property
+    def lossy(self) -> bool:
+        """Whether values in it may not be exact."""
+        return self.format in LOSSY
+
+    def masks(self, pages: Sequence[int]) -> Iterator[StoredMask]:
+        """The pictures with these numbers, from 0, as masks."""
+        for image in self._images(pages):
+            yield _stored(image, self.lossy)
+
+    def labels(self, pages: Sequence[int]) -> Iterator[np.ndarray]:
+        """The pictures with these numbers, from 0: palette indices or grey values [H, W], or RGB uint8 [H, W, 3].
+
+        MaskError for floating values that are no whole numbers.
+        """
+        for image in self._images(pages):
+            if image.mode == "F":
+                values = np.asarray(image)
+                if not np.array_equal(values, np.round(values)) or abs(values).max(initial=0) >= 2**31:
+                    raise MaskError(
+                        f"{shown(self.path)}: holds floating values; expected whole numbers as ids; save it in 8 or 16 "
+                        "bits"
+                    )
+                yield values.astype(np.int32)
+            elif image.mode == "P" and self.format != "GIF":
+                yield np.asarray(image)
+            elif image.mode in ("L", "LA"):
+                yield np.asarray(image.getchannel("L"))
+            elif image.mode[0] == "I":
+                yield _deep(image)
+            else:
+                yield np.asarray(image.convert("RGB"))
+
+    def _images(self, pages: Sequence[int]) -> Iterator[Any]:
+        from PIL import ImageOps
+
+        with _reading(self.path), _opened(self.path) as image:
+            for page in pages:
+                image.seek(self.pages[page])
+                _check_size(image, self.path)
+                image.load()
+                yield ImageOps.exif_transpose(image)
+
+
+def look_at(path: Path) -> PictureFile:
+    """What a file is, from its head. NoPicture for one that is none, MaskError for one that
+    is damaged or too large."""
+    if not path.is_file():
+        raise NoPicture(f"{shown(path)}: no such file; expected a picture; correct the path")
+    with _reading(path), _opened(path) as image:
+        _check_size(image, path)
+        return PictureFile(path, tuple(_pages(image, path)), str(image.format))
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file's content begins as a picture's does, whatever its name."""
+    try:
+        look_at(path)
+    except NoPicture:
+        return False
+    except MaskError:
+        return True
+    return True
+
+
+def _pages(image: Any, path: Path) -> Iterator[int]:
+    """The places of a file's pictures: no small copies, no stand-in for viewers that show no animations."""
+    count = getattr(image, "n_frames", 1)
+    if image.format == "TIFF":
+        described = str(image.tag_v2.get(_DESCRIPTION, ""))
+        told = [line[7:] for line in described.splitlines() if line.startswith("images=")]
+        if described.startswith("ImageJ=") and told and told[0].isdigit() and int(told[0]) != count:
+            raise MaskError(
+                f"{shown(path)}: ImageJ wrote {told[0]} pictures into it of which {count} can be read; expected one "
+                "page each; save it as an image sequence"
+            )
+        for page in range(count if count > 1 else 0):
+            image.seek(page)
+            if not int(image.tag_v2.get(_NEW_SUBFILE, 0)) & _REDUCED:
+                yield page
+        if count > 1:
+            return
+    yield from range(1 if getattr(image, "default_image", False) and count > 1 else 0, count)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    from PIL import Image
+
+    Image.init()
+    with open(path, "rb") as file, Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+        yield image
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What Pillow raises on a file as a MaskError: damaged files raise whatever their decoder stumbles over."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        yield
+    except MaskError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise _too_large(path, str(error).partition("(")[2].partition(")")[0] or "many pixels") from None
+    except MemoryError:
+        raise _too_large(path, "it does not fit the memory") from None
+    except UnidentifiedImageError:
+        raise NoPicture(
+            f"{shown(path)}: not an image that can be read; expected a picture such as PNG; export it again"
+        ) from None
+    except (
+        *(OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError),
+        *(ArithmeticError, AssertionError, NotImplementedError, RuntimeError, struct.error),
+    ) as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise MaskError(
+            f"{shown(path)}: not an image that can be read to its end ({why}); expected a whole picture such as PNG; "
+            "export it again"
+        ) from None
+
+
+def _check_size(image: Any, path: Path) -> None:
+    if image.width * image.height > MOST_PIXELS:
+        raise _too_large(path, f"{image.width} x {image.height} pixels")
+
+
+def _too_large(path: Path, what: str) -> MaskError:
+    return MaskError(
+        f"{shown(path)}: is too large: {what}; expected at most {MOST_PIXELS // 10**6} million pixels, best the "
+        "video's size; make it smaller"
+    )
+
+
+def _stored(image: Any, lossy: bool) -> StoredMask:
+    """A decoded picture as it is stored."""
+    if image.mode[0] == "I":
+        return StoredMask(_deep(image), 65535)
+    if image.mode == "F":
+        return StoredMask(np.asarray(image).astype(np.float32), None)
+    if image.mode == "1":
+        return StoredMask(np.asarray(image), 1)
+    alpha = None
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    indices = palette = None
+    if image.mode == "P":
+        indices = np.asarray(image)
+        palette = np.array(image.getpalette("RGB") or [0, 0, 0], np.uint8).reshape(-1, 3)
+    if image.mode in ("L", "LA"):
+        return StoredMask(np.asarray(image.getchannel("L")), alpha=alpha, lossy=lossy)
+    colours = image.convert("RGB")
+    channels = np.asarray(colours)
+    coloured = bool((np.ptp(channels, axis=2) > _COLOUR).any())
+    grey = np.asarray(colours.convert("L") if alpha is not None else image.convert("L"))
+    return StoredMask(grey, 255, alpha, indices, palette, coloured, lossy)
+
+
+def _deep(image: Any) -> np.ndarray:
+    """16 or 32 bits as uint16 where they fit, else int32."""
+    values = np.asarray(image)
+    fits = values.min(initial=0) >= 0 and values.max(initial=0) <= 65535
+    return values.astype(np.uint16 if fits else np.int32)
