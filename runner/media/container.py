@@ -56,7 +56,7 @@ def open_video(path: str | Path) -> Any:
     """An open PyAV container with at least one video stream. Raises VideoError for anything else."""
     path = Path(path)
     if not path.exists():
-        raise VideoError(f"{path}: no such file; expected a video; correct the path")
+        raise VideoError(f"{path}: no such file; expected a video, or a folder of pictures; correct the path")
     if not path.is_file():
         raise VideoError(f"{path}: not a regular file; expected a video, or a folder of pictures; correct the path")
     try:
@@ -75,10 +75,14 @@ def open_video(path: str | Path) -> Any:
 
 
 def open_input(path: str | Path) -> Any:
-    """A file opened for reading. Nothing but files is ever opened for it; text in any encoding will do, it is not used."""
-    text = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}  # later ones never fail
-    limits = {"max_pixels": str(MAX_PIXELS)}
-    return av.open(url(path), options=limits, container_options={"protocol_whitelist": "file"}, **text)
+    """A file opened for reading. No other protocol than that of files is used, frames of more than MAX_PIXELS are not
+    decoded to find out what the file holds, and text in any encoding will do."""
+    return av.open(
+        url(path),
+        options={"max_pixels": str(MAX_PIXELS)},
+        container_options={"protocol_whitelist": "file"},
+        metadata_errors="replace",
+    )
 
 
 def clip_stream(container: Any, path: str | Path) -> Any:
@@ -87,14 +91,18 @@ def clip_stream(container: Any, path: str | Path) -> Any:
     streams = [stream for stream in container.streams.video if stream.codec_context is not None]
     if not streams:
         raise VideoError(f"{path}: FFmpeg has no decoder for its video; expected e.g. h264; convert it")
-    real = [stream for stream in streams if not int(stream.disposition.value) & COVERS]
+    real = [stream for stream in streams if not _is_cover(stream)]
     if not real:
         raise VideoError(f"{path}: holds a cover picture and no video; expected a video; choose another file")
-    moving = [stream for stream in real if not _single_picture(stream)] or real
+    moving = [stream for stream in real if not _is_still(stream)] or real
     return next((stream for stream in moving if int(stream.disposition.value) & DEFAULT), moving[0])
 
 
-def _single_picture(stream: Any) -> bool:
+def _is_cover(stream: Any) -> bool:
+    return bool(int(stream.disposition.value) & COVERS)
+
+
+def _is_still(stream: Any) -> bool:
     """Whether a stream is one picture: a cover that is not marked as one."""
     still = bool(int(stream.disposition.value) & STILL_IMAGE)
     return still or (stream.frames == 1 and stream.codec_context.name in STILL_CODECS)
@@ -102,18 +110,19 @@ def _single_picture(stream: Any) -> bool:
 
 def stream_notes(container: Any, chosen: Any) -> tuple[str, ...]:
     """What a user should know about the choice of a stream."""
-    others = [s for s in container.streams.video if s.index != chosen.index and s.codec_context is not None]
-    real = [s for s in others if not int(s.disposition.value) & COVERS and not _single_picture(s)]
-    if not real:
+    decodable = [stream for stream in container.streams.video if stream.codec_context is not None]
+    videos = [stream for stream in decodable if not (_is_cover(stream) or _is_still(stream))]
+    if len(videos) < 2:
         return ()
-    return (f"the file has {len(real) + 1} videos: stream {chosen.index} ({chosen.codec_context.name}) is used",)
+    return (f"the file has {len(videos)} videos: stream {chosen.index} ({chosen.codec_context.name}) is used",)
 
 
 def decoded(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
-    """All frames of a stream that can be decoded, in the order in which they are shown. Damaged ones are kept as the
-    decoder mended them, but for those at the end of the file."""
+    """All frames of a video stream that can be decoded, in the order in which they are shown. Damaged ones are kept as
+    the decoder mended them, but for those at the end of the file."""
+    stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(MAX_PIXELS)}
     held: list[Any] = []
-    for frame in _frames(container, stream, damage):
+    for frame in packet_frames(container, stream, damage):
         if frame.is_corrupt and len(held) < HELD:
             held.append(frame)
             continue
@@ -124,7 +133,8 @@ def decoded(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
     damage.left_out = len(held)
 
 
-def _frames(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
+def packet_frames(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
+    """All frames of a video or audio stream that can be decoded; what cannot be is counted in ``damage``."""
     stream.thread_type = "AUTO"
     packets = container.demux(stream)
     while True:

@@ -27,14 +27,13 @@ from ...editing.label_values import FlatColours, hex_of, is_smeared, of_colour
 from ...editing.mask_values import PLAIN, MaskSurvey, Note, StoredMask
 from .geometry import Geometry
 from .mask_boxes import Boxes
-from .mask_frames import MaskFrames, in_order, numbering
+from .mask_frames import IMAGES, MaskFrames, in_order, numbering
 from .mask_pictures import MaskError, NoPicture, PictureFile, is_picture, look_at, shown
 from .video import pictures, probe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-IMAGES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
 _COLOUR = 40  # of 255: channels of a video's pixel that differ by more are a colour; less is left by compression
 
 log = logging.getLogger(__name__)
