@@ -135,7 +135,7 @@ def decoded(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
 
 def packet_frames(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
     """All frames of a video or audio stream that can be decoded; what cannot be is counted in ``damage``."""
-    stream.thread_type = "AUTO"
+    stream.thread_type = "SLICE"  # with threads for frames, damaged ones come out otherwise from run to run
     packets = container.demux(stream)
     while True:
         try:

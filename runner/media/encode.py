@@ -111,7 +111,9 @@ def _encode(path: Path, frames: np.ndarray, fps: Fraction, sound: Sound | None, 
     lengths = {begin: end - begin for begin, end in pairwise(ticks)}
     movflags = {"movflags": "faststart"} if path.suffix.lower() in (".mp4", ".mov") else {}
     with whole_file(path) as temporary, av.open(url(temporary), "w", options=movflags) as container:
-        stream = container.add_stream("libx264", rate=fps, options=_options())
+        # without B-frames where the rate varies: mp4 tells how long frames last in the order of decoding
+        options = _options() if times is None else {**_options(), "bf": "0"}
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context

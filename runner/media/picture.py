@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -19,15 +20,30 @@ PERCEPTUAL_MATRICES = (14, 15)  # ICtCp, IPT-C2 (Dolby Vision profile 5): no mat
 SD_WIDTH, SD_HEIGHT = 1280, 576  # untagged: below this width and up to this height BT.601, else BT.709, as players do
 
 
-def aspect_of(stream: Any) -> Fraction:
-    """Width of a pixel over its height; 1 where the file does not say."""
-    aspect = stream.sample_aspect_ratio
-    return Fraction(aspect) if aspect else Fraction(1)
+@dataclass(frozen=True)
+class Tags:
+    """What a stream says of all its frames. aspect: width of a pixel over its height; transfer, primaries: numbers of
+    ITU-T H.273."""
+
+    aspect: Fraction
+    transfer: int
+    primaries: int
+
+    @classmethod
+    def of(cls, stream: Any) -> Tags:
+        """Those of an open PyAV stream; square pixels where it does not say."""
+        context = stream.codec_context
+        return cls(Fraction(stream.sample_aspect_ratio or 1), context.color_trc, context.color_primaries)
+
+    @property
+    def special(self) -> bool:
+        """Whether the frames are HDR or of a wide gamut."""
+        return self.transfer in HDR or self.primaries in WIDE
 
 
-def shown_size(frame: Any, aspect: Fraction, path: Any) -> tuple[int, int]:
+def shown_size(frame: Any, tags: Tags, path: Any) -> tuple[int, int]:
     """(width, height) of a decoded frame as a player shows it. VideoError where that is beyond MAX_PIXELS."""
-    width, height = max(1, round(frame.width * aspect)), frame.height
+    width, height = max(1, round(frame.width * tags.aspect)), frame.height
     check_size(width, height, path)
     return (height, width) if _orientation(frame)[0] else (width, height)
 
@@ -41,24 +57,18 @@ def check_size(width: int, height: int, path: Any) -> None:
         )
 
 
-def upright(frame: Any, aspect: Fraction) -> np.ndarray:
+def upright(frame: Any, tags: Tags) -> np.ndarray:
     """A decoded frame -> uint8 [H, W, 3] RGB as a player shows it. Matrix and range are those of its tags, without tags
     those that players take; HDR is tone-mapped, wide gamuts are brought to BT.709's (tone.py)."""
-    special = is_special(frame)
-    how: dict[str, Any] = {"format": "rgb48le" if special else "rgb24", **_matrix(frame)}
-    if aspect != 1:
-        how["width"] = max(1, round(frame.width * aspect))
+    how: dict[str, Any] = {"format": "rgb48le" if tags.special else "rgb24", **_matrix(frame)}
+    if tags.aspect != 1:
+        how["width"] = max(1, round(frame.width * tags.aspect))
     picture = frame.reformat(**how).to_ndarray()
-    if special:
-        picture = to_sdr(picture, frame.color_trc, frame.color_primaries)
+    if tags.special:
+        picture = to_sdr(picture, tags.transfer, tags.primaries)
     swapped, mirrored, flipped = _orientation(frame)
     picture = picture.swapaxes(0, 1) if swapped else picture
     return np.ascontiguousarray(picture[:: -1 if flipped else 1, :: -1 if mirrored else 1])
-
-
-def is_special(frame: Any) -> bool:
-    """Whether a frame is HDR or of a wide gamut."""
-    return frame.color_trc in HDR or frame.color_primaries in WIDE
 
 
 def has_alpha(frame: Any) -> bool:
@@ -66,7 +76,7 @@ def has_alpha(frame: Any) -> bool:
     return any(part.is_alpha for part in frame.format.components)
 
 
-def frame_notes(frame: Any, path: Any) -> tuple[str, ...]:
+def tag_notes(frame: Any, tags: Tags, path: Any) -> tuple[str, ...]:
     """What a user should know about how a frame's colours are read. VideoError for those that cannot be read."""
     notes, matrix = [], frame.colorspace
     if matrix in PERCEPTUAL_MATRICES:
@@ -76,9 +86,9 @@ def frame_notes(frame: Any, path: Any) -> tuple[str, ...]:
         )
     if not frame.format.is_rgb and matrix not in (*KNOWN_MATRICES, UNSPECIFIED):
         notes.append(f"the video's colour matrix has the unknown number {matrix}: read as a video without tags")
-    if frame.color_trc in HDR:
-        notes.append(f"the video is HDR ({HDR[frame.color_trc]}): tone-mapped to SDR (BT.709)")
-    elif frame.color_primaries in WIDE:
+    if tags.transfer in HDR:
+        notes.append(f"the video is HDR ({HDR[tags.transfer]}): tone-mapped to SDR (BT.709)")
+    elif tags.primaries in WIDE:
         notes.append("the video has a wide gamut: brought to BT.709's")
     return tuple(notes)
 

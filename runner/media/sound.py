@@ -48,14 +48,14 @@ def read_audio(path: str | Path, begin: float, end: float) -> Sound | None:
         for frame in packet_frames(container, stream, damage):
             if not reader.add(frame):
                 break
-        lost = len(container.streams.audio) - len(streams)
+        lost, index = len(container.streams.audio) - len(streams), stream.index  # gone once it is closed
     if reader.samples is None:
         if damage.errors:
             raise ValueError(damage.first)
         return None
     notes = list(reader.notes)
     if lost:
-        notes.append(f"{lost} of its audio streams cannot be decoded: the sound is stream {stream.index}")
+        notes.append(f"{lost} of its audio streams cannot be decoded: the sound is stream {index}")
     if damage.errors:
         notes.append(f"its sound is damaged ({damage.errors} errors, the first: {damage.first}): what is whole is used")
     return Sound(reader.samples, reader.rate, reader.layout, tuple(notes))

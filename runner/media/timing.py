@@ -25,6 +25,10 @@ class Timing:
     times: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
 
+    def seconds(self, frames: int) -> float:
+        """How long all frames of the file are shown."""
+        return float(frames / self.fps) if self.times is None else self.times[-1] - self.times[0]
+
     def part(self, start: int, count: int, stride: int) -> Timing:
         """That of ``count`` frames of this file: start, start + stride, ..."""
         if self.times is None:
@@ -44,7 +48,7 @@ def timing_of(stamps: Sequence[float | None], last: float, told: Sequence[Fracti
     is shown, 0 = not said; told: rates that the file gives, the most trusted first.
 
     The rule: the first rate holds that puts every frame within JITTER of its time stamp and the end within a frame
-    (also tried: the mean rate). Where none does, the rate varies and the time stamps are kept. Without time stamps, or
+    (also tried: mean rates). Where none does, the rate varies and the time stamps are kept. Without time stamps, or
     where they do not increase or leave a frame standing for more than LONGEST seconds, the first rate told is used.
     """
     rates = [Fraction(rate) for rate in told if rate and 0 < rate <= HIGHEST]
@@ -59,9 +63,10 @@ def timing_of(stamps: Sequence[float | None], last: float, told: Sequence[Fracti
         said = f"the video's time stamps are broken: {first} frames per second are taken instead"
         return Timing(first, begin, None, (said,))
     usual = sorted(steps)[len(steps) // 2] if steps else float(1 / first)
-    times = (*known, known[-1] + (last if 0 < last <= LONGEST else usual))
+    times = (*known, known[-1] + (last if 1 / HIGHEST <= last <= LONGEST else usual))
     mean = mean_rate(times)
-    for rate in (*rates, mean.limit_denominator(1), mean.limit_denominator(1001), mean):
+    means = [mean_rate(known), mean] if steps else [mean]  # how long the last frame lasts is often told wrongly
+    for rate in (*rates, *(one.limit_denominator(most) for one in means for most in (1, 1001, 100_000))):
         if rate and _fits(times, rate):
             said = f"the video says {first} frames per second, its time stamps {rate}: the time stamps count"
             return Timing(rate, begin, None, () if rate == first else (said,))

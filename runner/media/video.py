@@ -22,7 +22,7 @@ from ...editing.fingerprint import frames_digest
 from .container import Damage, VideoError, clip_stream, decoded, open_video, stream_notes
 from .geometry import Geometry
 from .mask_frames import IMAGES, in_order
-from .picture import aspect_of, check_size, deinterlaced, frame_notes, has_alpha, shown_size, upright
+from .picture import Tags, check_size, deinterlaced, has_alpha, shown_size, tag_notes, upright
 from .timing import ASSUMED, Timing, timing_of
 
 DECODED_WHOLE = 2**32  # pixels of all frames: up to here (2000 frames of 1080p) every frame is decoded to count them
@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 class VideoInfo:
     """What a file says about its video. width, height: as shown (rotation and pixel shape applied); frames: number of
     frames that are shown; fps: mean frame rate; has_audio: whether there is an audio stream; alpha: whether the
-    pictures carry one; timing: when they are shown; interlaced: whether some are; notes: what is out of the ordinary
-    (timing.notes among it)."""
+    pictures carry one; timing: when they are shown; interlaced: whether some are; notes: what else is out of
+    the ordinary."""
 
     path: Path
     width: int
@@ -79,9 +79,8 @@ def probe(path: str | Path) -> VideoInfo:
         files = _picture_files(path)
         first = probe(files[0])
         said = f"a folder of pictures tells no rate: {ASSUMED} frames per second are taken"
-        timing = Timing(ASSUMED, 0.0)
-        return replace(first, path=path, frames=len(files), fps=ASSUMED, timing=timing, notes=(*first.notes, said))
-    stamps, last, plain = _packets(path)
+        return replace(first, path=path, frames=len(files), fps=ASSUMED, timing=Timing(ASSUMED, 0.0, None, (said,)))
+    stamps, last, stamped, plain = _packets(path)  # those of decoded frames may be guesses
     damage, interlaced, shown = Damage(), False, []
     with open_video(path) as container:
         stream = clip_stream(container, path)
@@ -91,33 +90,38 @@ def probe(path: str | Path) -> VideoInfo:
         for frame in decoded(container, stream, damage):
             if first is None:
                 first = frame
-                width, height = shown_size(frame, aspect_of(stream), path)
+                tags = Tags.of(stream)
+                width, height = shown_size(frame, tags, path)
                 alpha = has_alpha(frame) or stream.metadata.get("alpha_mode") == "1"
-                notes = (*notes, *frame_notes(frame, path))
+                notes = (*notes, *tag_notes(frame, tags, path))
             interlaced = interlaced or bool(frame.interlaced_frame)
             if plain and not interlaced and len(stamps) * frame.width * frame.height > DECODED_WHOLE:
                 break
-            shown.append(None if frame.pts is None else float(frame.pts * frame.time_base))
+            shown.append(float(frame.pts * frame.time_base) if frame.pts is not None else None)
             last = float(frame.duration * frame.time_base) if frame.time_base and frame.duration else 0.0
         else:
-            stamps = shown
-        has_audio = bool(container.streams.audio)
+            if not stamped or len(shown) != len(stamps):
+                guessed = container.format.name == "avi"  # has no time stamps but one rate
+                stamps = [None] * len(shown) if guessed else shown
+        has_audio, seconds = bool(container.streams.audio), _told_seconds(stream)
     if first is None:
         why = f" ({damage.first})" if damage.errors else ""
         raise VideoError(f"{path}: not one frame could be decoded{why}; expected a video; convert it with ffmpeg")
     timing = timing_of(stamps, last, told)
     if interlaced:
         notes = (*notes, "the video is interlaced: made whole pictures (bwdif)")
-    notes = (*notes, *damage.notes(), *timing.notes)
-    if alpha:
-        notes = (*notes, "the video has an alpha channel: dropped")
+    found = timing.seconds(len(stamps))
+    if damage.notes():
+        notes = (*notes, *damage.notes())
+    elif seconds - found > 1.5 / timing.fps:
+        notes = (*notes, f"the video says that it lasts {seconds:.2f} s, it is damaged or cut off after {found:.2f} s")
     return VideoInfo(path, width, height, len(stamps), timing.fps, has_audio, alpha, timing, interlaced, notes)
 
 
-def _packets(path: Path) -> tuple[list[float | None], float, bool]:
-    """Of a file's packets that are shown: their times in order, how long the last one is, and whether one may trust
-    that each of them is a frame."""
-    found, plain = [], True
+def _packets(path: Path) -> tuple[list[float | None], float, bool, bool]:
+    """Of a file's packets that are shown: their times in order, how long the last one is, whether one may trust
+    these times, and also that each packet is a frame."""
+    found, stamped = [], True
     with open_video(path) as container:
         stream = clip_stream(container, path)
         context = stream.codec_context
@@ -126,15 +130,27 @@ def _packets(path: Path) -> tuple[list[float | None], float, bool]:
         try:
             for packet in container.demux(stream):
                 if packet.size:
-                    plain = plain and packet.pts is not None and not (packet.is_discard or packet.is_corrupt)
+                    stamped = stamped and packet.pts is not None and not (packet.is_discard or packet.is_corrupt)
                     plain = plain and bool(found or packet.is_keyframe)
                     found.append((packet.pts or 0, packet.duration or 0))
         except (OSError, ValueError):  # FFmpeg's errors are among them
-            plain = False
+            stamped = False
         base = stream.time_base
     found.sort()
-    plain = plain and len({pts for pts, _ in found}) == len(found) > 0
-    return [float(pts * base) for pts, _ in found], float(found[-1][1] * base) if plain else 0.0, plain
+    stamped = stamped and len({pts for pts, _ in found}) == len(found) > 0
+    last = float(found[-1][1] * base) if stamped else 0.0
+    return [float(pts * base) for pts, _ in found], last, stamped, stamped and plain
+
+
+def _told_seconds(stream: Any) -> float:
+    """How long a stream lasts by its header; 0 where it does not say."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    hours, minutes, seconds = (stream.metadata.get("DURATION", "") + "::").split(":")[:3]  # as Matroska has it
+    try:
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        return 0.0
 
 
 def _picture_files(folder: Path) -> list[Path]:
@@ -156,22 +172,22 @@ def pictures(
     path, taken = Path(path), 0
     if count == 0:
         return
-    for index, (frame, aspect) in enumerate(_frames(path, interlaced)):
+    for index, (frame, tags) in enumerate(_frames(path, interlaced)):
         if index >= start and (index - start) % stride == 0:
-            yield upright(frame, aspect), None if interlaced else frame.time
+            yield upright(frame, tags), None if interlaced else frame.time
             taken += 1
             if taken == count:
                 return
 
 
-def _frames(path: Path, interlaced: bool) -> Iterator[tuple[Any, Fraction]]:
-    """Every frame that is shown, with the aspect of its pixels."""
+def _frames(path: Path, interlaced: bool) -> Iterator[tuple[Any, Tags]]:
+    """Every frame that is shown, with its stream's tags."""
     for file in _picture_files(path) if path.is_dir() else [path]:
         with open_video(file) as container:
             stream = clip_stream(container, file)
-            found, aspect = decoded(container, stream, Damage()), aspect_of(stream)
+            found, tags = decoded(container, stream, Damage()), Tags.of(stream)
             for frame in deinterlaced(found, stream) if interlaced else found:
-                yield frame, aspect
+                yield frame, tags
                 if path.is_dir():
                     break
 
@@ -221,7 +237,9 @@ def read_clip(
     timing = info.timing.part(start, len(stacked), stride)
     begin = timing.begin if times[0] is None or Path(path).is_dir() else times[0]
     end = begin + float(len(stacked) / timing.fps) if timing.times is None else timing.times[-1]
-    for note in info.notes:
+    alpha = ("the video has an alpha channel: dropped",) if info.alpha else ()
+    notes = (*info.notes, *info.timing.notes, *alpha)
+    for note in notes:
         log.warning("%s: %s", path, note)
     return Clip(
         frames=stacked,
@@ -234,7 +252,7 @@ def read_clip(
         stride=stride,
         source_frames=info.frames,
         geometry=geometry,
-        notes=info.notes,
+        notes=notes,
         times=timing.times and tuple(time - timing.begin for time in timing.times),
     )
 
