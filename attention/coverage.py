@@ -37,12 +37,12 @@ def visible_parts(masks: Tensor) -> Tensor:
     """What is seen of the background and of each region where later regions lie on top of earlier ones.
 
     Args:
-        masks: [R, H, W] in [0, 1], region order.
+        masks: [R, ..., H, W] in [0, 1], region order.
 
     Returns:
-        [R + 1, H, W], background first; sums to 1 at every pixel.
+        [R + 1, ..., H, W], background first; sums to 1 at every pixel.
     """
-    clear = torch.ones_like(masks[0])  # the part of each pixel that nothing on top covers
+    clear = masks.new_ones(masks.shape[1:])  # the part of each pixel that nothing on top covers
     parts = []
     for mask in masks.flip(0):
         parts.append(clear * mask)

@@ -77,7 +77,7 @@ class Layer:
         t: noise level in [0, 1] (`Levels.t`).
         roles: one "cond" or "uncond" per chunk, in the batch's order.
         spacetime: which frames see which in self-attention, of this layer (`SpaceTime.at`); None = each its own, and
-            in the one row of a video transformer all.
+            in the one row of a video transformer all, which is also the only one that is possible there.
         modulation: for exactly these frames; None = plain attention.
         plain: the host's own attention; None = torch's.
         frames: which frames of the clip these are (a context window), in their order; None = all of them.
@@ -110,9 +110,11 @@ class Layer:
             As q; where nothing is modulated exactly what the host's attention gives.
 
         Raises:
-            ValueError: modulated tokens beside tokens of no frame: these keys would have to stay as they are.
+            ValueError: modulated tokens beside tokens of no frame: these keys would have to stay as they are. One row
+                of all frames, and another `spacetime` than "full" or None.
         """
         one_row, steered = self._one_row(q), self._steers_self()
+        spacetime = self._spacetime(one_row)
         if one_row and not steered:
             return (self.plain or plain_of_torch)(q, k, v, heads)
         if one_row and self.tokens.others:
@@ -120,7 +122,6 @@ class Layer:
                 f"self-attention over {self.tokens.others} tokens that belong to no frame cannot be modulated: set "
                 "the strength of self-attention to 0; cross-attention needs no such thing."
             )
-        spacetime = self._spacetime(one_row)
         if one_row:
             q, k, v = (self.tokens.frames_of(x) for x in (q, k, v))
             return self._merged(self._self(q, k, v, heads, part, spacetime))
@@ -146,7 +147,7 @@ class Layer:
     def show(self, q: Tensor, k: Tensor, heads: int, observers: Iterable[Observer]) -> None:
         """Show q and k of the conditional chunk (shapes as above); nothing where there is none.
 
-        observers: those that want this layer (`wanting`).
+        observers: those that want this layer (`wanting`). ValueError for a `spacetime` as in `attend_self`.
         """
         observers = tuple(observers)
         if not observers or "cond" not in self.roles:
@@ -226,6 +227,12 @@ class Layer:
 
     def _spacetime(self, one_row: bool) -> SpaceTime:
         if one_row:
+            if self.spacetime is not None and self.spacetime.mode != "full":
+                raise ValueError(
+                    f"space-time attention {self.spacetime.mode!r} in a layer whose batch has one row for all "
+                    f"{self.tokens.frames} frames, where every frame sees all; expected 'full'; set attention.mode "
+                    "(of the node: spacetime) to full."
+                )
             return SpaceTime("full", self.tokens.frames)
         return self.spacetime or SpaceTime("per_frame", self.tokens.frames)
 

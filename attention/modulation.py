@@ -334,7 +334,8 @@ class Modulation:
         if frames != self.label_map.frames:
             raise ValueError(
                 f"{where}: the call has {frames} frames, the label map has {self.label_map.frames}; expected equal "
-                f"numbers. For a context window pass modulation.select(its frame indices)."
+                "numbers. For a context window pass modulation.select(its frame indices); for masks of one frame "
+                "normalise_mask(mask, frames, name) first."
             )
         tokens = grid[0] * grid[1]
         if q.dim() != 3 or q.shape[0] != len(roles) * frames or q.shape[1] != tokens or q.shape[2] % heads:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
 
+from .checks import VAE_REMEDY, check_finite
+
 
 class CompositeError(ValueError):
     """Frames or masks that do not fit each other. The text says which, and what to do."""
@@ -43,10 +45,12 @@ def latent_mask(union: Tensor, size: tuple[int, int], feather: float = 1.0, *, k
 def composite(source, edited, mask, *, dilate: float = 8.0, feather: float = 8.0, keep=None):
     """The edited frames inside the grown mask, the source's own pixels outside, bit for bit.
 
-    source, edited: [F, H, W, 3], both numpy or both torch, both uint8 or both float32. mask: [F, H, W], bool or in
-    [0, 1], numpy or torch; any value > 0 belongs to the region. dilate, feather: pixels, >= 0 (module docstring).
-    keep: None or [F, H, W] like mask: where it is > 0.5 (or True) the source's pixels stay, whatever the mask says.
-    Returns source's type, dtype and device. composite_support tells where it may differ from the source.
+    source, edited: [F, H, W, 3], both uint8 or both float32 (of any range), each numpy or torch. mask: [F, H, W], bool
+    or floating in [0, 1], numpy or torch; any value > 0 belongs to the region. dilate, feather: pixels, >= 0 (module
+    docstring). keep: None or [F, H, W] like mask: where it is > 0.5 (or True) the source's pixels stay,
+    whatever the mask says. Returns what `source` is (numpy or torch), in its dtype and on its device.
+    composite_support tells where it may differ from the source. Raises CompositeError for another dtype, also of the
+    two beside each other, and for shapes and values that do not fit.
     """
     a, b = _frames(source, "source"), _frames(edited, "edited")
     if a.shape != b.shape or a.dtype != b.dtype:
@@ -137,6 +141,8 @@ def _frames(frames, name: str) -> np.ndarray:
         raise CompositeError(f"{name}: expected RGB frames [F, H, W, 3], got {got}; drop an alpha channel first.")
     if values.dtype not in (np.uint8, np.float32):
         raise CompositeError(f"{name}: expected uint8 or float32 frames, got {values.dtype}; convert them first.")
+    if values.dtype == np.float32:
+        check_finite(torch.from_numpy(values), name, VAE_REMEDY)
     return values
 
 

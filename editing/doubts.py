@@ -9,16 +9,20 @@ import torch
 from torch import Tensor
 
 from ..attention.coverage import is_present
+from .mask_shapes import CELL
 from .prompt_text import words
 from .region_modulation import is_computed
 from .regions import Region, sized_masks
 from .settings import AttentionSettings
 
+_CELLS = 128  # masks no larger than this in latent cells are masks at the latent's size
+
 
 @dataclass(frozen=True)
 class Doubt:
-    """code: names the kind (`empty`, `hidden`, `region_off`, `repeated`, `all_kept`, `half`, `off`, `range`). region:
-    its number from 1, or None where no single region is meant. text: one sentence, without a full stop."""
+    """code: names the kind (`empty`, `hidden`, `everything`, `tiny`, `region_off`, `repeated`, `all_kept`, `half`,
+    `off`, `range`). region: its number from 1, or None where no single region is meant. text: one sentence, without a
+    full stop."""
 
     code: str
     region: int | None
@@ -89,16 +93,22 @@ def region_doubts(regions: Sequence[Region], masks: Sequence[Tensor], first: int
     masks: float32 [F, H, W] each, of one size. first: number of the first region.
     """
     phrases: dict[tuple[str, ...], int] = {}
+    names = [f"region {number} ({region.phrase!r})" for number, region in enumerate(regions, first)]
     for number, (region, mask) in enumerate(zip(regions, masks), first):
-        name = f"region {number} ({region.phrase!r})"
+        name, later = names[number - first], masks[number - first + 1 :]
         empty = [frame for frame, one in enumerate(mask) if not is_present(one)]
         if empty:
             some = f"{len(empty)} of {len(mask)} frames, first {empty[0]}"
             which = "every frame" if len(empty) == len(mask) else some
             yield Doubt("empty", number, f"{name} has an empty mask in {which}: nothing is edited there")
-        if len(empty) < len(mask) and _is_hidden(mask, masks[number - first + 1 :]):
-            text = f"{name} is wholly hidden by the regions after it, which lie on top: put it after them"
-            yield Doubt("hidden", number, text)
+        hidden = _hidden(mask, later)
+        if hidden:
+            above = [name for name, other in zip(names[number - first + 1 :], later) if _covers(other, mask, hidden)]
+            when = "" if len(hidden) + len(empty) == len(mask) else f" in {frame_ranges(hidden)}"
+            text = f"{name} is wholly hidden{when} by the regions after it, which lie on top: put it after them"
+            yield Doubt("hidden", number, f"{text} ({', '.join(above)})")
+        if len(empty) < len(mask):
+            yield from _extent(name, number, mask)
         if region.strength == 0:
             yield Doubt("region_off", number, f"{name} has strength 0: its attention is not modulated")
         earlier = phrases.setdefault(tuple(words(region.phrase)), number)
@@ -107,9 +117,45 @@ def region_doubts(regions: Sequence[Region], masks: Sequence[Tensor], first: int
             yield Doubt("repeated", number, text)
 
 
-def _is_hidden(mask: Tensor, later: Sequence[Tensor]) -> bool:
-    """Whether nothing of a mask is seen in any frame; above a half a mask on top counts as whole, as in the areas."""
+def _extent(name: str, number: int, mask: Tensor) -> Iterator[Doubt]:
+    """Doubts about a mask [F, H, W] that selects everything, or next to nothing, wherever it is not empty."""
+    inside = (mask > 0.5).flatten(1).sum(1)
+    inside, pixels = inside[inside > 0], mask.shape[-2] * mask.shape[-1]
+    if not len(inside):
+        return
+    if bool((inside == pixels).all()):
+        text = f"{name} covers the whole picture (100 %): nothing is left outside of it; check its mask"
+        yield Doubt("everything", number, text)
+        return
+    most = int(inside.max())
+    token = CELL**2 if max(mask.shape[-2:]) > _CELLS else 1
+    if most <= token and pixels > 4 * token:
+        text = f"covers {most} of {pixels} pixels ({most / pixels:.2%}) at most, one token of the attention or less"
+        yield Doubt("tiny", number, f"{name} {text}: next to nothing is edited; check its mask")
+
+
+def _hidden(mask: Tensor, later: Sequence[Tensor]) -> list[int]:
+    """The frames in which a mask is not empty but nothing of it is seen; above a half a mask on top counts as whole, as
+    in the areas."""
     covered = torch.zeros_like(mask, dtype=torch.bool)
     for above in later:
         covered |= above > 0.5
-    return not is_present(mask.masked_fill(covered, 0))
+    seen = mask.masked_fill(covered, 0)
+    return [frame for frame, (one, left) in enumerate(zip(mask, seen)) if is_present(one) and not is_present(left)]
+
+
+def _covers(above: Tensor, mask: Tensor, frames: list[int]) -> bool:
+    """Whether a mask lies on another in some of these frames."""
+    return bool(((above[frames] > 0.5) & (mask[frames] > 0)).any())
+
+
+def frame_ranges(frames: Sequence[int]) -> str:
+    """Ascending frame numbers for messages: "frame 3", "frames 0 to 2, 5"."""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][-1] + 1:
+            runs[-1].append(frame)
+        else:
+            runs.append([frame])
+    parts = [str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
+    return f"frame{'s' * (len(frames) > 1)} {', '.join(parts)}"

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d
 
+from ..attention.coverage import visible_parts
 from .composite import composite_weight
 from .motion.places import inside, sample, size_of
 from .motion.value import BACKGROUND, Motion
@@ -46,7 +47,7 @@ class Shares:
     @classmethod
     def at(cls, masks: Tensor, size: tuple[int, int]) -> Shares:
         """masks: float [K, F, H, W] in [0, 1], later regions on top. size: (h, w) of the cells."""
-        seen = visible(masks.float())
+        seen = visible_parts(masks.float())[1:]
         cover = adaptive_avg_pool2d(seen, size)
         touched = adaptive_max_pool2d(seen, size) > 0
         total = cover.sum(0, keepdim=True)
@@ -54,17 +55,9 @@ class Shares:
         return cls(share, touched & (share > 0.5))
 
 
-def visible(masks: Tensor) -> Tensor:
-    """What of masks [K, F, H, W] in [0, 1] is seen where later ones lie on top of earlier ones."""
-    clear = torch.ones_like(masks[:1]).expand_as(masks).clone() if len(masks) else masks
-    for k in range(len(masks) - 2, -1, -1):
-        clear[k] = clear[k + 1] * (1 - masks[k + 1])
-    return masks * clear
-
-
 def widened(masks: Tensor, pixels: float) -> Tensor:
     """Masks [K, F, H, W] grown by so many pixels, but not over what is seen of other regions: float32 of 0 and 1."""
-    seen = visible(masks.float()) > 0.5
+    seen = visible_parts(masks.float())[1:] > 0.5
     out = torch.empty(masks.shape)
     for k, region in enumerate(seen):
         others = torch.cat([seen[:k], seen[k + 1 :]]).any(0)

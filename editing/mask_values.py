@@ -89,13 +89,13 @@ class _Levels:
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
         if self.found is None:
             return
-        few = _few(values)
+        few = levels_of(values)
         every = None if few is None else self.found | few
         self.found = None if every is None or len(every) > MOST_IDS + 1 else every
 
 
-def _few(values: np.ndarray) -> set[float] | None:
-    """The distinct values of a picture where they are few."""
+def levels_of(values: np.ndarray) -> set[float] | None:
+    """The distinct values of a picture, or None where they are more than MOST_IDS and 0."""
     if values.dtype in (np.dtype(np.uint8), np.dtype(np.uint16)):
         found = np.flatnonzero(np.bincount(values.ravel()))
         return {float(value) for value in found} if len(found) <= MOST_IDS + 1 else None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+import torch
 from torch import Tensor
+
+from ..attention import Levels
+from .windows import Windows
 
 
 class EncodedRegions(NamedTuple):
@@ -58,6 +64,71 @@ class Denoiser(Protocol):
     def __call__(self, x: Tensor, sigma: Tensor | float, **extra: Any) -> Tensor:
         """Noisy latents [F, C, h, w] at the noise level ``sigma`` (a number or F equal values) -> x0, the same shape.
         ``extra`` is what samplers may pass on; a host may ignore it."""
+        ...
+
+
+class Model(Protocol):
+    """A loaded model as editing/pipeline.py, measuring/ and runner/ use it: what a model family gives to scripts.
+
+    Frames are uint8 [F, H, W, 3]; latents float32 [F, C, h, w] on the CPU, at the scale the network works at.
+    Attributes:
+        family: what inversions call it ("sd1"). fingerprint: of its weights: other weights, another text.
+        dtype: of the network, where a saved inversion of the same weights in another one is another model.
+        latent_scale: a LATENT of ComfyUI times this is a latent of the model; None where it takes more than one factor.
+        attention_halvings: how often the latent's side is halved where the network has attention (0 = the full side).
+    """
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def latent_scale(self) -> float | None: ...
+    @property
+    def levels(self) -> Levels: ...
+    @property
+    def geometry(self) -> LatentGeometry: ...
+    @property
+    def attention_halvings(self) -> frozenset[int]: ...
+
+    def sigmas(self, steps: int) -> Tensor:
+        """The noise levels of a run: float32 [steps + 1], descending, the last 0. ValueError for too many steps."""
+        ...
+
+    def encode_frames(self, frames: np.ndarray) -> Tensor:
+        """Frames, sides multiples of ``geometry.cell`` -> latents; the same frames always give the same."""
+        ...
+
+    def decode_latents(self, latents: Tensor) -> np.ndarray:
+        """Latents -> frames."""
+        ...
+
+    def encode_prompt(self, text: str) -> Any:
+        """What `denoiser` takes as a prompt. PromptError for a text that cannot be used."""
+        ...
+
+    def encode_regions(self, global_prompt: str, phrases: Sequence[str], splice: bool = True) -> EncodedRegions:
+        """The prompt with its regions' phrases. PromptError for a phrase that does not occur. splice: write each
+        phrase's own encoding over its place (method.md 7)."""
+        ...
+
+    def word_positions(self, prompt: str, phrases: Sequence[str]) -> tuple[list[list[tuple[int, ...]]], int]:
+        """(the token positions of all occurrences of each phrase in a prompt, the prompt's length in tokens)."""
+        ...
+
+    def load_control(self, folder: str | Path, frames: np.ndarray, *, scale: float, start: float, end: float) -> Any:
+        """What `denoiser` takes as ``controlnet``: a local folder with its control video. ValueError where the family
+        has none."""
+        ...
+
+    def denoiser(self, prompt: Any, *, frames: int, windows: Windows | None = None, **options: Any) -> Denoiser:
+        """The network for a clip of so many frames. options: spacetime (a mode of SpaceTime) and key_frames, observer
+        (attention/observer.py); for an edit also negative (a prompt, None at guidance 1), guidance, modulation,
+        controlnet (what ``load_control`` returned). ValueError for what does not fit together."""
         ...
 
 

@@ -4,8 +4,8 @@ The steps of method.md 2 as small functions that hand each other plain values::
 
     frames -> encode_clip -> invert_clip -> Trajectory -> edit_clip -> EditResult -> frames
 
-``model`` is what a host's ``load_model`` returns (editing/model.py says what is asked of it), ``progress`` shows stages
-or is None for silence. The runner puts files round these functions, its demo a rendered world.
+``model`` is what a host's ``load_model`` returns (`Model` in editing/model.py says what is asked of it), ``progress``
+shows stages or is None for silence. The runner puts files round these functions, its demo a rendered world.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention import Levels, normalise_mask
+from ..attention import Levels
 from .attention_features import FeatureCollector
 from .blend import blend as blended
+from .checks import MODEL_REMEDY, check_finite, check_latents, frames_from
 from .composite import composite as composited
 from .doubts import doubts
+from .fields import show
 from .fingerprint import frames_digest
 from .inversion import invert
-from .model import Progress, stage
+from .model import Model, Progress, stage
 from .motion.clip_motion import clip_motion
 from .motion.value import Motion
-from .provenance import Provenance, dtype_name
+from .provenance import Provenance, differences, dtype_name
 from .region_modulation import build_modulation, modulated_steps
-from .regions import Areas, Region, areas, sized_masks
+from .regions import Areas, Region, areas, frame_masks, sized_masks
 from .samplers import SAMPLERS
 from .settings import (
     AttentionSettings,
@@ -43,7 +45,7 @@ from .settings import (
 )
 from .steady import Steady
 from .step_hooks import StepHook, hooked
-from .trajectory import Trajectory
+from .trajectory import Trajectory, TrajectoryError
 from .windows import Windows
 
 BATCH = 4  # frames that go through the VAE at once: keeps its memory flat and gives the progress bar its steps
@@ -77,7 +79,7 @@ class EditResult:
     motion: Motion | None = None
 
 
-def check_frames(model: Any, frames: np.ndarray) -> None:
+def check_frames(model: Model, frames: np.ndarray) -> None:
     """Raise PipelineError unless frames are uint8 [F, H, W, 3] with sides the model's VAE can halve evenly."""
     if not (isinstance(frames, np.ndarray) and frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[3] == 3):
         came = f"{getattr(frames, 'dtype', type(frames).__name__)} {list(getattr(frames, 'shape', ()))}"
@@ -93,27 +95,30 @@ def check_frames(model: Any, frames: np.ndarray) -> None:
 
 
 @torch.no_grad()
-def encode_clip(model: Any, frames: np.ndarray, *, progress: Progress | None = None) -> Tensor:
+def encode_clip(model: Model, frames: np.ndarray, *, progress: Progress | None = None) -> Tensor:
     """uint8 [F, H, W, 3] -> latents float32 [F, C, h, w] at the model's scale."""
     check_frames(model, frames)
     parts = []
     with stage(progress, "encode", len(frames)) as tick:
         for first in range(0, len(frames), BATCH):
             part = frames[first : first + BATCH]
-            parts.append(model.encode_frames(part).cpu())
+            with frames_from(first):
+                parts.append(model.encode_frames(part).cpu())
             for _ in part:
                 tick()
     return torch.cat(parts)
 
 
 @torch.no_grad()
-def decode_clip(model: Any, latents: Tensor, *, name: str = "decode", progress: Progress | None = None) -> np.ndarray:
-    """Latents [F, C, h, w] -> uint8 [F, H, W, 3]."""
+def decode_clip(model: Model, latents: Tensor, *, name: str = "decode", progress: Progress | None = None) -> np.ndarray:
+    """Latents [F, C, h, w] -> uint8 [F, H, W, 3]. NumberError for what is no number, before or behind the VAE."""
+    check_finite(latents, f"{name}: the denoised latents", MODEL_REMEDY)
     parts = []
     with stage(progress, name, len(latents)) as tick:
         for first in range(0, len(latents), BATCH):
             part = latents[first : first + BATCH]
-            parts.append(model.decode_latents(part))
+            with frames_from(first):
+                parts.append(model.decode_latents(part))
             for _ in part:
                 tick()
     return np.concatenate(parts)
@@ -124,12 +129,47 @@ def inversion_steps(inversion: InversionSettings, steps: int) -> int:
     return steps if inversion.steps is None else inversion.steps
 
 
-def check_model(model: Any, trajectory: Trajectory) -> None:
+def check_model(model: Model, trajectory: Trajectory) -> None:
     """Raise TrajectoryError unless ``trajectory`` was made with this model."""
-    trajectory.require(family=model.family, model=model.fingerprint, dtype=dtype_name(model.unet.dtype))
+    trajectory.require(family=model.family, model=model.fingerprint, dtype=dtype_name(model.dtype))
 
 
-def check_schedule(model: Any, steps: int, inverted: Tensor) -> None:
+def check_attention(trajectory: Trajectory, attention: AttentionSettings, windows: Windows | None) -> None:
+    """Raise TrajectoryError unless ``trajectory`` was made with this space-time attention and these windows; what it
+    does not know is not compared."""
+    found = differences(trajectory.made, Provenance.of(attention, windows, trajectory.frames))
+    if found:
+        was, wanted = (", ".join(sides) for sides in zip(*(difference[1:] for difference in found)))
+        raise TrajectoryError(
+            f"this inversion was made with {was}, the edit uses {wanted}; expected the same space-time attention in "
+            "both; invert again, or set attention.mode (and anchors) and windows to match"
+        )
+
+
+def check_windows(windows: Any) -> None:
+    """Raise PipelineError unless ``windows`` is a Windows or None."""
+    if windows is not None and not isinstance(windows, Windows):
+        raise PipelineError(
+            f"windows is {show(windows)}, a {type(windows).__name__}; expected a Windows of editing/windows.py, or "
+            "None for all frames at once; write e.g. windows=Windows(frames=16)"
+        )
+
+
+def check_encoding(model: Model, latents: Any, frames: np.ndarray) -> None:
+    """Raise PipelineError unless ``latents`` have the shape of these frames' encoding, LatentError or
+    NumberError unless they are of a floating-point dtype and finite."""
+    geometry, (count, height, width) = model.geometry, frames.shape[:3]
+    expected = [geometry.latent_frames(count), geometry.channels, *geometry.cells((height, width))]
+    came = list(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
+    if came != expected:
+        raise PipelineError(
+            f"the latents are {came}; expected {expected}, [frames, channels, height, width], for {count} frames of "
+            f"{width} x {height} pixels; pass what encode_clip makes of these frames, or leave latents out"
+        )
+    check_latents(latents, "latents")
+
+
+def check_schedule(model: Model, steps: int, inverted: Tensor) -> None:
     """Raise PipelineError unless an edit of ``steps`` steps starts within the noise levels ``inverted``."""
     first, highest = float(model.sigmas(steps)[0]), float(inverted.max())
     if first > highest * (1 + 1e-5):
@@ -142,7 +182,7 @@ def check_schedule(model: Any, steps: int, inverted: Tensor) -> None:
 
 @torch.no_grad()
 def invert_clip(
-    model: Any,
+    model: Model,
     frames: np.ndarray,
     source_prompt: str,
     *,
@@ -161,18 +201,24 @@ def invert_clip(
     None. windows: how a clip longer than they are is cut, None = all frames at once. features: also collect what a
     layout is made from, at "half" or "full" of the latent's side (method.md 9); feature_range: from where to where of
     the noise range, 0 = pure noise, 1 = clean (FeatureCollector).
-    Returns the whole trajectory, on the CPU, which remembers what it belongs to. FeaturesError for features that cannot
-    be had, before the first step where a step of the range is missing.
+    Returns the whole trajectory, on the CPU, which remembers what it belongs to. Raises PipelineError for frames,
+    latents or windows that do not fit, LatentError or NumberError for latents of another dtype or not finite, and
+    PromptError for a prompt that cannot be used, before the frames are encoded; RangeError (before that too) and
+    FeaturesError for features that cannot be had.
     """
     inversion, attention = inversion or InversionSettings(), attention or AttentionSettings()
-    if latents is None:
-        latents = encode_clip(model, frames, progress=progress)
+    check_frames(model, frames)
+    check_windows(windows)
+    if latents is not None:
+        check_encoding(model, latents, frames)
     sigmas = model.sigmas(inversion_steps(inversion, steps))
     prompt = model.encode_prompt(source_prompt)
     collector = None
     if features is not None:
-        collector = FeatureCollector(len(latents), features, *feature_range)
+        collector = FeatureCollector(model.geometry.latent_frames(len(frames)), features, *feature_range)
         collector.range.check_steps(model.levels.t(float(sigma)) for sigma in sigmas[:-1])
+    if latents is None:
+        latents = encode_clip(model, frames, progress=progress)
     denoiser = model.denoiser(
         prompt,
         frames=len(latents),
@@ -181,9 +227,8 @@ def invert_clip(
         observer=collector,
         windows=windows,
     )
-    scale = f"{model.vae.net.config['scaling_factor']:.6g}"  # ComfyUI's LATENT links hold latents without it
-    dtype = dtype_name(model.unet.dtype)
-    made = Provenance.of(attention, windows, len(latents), dtype=dtype, latent_scale=scale)
+    scale = None if model.latent_scale is None else f"{model.latent_scale:.6g}"
+    made = Provenance.of(attention, windows, len(latents), dtype=dtype_name(model.dtype), latent_scale=scale)
     with stage(progress, "invert", len(sigmas) - 1) as tick, denoiser as denoise:
         trajectory = invert(
             denoise,
@@ -238,7 +283,7 @@ def held_steady(
 
 
 def chained_sampler(
-    model: Any,
+    model: Model,
     sampling: SamplingSettings,
     blend: BlendSettings,
     trajectory: Trajectory,
@@ -257,7 +302,7 @@ def chained_sampler(
 
 @torch.no_grad()
 def edit_clip(
-    model: Any,
+    model: Model,
     frames: np.ndarray,
     trajectory: Trajectory,
     prompt: str,
@@ -277,11 +322,14 @@ def edit_clip(
 ) -> EditResult:
     """One denoising pass from the inverted latent that edits every region to its own phrase.
 
-    frames: the source, uint8 [F, H, W, 3]; trajectory: from ``invert_clip`` on the same frames and model (checked).
-    Without regions this is the global prompt alone: nothing is modulated, blended or composited. windows: as in
-    ``invert_clip``, and the same. steady: how the edit is held steady over time, along ``motion``, that of these frames
-    and masks (``editing.motion.clip_motion``); None = it is found here. controlnet, observer: what ``model.denoiser``
-    takes. Raises PipelineError, TrajectoryError, MotionError or PhraseNotFound before any network call.
+    frames: the source, uint8 [F, H, W, 3]; trajectory: from ``invert_clip`` on the same frames and model, with the same
+    mode (and anchors) of ``attention`` and windows (checked, as far as they are recorded). Without regions this is the
+    global prompt alone: nothing is modulated, blended or composited. windows: as in ``invert_clip``. steady: how the
+    edit is held steady over time, along ``motion``, that of these frames and masks (``editing.motion.clip_motion``);
+    None = it is found here. controlnet, observer: what ``model.denoiser`` takes.
+    Raises before any network call: PipelineError, TrajectoryError or MotionError for what does not fit the clip,
+    PromptError for a prompt that cannot be used or a phrase that does not occur in it, ValueError for regions' masks
+    and for what the model's denoiser cannot do. Mistakes in prompts show before the motion is searched for.
     """
     sampling, attention = sampling or SamplingSettings(), attention or AttentionSettings()
     blend, composite = blend or BlendSettings(), composite or CompositeSettings()
@@ -292,8 +340,10 @@ def edit_clip(
         frames=model.geometry.latent_frames(count), source=frames_digest(frames), size=model.geometry.cells(size)
     )
     check_model(model, trajectory)
+    check_windows(windows)
+    check_attention(trajectory, attention, windows)
     check_schedule(model, sampling.steps, trajectory.sigmas)
-    masks = [normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)]
+    masks = frame_masks(regions, count)
     within = areas(regions, size, count) if regions else None
 
     modulation = None
@@ -303,21 +353,11 @@ def edit_clip(
             modulation = build_modulation(masks, labels, attention, [region.strength for region in regions])
     else:
         encoded, spans = model.encode_prompt(prompt), ()
-
-    held = held_steady(frames, regions, steady, motion, progress=progress)
-    hooks = [] if held is None else [held.hook(trajectory.size, steady, model.levels.t)]
-    sampler, mask = chained_sampler(model, sampling, blend, trajectory, within, hooks)
-
-    sigmas = model.sigmas(sampling.steps)
-    active = modulated_steps(model, modulation, sigmas, sampling.guidance)
-    doubted = doubts(regions, size, count, attention, guidance=sampling.guidance, active=active, steps=len(sigmas) - 1)
-    for doubt in doubted:
-        log.warning(doubt)
-    noise = starting_noise(trajectory, float(sigmas[0]), within, sampling, model.levels)
+    against = model.encode_prompt(negative) if sampling.guidance != 1 else None
     denoiser = model.denoiser(
         encoded,
         frames=count,
-        negative=model.encode_prompt(negative) if sampling.guidance != 1 else None,
+        negative=against,
         guidance=sampling.guidance,
         spacetime=attention.mode,
         key_frames=attention.anchors,
@@ -326,6 +366,17 @@ def edit_clip(
         observer=observer,
         windows=windows,
     )
+
+    held = held_steady(frames, regions, steady, motion, progress=progress)
+    hooks = [] if held is None else held.hooks(trajectory.size, steady, model.levels.t)
+    sampler, mask = chained_sampler(model, sampling, blend, trajectory, within, hooks)
+
+    sigmas = model.sigmas(sampling.steps)
+    active = modulated_steps(model, modulation, sigmas, sampling.guidance)
+    doubted = doubts(regions, size, count, attention, guidance=sampling.guidance, active=active, steps=len(sigmas) - 1)
+    for doubt in doubted:
+        log.warning(doubt)
+    noise = starting_noise(trajectory, float(sigmas[0]), within, sampling, model.levels)
     with stage(progress, "edit", len(sigmas) - 1) as tick, denoiser as denoise:
         latents = sampler(denoise, noise, sigmas, callback=tick)
 

@@ -7,7 +7,8 @@ level sigmas[0]. sigmas: strictly descending [steps + 1]; the last one may be 0.
 the step is taken, dict(x, i, sigma, sigma_hat, denoised). `disable` (k-diffusion's progress bar switch) is accepted and
 unused: progress belongs to the caller. Returns x at sigmas[-1].
 
-All three solve dx/dsigma = (x - D(x, sigma)) / sigma. Errors: SigmaError, LatentError, DenoiserError (checks.py).
+All three solve dx/dsigma = (x - D(x, sigma)) / sigma. Errors: SigmaError, LatentError, NumberError,
+DenoiserError (checks.py).
 """
 
 import torch

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from ..editing.fields import fields_of, group_in, limits
-from ..runner.edit_keys import EditKeys, MetricsKeys, SourceKeys
+from ..runner.edit_keys import REQUIRED, EditKeys, MetricsKeys, SourceKeys
 from .paths import ROOT
 
 PAGE = ROOT / "runner" / "README.md"
@@ -38,7 +38,8 @@ def table(kind: type) -> str:
     for name, field in own_keys(kind).items():
         group, allowed = group_in(field.annotation), limits(field)
         values = ("a list, below" if allowed.kind is tuple else "keys, below") if group else allowed.span
-        default = "" if group else _shown(field.default)
+        needed = field.is_required() or name in REQUIRED.get(kind, ())
+        default = "**required**" if needed else "" if group else _shown(field.default)
         rows.append(f"| `{name}` | {_plain(values)} | {default} | {_plain(field.description or '')} |")
     return "\n".join(rows)
 

@@ -14,12 +14,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 
-from ..editing.model import Progress, stage
+from ..editing.model import Model, Progress, stage
 from ..editing.pipeline import decode_clip
 from ..editing.samplers import sample_euler
 from ..editing.settings import AttentionSettings
@@ -152,7 +151,7 @@ class RoundTrip:
 
 @torch.no_grad()
 def measure_round_trip(
-    model: Any,
+    model: Model,
     trajectory: Trajectory,
     *,
     attention: AttentionSettings | None = None,

@@ -3,12 +3,11 @@
 import torch
 from comfy_api.latest import io, ui
 
-from ..editing.motion.clip_motion import SOURCES
-from ..editing.motion.fill import MISSING
 from ..editing.regions import Region
+from ..editing.settings import MotionSettings
 from ..hosts.comfyui.motion import found_motion
 from .checked import CheckedNode
-from .inputs import limited
+from .inputs import setting
 from .sockets import CATEGORY, Motion, Regions
 
 NAME = "Clip Motion"
@@ -34,20 +33,16 @@ class ClipMotion(CheckedNode):
                 Regions.Input(
                     "regions", tooltip="From Region Prompt or Regions from Masks; masks of another size are stretched."
                 ),
-                limited(
-                    str,
+                setting(
+                    MotionSettings,
                     "source",
-                    options=list(SOURCES),
-                    default="auto",
-                    tooltip="auto: colours and outlines registered, the other regions left out. moments: centre and "
+                    "auto: colours and outlines registered, the other regions left out. moments: centre and "
                     "area of the masks, the background stands still. flow: optical flow inside the masks (OpenCV).",
                 ),
-                limited(
-                    str,
+                setting(
+                    MotionSettings,
                     "missing",
-                    options=list(MISSING),
-                    default="fill",
-                    tooltip="A frame without a mask. fill: the mask comes from other frames, where their colours fit. "
+                    "A frame without a mask. fill: the mask comes from other frames, where their colours fit. "
                     "absent: the region is not there. Holes are filled either way.",
                 ),
             ],

@@ -7,8 +7,8 @@ from comfy_api.latest import io
 from ..editing.settings import WindowSettings
 from ..editing.windows import Windows
 from ..hosts.comfyui.errors import naming
-from ..hosts.comfyui.families import check_model
-from ..hosts.comfyui.windows import NODE, windowed
+from ..hosts.comfyui.families import family_name
+from ..hosts.comfyui.windows import NODE, with_windows
 from .checked import CheckedNode
 from .inputs import setting
 from .sockets import CATEGORY
@@ -67,7 +67,7 @@ class LongClipWindows(CheckedNode):
 
     @classmethod
     def execute(cls, model, frames, overlap, anchors) -> io.NodeOutput:
-        check_model(model, NODE)
+        family_name(model, NODE)
         with naming(NODE):
             windows = Windows(frames, overlap, anchors)
-        return io.NodeOutput(windowed(model, windows))
+        return io.NodeOutput(with_windows(model, windows))

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from ..attention import LabelMap, normalise_mask
-from ..editing.regions import Region
+from ..attention import LabelMap
+from ..editing.model import Model, Progress
+from ..editing.regions import Region, frame_masks
 from ..editing.settings import MapSettings, Pixel
 from ..editing.whole_file import ATTENTION, save_png, whole_file
 from ..measuring.attention_probe import AttentionProbe, InspectionError, Phrase, Place
@@ -22,9 +23,8 @@ from ..measuring.probed_phrases import chosen_phrases
 from .media.encode import write_video
 from .media.geometry import Geometry
 from .media.video import Clip
-from .preflight import check_level
-from .progress import Progress
-from .yaml_lines import Lines
+from .preflight import check_section_level
+from .yaml_lines import Lines, Problems
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def open_probe(
     clip: Clip,
     prompt: str,
     phrases: Sequence[str],
-    model: Any,
+    model: Model,
     *,
     steps: int,
     splice: bool,
@@ -62,13 +62,16 @@ def open_probe(
 ) -> AttentionProbe:
     """The observer of an edit with ``steps`` steps. phrases: the regions' own; splice: how they are encoded.
     EditFileError for what would show nothing."""
-    check_level(model, maps.level, "attention_maps", lines)
-    with lines.at_line("attention_maps.words", "attention_maps"):
+    problems = Problems(lines)
+    with problems.gathered():
+        check_section_level(model, maps.level, "attention_maps", lines)
+    with problems.gathered(), lines.at_line("attention_maps.words", "attention_maps"):
         _, spans, labels, _ = model.encode_regions(prompt, phrases, splice=splice)
         regional = [Phrase(name, tuple(span), n) for n, (name, span) in enumerate(zip(phrases, spans), 1)]
         shown = chosen_phrases(
             maps.words or (), regional, lambda others: model.word_positions(prompt, others)[0], prompt
         )
+    problems.stop()
     with lines.at_line("attention_maps"):
         probe = AttentionProbe(
             frames=len(clip.frames),
@@ -103,7 +106,7 @@ def write_maps(
         note = f"attention_maps: {error}"
         log.warning(note)
         return Looked({}, notes=(note,))
-    label_map = LabelMap([normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)])
+    label_map = LabelMap(frame_masks(regions, count))
     outlines = [label_map.union([n], visible=True).numpy() for n in range(1, label_map.regions + 1)]
     kept = [n for n, region in enumerate(regions, 1) if region.preserve]
     table = share_table(maps, label_map, kept)

@@ -27,7 +27,9 @@ from ..version import __version__
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     from ..editing.fields import fields_of, limits
+    from ..editing.presets import MODE
     from ..editing.settings import AttentionSettings, SamplingSettings, WindowSettings
+    from ..world.vocabulary import MOTIONS
     from .edit_keys import MetricsKeys
 
     parser = argparse.ArgumentParser(
@@ -53,13 +55,11 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--clips", type=at_least(1), default=1, help="edit this many clips, seeds on from --seed (default: 1)"
     )
-    demo.add_argument(
-        "--motion", choices=("apart", "touching", "crossing"), default="apart", help="how the objects move"
-    )
+    demo.add_argument("--motion", choices=MOTIONS, default=MOTIONS[0], help="how the objects move")
     demo.add_argument(
         "--attention",
         choices=limits(fields_of(AttentionSettings)["mode"]).names,
-        default="per_frame",
+        default=MODE,
         help="space-time attention; the embedded model, which learnt from single pictures, does best per frame (the "
         "default here; elsewhere the default is full)",
     )
@@ -212,9 +212,9 @@ def _edit(args: argparse.Namespace) -> int:
 
     spec = load_edit(args.file, output=args.output)
     from .jobs import run_edit
-    from .progress import Progress
+    from .progress import ConsoleProgress
 
-    finished = run_edit(spec, progress=Progress(quiet=args.quiet))
+    finished = run_edit(spec, progress=ConsoleProgress(quiet=args.quiet))
     _show(finished.report["figures"], finished.files.values(), finished.text)
     return 0
 
@@ -224,9 +224,9 @@ def _invert(args: argparse.Namespace) -> int:
 
     spec = load_edit(args.file, purpose="invert")
     from .jobs import run_invert
-    from .progress import Progress
+    from .progress import ConsoleProgress
 
-    finished = run_invert(spec, args.output, progress=Progress(quiet=args.quiet))
+    finished = run_invert(spec, args.output, progress=ConsoleProgress(quiet=args.quiet))
     _show(finished.report["figures"], finished.files.values())
     return 0
 
@@ -236,9 +236,9 @@ def _layout(args: argparse.Namespace) -> int:
 
     spec = load_edit(args.file, purpose="layout", output=args.output)
     from .jobs import run_layout
-    from .progress import Progress
+    from .progress import ConsoleProgress
 
-    finished = run_layout(spec, progress=Progress(quiet=args.quiet))
+    finished = run_layout(spec, progress=ConsoleProgress(quiet=args.quiet))
     _show(finished.report["figures"], finished.files.values(), finished.text)
     return 0
 
@@ -282,13 +282,15 @@ def _metrics(args: argparse.Namespace) -> int:
             raise SettingError(f"--device: {error}") from None
     spec = with_flags(spec, args.edit, **given)
     from .metrics import run_metrics
-    from .progress import Progress
+    from .progress import ConsoleProgress
 
     words = [*([args.file] if args.file else []), *(f"--edit={edit}" for edit in args.edit or ())]
     flags = ("edit_file", "source", "start", "count", "stride", "prompt", *MODELS, "device", "output")
     found = {name.replace("_", "-"): getattr(args, name) for name in flags}
     words += [f"--{name}={value}" for name, value in found.items() if value is not None]
-    done = run_metrics(spec, command=shlex.join(["videograin", "metrics", *words]), progress=Progress(quiet=args.quiet))
+    done = run_metrics(
+        spec, command=shlex.join(["videograin", "metrics", *words]), progress=ConsoleProgress(quiet=args.quiet)
+    )
     _show({}, done.files.values(), done.table.text())
     return 0
 

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from ..editing.composite import composite_support
+from ..editing.model import Model
 from ..editing.pipeline import EditResult, edit_clip, invert_clip
 from ..editing.presets import GUIDANCE, embedded_attention
 from ..editing.regions import Region
-from ..editing.result_set import clear_leftovers, whole_set
+from ..editing.result_set import whole_set
 from ..editing.settings import AttentionSettings, CompositeSettings, SamplingSettings
 from ..editing.whole_file import save_png, whole_file
 from ..editing.windows import Windows
@@ -31,8 +32,8 @@ from ..world.score import Score, pooled, score
 from ..world.vocabulary import BACKGROUND_NAMES
 from .media.encode import write_video
 from .media.video import read_clip
-from .preflight import NoPlace, no_room
-from .progress import Progress
+from .preflight import check_results
+from .progress import ConsoleProgress
 from .report import build_report, write_report
 
 FILES = ("edit.mp4", "baseline.mp4", "side_by_side.mp4", "sheet.png", "demo.gif")  # of `_write`
@@ -57,12 +58,12 @@ class Outcome:
 
 
 def run_clip(
-    model: Any,
+    model: Model,
     task: DemoTask,
     source: np.ndarray,
     steps: int,
     attention: AttentionSettings,
-    progress: Progress,
+    progress: ConsoleProgress,
     windows: Windows | None = None,
 ) -> Outcome:
     """Invert once, edit twice, judge."""
@@ -167,10 +168,8 @@ def main(args: argparse.Namespace) -> int:
     out = Path(args.out)
     results = [*FILES, "edit.yaml", "report.json"]
     sources = ["source.mp4", *(f"source_{seed}.mp4" for seed in range(args.seed + 1, args.seed + args.clips))]
-    clear_leftovers(out, [*results, *sources])
-    if wrong := no_room(out, [*results, *sources]):
-        raise NoPlace(f"--out: {wrong}")
-    progress = Progress(quiet=args.quiet)
+    check_results(out, [*results, *sources], "--out")
+    progress = ConsoleProgress(quiet=args.quiet)
     with progress.stage("load model"):
         model = load_model()
     attention = embedded_attention(args.attention)
@@ -229,7 +228,7 @@ def _facts(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _write(out: Path, first: Outcome, edit_text: str, progress: Progress) -> None:
+def _write(out: Path, first: Outcome, edit_text: str, progress: ConsoleProgress) -> None:
     source, baseline, edited = first.source, first.baseline.frames, first.regions.frames
     files = [out / name for name in FILES]
     with progress.stage("write"):

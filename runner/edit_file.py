@@ -21,7 +21,7 @@ from ..editing.settings import (
     LayoutSettings,
     SamplingSettings,
 )
-from .edit_keys import EditKeys, RegionEntry
+from .edit_keys import REQUIRED, EditKeys, RegionEntry
 from .media.mask_files import FoundMask
 from .yaml_lines import EditFileError, Lines, Problems, checked, read_yaml
 
@@ -108,14 +108,16 @@ def _left_out(data: Mapping[str, Any], purpose: str, output: Path | None) -> lis
     """(where, text) of what is missing for a purpose."""
     inversion = data.get("inversion")
     loads = isinstance(inversion, Mapping) and inversion.get("load") is not None
-    needed = ["video"]
-    # `videograin invert` makes the file that inversion.load names, so it needs the prompt all the same.
-    needed += ["source_prompt"] if not loads or purpose == "invert" else []
-    needed += ["prompt", "regions"] if purpose == "edit" else []
-    needed += ["output"] if purpose != "invert" and output is None else []
-    found = missing(EditKeys, data, needed)
+    spared = {
+        # `videograin invert` makes the file that inversion.load names, so it needs the prompt all the same.
+        "source_prompt": loads and purpose != "invert",
+        "prompt": purpose != "edit",
+        "regions": purpose != "edit",
+        "output": purpose == "invert" or output is not None,
+    }
+    found = missing(EditKeys, data, [key for key in REQUIRED[EditKeys] if not spared.get(key)])
     regions = data.get("regions")
     if regions == [] and purpose == "edit":
         text = "regions is empty; expected at least one; to edit everything, give one a box of the whole picture"
         found.append((("regions",), text))
-    return found + missing(EditKeys, data, ["phrase", "masks"], "regions")
+    return found + missing(EditKeys, data, REQUIRED[RegionEntry], "regions")

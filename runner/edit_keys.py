@@ -57,7 +57,7 @@ def user_path(value: str) -> Path:
         ) from None
 
 
-def size_of(value: Any) -> tuple[int, int]:
+def sides_of(value: Any) -> tuple[int, int]:
     """(width, height) of one side or [width, height], multiples of 8."""
     sides = value if isinstance(value, list) else [value, value]
     good = len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
@@ -118,7 +118,7 @@ def _boxes(value: Any) -> tuple[tuple[float, ...] | None, ...]:
 
 DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
 File = Annotated[Path | None, PlainValidator(path_of), Told("a path")]
-Size = Annotated[tuple[int, int], PlainValidator(size_of), Told(f"a side or [width, height], multiples of {UNIT}")]
+Size = Annotated[tuple[int, int], PlainValidator(sides_of), Told(f"a side or [width, height], multiples of {UNIT}")]
 Device = Annotated[str, PlainValidator(device_of), Told(DEVICES)]
 AnyText = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
 
@@ -161,9 +161,14 @@ class MaskKeys:
             raise wrong(f"has {' and '.join(given) or 'no source'}; expected one of {SOURCES}; keep exactly one")
         for extra in ("id", "colour"):
             if self.labels is None and getattr(self, extra) is not None:
-                raise wrong(f"{extra} is given without labels; expected it only there; remove it", extra)
+                raise wrong(f"{extra} is given without labels; expected it only there; remove it", extra, "labels")
         if self.labels is not None and (self.id is None) == (self.colour is None):
-            raise wrong('needs to know which label; expected id: N or colour: "#rrggbb", one of them; add it', "labels")
+            raise wrong(
+                'needs to know which label; expected id: N or colour: "#rrggbb", one of them; add it',
+                "labels",
+                "id",
+                "colour",
+            )
 
 
 def _source(keys: Any) -> MaskSource:
@@ -309,3 +314,12 @@ class MetricsKeys(SourceKeys):
     dino: File | None = Field(default=None, description="a DINO of transformers: DINO consistency")
     pickscore: File | None = Field(default=None, description="PickScore's folder: PickScore")
     raft: File | None = Field(default=None, description="RAFT-Large weights (default: torch hub's, else OpenCV's DIS)")
+
+
+REQUIRED = {
+    EditKeys: ("video", "source_prompt", "prompt", "regions", "output"),
+    RegionEntry: ("phrase", "masks"),
+    MeasuredKeys: ("path",),
+}
+"""What a file must say although a class has a default for it, with which the rest of a file can still be checked. Of an
+edit file: for an edit; what less an inversion and a layout need, edit_file.py knows."""

@@ -13,6 +13,7 @@ from typing import Any
 from ..editing import trajectory_file
 from ..editing.layout.clip_layout import ClipLayout, LayoutError
 from ..editing.layout.of_clip import clip_layout, picked_mask
+from ..editing.model import Model
 from ..editing.pipeline import EditResult, decode_clip, edit_clip, invert_clip
 from ..editing.regions import Region
 from ..editing.result_set import clear_leftovers, whole_set
@@ -27,10 +28,10 @@ from .layout_files import made_by_layout, thing_facts, thing_lines, write_layout
 from .media.encode import write_video
 from .media.video import Clip
 from .motion_files import NAME as MOTION
-from .motion_files import found_motion, motion_facts
+from .motion_files import cached_motion, motion_facts
 from .open_job import EditJob, InversionJob, PickedRegion, open_inversion, open_job, open_layout
 from .preflight import memory_errors
-from .progress import Progress
+from .progress import ConsoleProgress
 from .report import build_report, edit_figures, inversion_facts, inversion_figures, verdict_of, write_report
 from .yaml_lines import EditFileError, Lines, Problems
 
@@ -62,14 +63,14 @@ class Inverted:
 
 
 @memory_errors()
-def run_edit(edit_file: EditFile, *, progress: Progress | None = None, model: Any = None) -> Finished:
+def run_edit(edit_file: EditFile, *, progress: ConsoleProgress | None = None, model: Model | None = None) -> Finished:
     """Carry out an edit file; writes ``edit.mp4``, ``side_by_side.mp4``, ``sheet.png``, ``report.json`` to its output;
     with ``attention_maps`` also ``attention.mp4``, ``attention.png``, ``shares.csv``; and where a region takes its
     masks from the layout, all of that to the folder ``layout`` there.
 
-    model: an already loaded DiffusersModel; None = the one the file names.
+    model: an already loaded one (editing/model.py); None = the one the file names.
     """
-    progress = progress or Progress(quiet=True)
+    progress = progress or ConsoleProgress(quiet=True)
     clear_leftovers(edit_file.output, [*RESULTS.values(), *ATTENTION.values(), MOTION])
     job = open_job(edit_file, progress, model)
     inverted, output = _inverted(job, progress), job.output
@@ -81,7 +82,7 @@ def run_edit(edit_file: EditFile, *, progress: Progress | None = None, model: An
     return done
 
 
-def _edited(job: EditJob, inverted: Inverted, new: Path, progress: Progress) -> Finished:
+def _edited(job: EditJob, inverted: Inverted, new: Path, progress: ConsoleProgress) -> Finished:
     """The edit, with all but its report written to the folder ``new``, from where it comes into the job's output."""
     model, clip, output, settings = job.model, job.clip, job.output, job.settings
     found, text = None, ""
@@ -98,7 +99,7 @@ def _edited(job: EditJob, inverted: Inverted, new: Path, progress: Progress) -> 
     moved = None
     if job.motion is not None:
         kept = new / MOTION if job.motion_file == output / MOTION else job.motion_file
-        moved = found_motion(clip.frames, regions, job.motion, job.motion_file, progress, kept)
+        moved = cached_motion(clip.frames, regions, job.motion, job.motion_file, progress, kept)
         regions = moved.regions
     result = edit_clip(
         model,
@@ -157,14 +158,18 @@ def _edited(job: EditJob, inverted: Inverted, new: Path, progress: Progress) -> 
 
 @memory_errors()
 def run_invert(
-    edit_file: EditFile, output: str | Path | None = None, *, progress: Progress | None = None, model: Any = None
+    edit_file: EditFile,
+    output: str | Path | None = None,
+    *,
+    progress: ConsoleProgress | None = None,
+    model: Model | None = None,
 ) -> Finished:
     """Invert the video of an edit file and save the trajectory for any number of edits.
 
     output: the .safetensors file; None = the file's ``inversion.save``, else ``inversion.load``. A report is written
     beside it (``NAME.report.json``).
     """
-    progress = progress or Progress(quiet=True)
+    progress = progress or ConsoleProgress(quiet=True)
     job = open_inversion(edit_file, output, progress, model)
     report_file = job.save.with_suffix(".report.json")
     clear_leftovers(job.save.parent, [job.save.name, report_file.name])
@@ -184,10 +189,10 @@ def run_invert(
 
 
 @memory_errors()
-def run_layout(edit_file: EditFile, *, progress: Progress | None = None, model: Any = None) -> Finished:
+def run_layout(edit_file: EditFile, *, progress: ConsoleProgress | None = None, model: Model | None = None) -> Finished:
     """Find the things of an edit file's video without any mask, and write them to its output: masks as PNGs, pictures
     to look at, ``layout.json`` and ``regions.yaml`` (README.md)."""
-    progress = progress or Progress(quiet=True)
+    progress = progress or ConsoleProgress(quiet=True)
     clear_leftovers(edit_file.output, LAYOUT.values())
     job = open_layout(edit_file, progress, model)
     folder, inverted = job.output, _inverted(job, progress)
@@ -204,7 +209,7 @@ def _lay_out(
     inverted: Inverted,
     new: Path,
     folder: Path,
-    progress: Progress,
+    progress: ConsoleProgress,
     *,
     command: str,
     notes: Sequence[str] = (),
@@ -255,7 +260,7 @@ def _masked(
     return masked
 
 
-def _inverted(job: InversionJob, progress: Progress, save: Path | None = None) -> Inverted:
+def _inverted(job: InversionJob, progress: ConsoleProgress, save: Path | None = None) -> Inverted:
     """The loaded inversion, or a new one, saved where the job says so or in ``save``."""
     if job.loaded is not None:
         return _judged(job.loaded, None)
@@ -291,7 +296,7 @@ def _judged(trajectory: Trajectory, trip: RoundTrip | None) -> Inverted:
 
 
 def _write_edit(
-    folder: Path, clip: Clip, prompt: str, regions: Sequence[Region], result: EditResult, progress: Progress
+    folder: Path, clip: Clip, prompt: str, regions: Sequence[Region], result: EditResult, progress: ConsoleProgress
 ) -> tuple[dict[str, Path], tuple[Any, Any]]:
     """Videos and contact sheet; returns all result files by name and the two written videos."""
     files = {name: folder / file for name, file in RESULTS.items()}

@@ -28,7 +28,7 @@ from .media.encode import write_video
 from .yaml_lines import Lines
 
 if TYPE_CHECKING:
-    from .progress import Progress
+    from ..editing.model import Progress
 
 MASKS, LABELS = "masks", "labels"  # folders
 MADE = re.compile(r"[0-9]+_[0-9A-Za-z_]+(\.mp4)?")  # every name that `mask_folder` gives, and its video's

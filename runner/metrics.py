@@ -15,7 +15,7 @@ import torch
 from ..editing.layout.clip_layout import ClipLayout, LayoutError, Thing
 from ..editing.motion.optical_flow import FlowError, find_estimator
 from ..editing.regions import Region
-from ..editing.result_set import clear_leftovers, whole_set
+from ..editing.result_set import whole_set
 from ..editing.whole_file import LAYOUT, METRICS, save_png, whole_file
 from ..measuring.metrics.encoders import Encoder, EncoderError, load_clip, load_dino
 from ..measuring.metrics.measure import Instruments, measure, prepare
@@ -25,8 +25,8 @@ from .media.geometry import Geometry, GeometryError
 from .media.mask_files import FoundMask, MaskError, MaskFolder, MaskFrames, load_masks
 from .media.video import Clip, VideoError, probe, read_clip
 from .metrics_file import SOURCE, MeasuredEdit, MetricsSpec, completed
-from .preflight import NoPlace, chosen_device, device_problem, memory_errors, no_room
-from .progress import Progress
+from .preflight import check_results, chosen_device, device_problem, memory_errors
+from .progress import ConsoleProgress
 from .report import build_report, write_report
 
 log = logging.getLogger(__name__)
@@ -52,17 +52,15 @@ class Measured:
     "every clip's frames and the flow of the source at once",
 )
 def run_metrics(
-    spec: MetricsSpec, *, command: str = "videograin metrics", progress: Progress | None = None
+    spec: MetricsSpec, *, command: str = "videograin metrics", progress: ConsoleProgress | None = None
 ) -> Measured:
     """Measure every edit against its source; writes ``metrics.json``, ``.csv``, ``.md`` and ``.png`` to the output.
 
     Raises EditFileError or MetricsError for what cannot be measured, with the remedy.
     """
-    progress = progress or Progress(quiet=True)
+    progress = progress or ConsoleProgress(quiet=True)
     spec, notes = completed(spec)
-    clear_leftovers(spec.output, METRICS.values())
-    if wrong := no_room(spec.output, METRICS.values()):
-        raise NoPlace(f"output: {wrong}")
+    check_results(spec.output, METRICS.values(), "output")
     source, edits, more = _read(spec, progress)
     regions = _regions(spec, source, progress)
     tools, remarks = _instruments(spec, progress)
@@ -94,7 +92,7 @@ def run_metrics(
     return Measured(files, table, report)
 
 
-def _read(spec: MetricsSpec, progress: Progress) -> tuple[Clip, dict[str, np.ndarray], list[str]]:
+def _read(spec: MetricsSpec, progress: ConsoleProgress) -> tuple[Clip, dict[str, np.ndarray], list[str]]:
     """The source and every edit at one size and number of frames, and remarks about what was done to them."""
     notes, edits = [], {}
     with progress.stage("read videos"):
@@ -147,7 +145,7 @@ def _check_shape(size: tuple[int, int], wanted: tuple[int, int]) -> None:
         )
 
 
-def _regions(spec: MetricsSpec, source: Clip, progress: Progress) -> list[Region]:
+def _regions(spec: MetricsSpec, source: Clip, progress: ConsoleProgress) -> list[Region]:
     """The regions with their masks at the source's size."""
     regions, wrong = [], []
     frames = MaskFrames(source.start, len(source.frames), source.stride, source.source_frames)
@@ -206,7 +204,7 @@ def _layout_facts(path: Path) -> list[dict[str, Any]]:
     raise MaskError(f"{path} is damaged; expected the things of a layout; run the edit again")
 
 
-def _instruments(spec: MetricsSpec, progress: Progress) -> tuple[Instruments, list[str]]:
+def _instruments(spec: MetricsSpec, progress: ConsoleProgress) -> tuple[Instruments, list[str]]:
     """What there is to measure with, and remarks."""
     device = chosen_device(spec.device)
     if problem := device_problem(device):

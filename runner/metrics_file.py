@@ -17,7 +17,7 @@ from typing import Any
 from ..editing.fields import missing, name_of
 from ..editing.whole_file import RESULTS
 from .edit_file import EditFile, read_edit
-from .edit_keys import MetricsKeys, RegionEntry, user_path
+from .edit_keys import REQUIRED, MeasuredKeys, MetricsKeys, RegionEntry, user_path
 from .yaml_lines import Lines, checked, read_yaml
 
 MODELS = ("clip", "dino", "pickscore", "raft")
@@ -104,8 +104,8 @@ def load_metrics(path: str | Path) -> MetricsSpec:
     path = Path(path)
     data, problems = read_yaml(path)
     data = _said(data)
-    absent = missing(MetricsKeys, data, ["path"], "edits") + missing(MetricsKeys, data, ["phrase", "masks"], "regions")
-    for where, text in absent:
+    absent = missing(MetricsKeys, data, REQUIRED[MeasuredKeys], "edits")
+    for where, text in absent + missing(MetricsKeys, data, REQUIRED[RegionEntry], "regions"):
         problems.add(text, name_of(where))
     keys = checked(MetricsKeys, data, problems)
     problems.stop()

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from ..editing.model import Progress
 from ..editing.motion import motion_file
 from ..editing.motion.clip_motion import clip_motion
 from ..editing.motion.fill import fill_regions
 from ..editing.motion.value import Motion, MotionError
 from ..editing.regions import Region, sized_masks
 from ..editing.settings import MotionSettings
-from .progress import Progress
 
 log = logging.getLogger(__name__)
 NAME = "motion.safetensors"
@@ -47,7 +47,7 @@ def beside(inversion: Path | None, output: Path) -> Path:
     return output / NAME if inversion is None else inversion.with_suffix(f".{NAME}")
 
 
-def found_motion(
+def cached_motion(
     frames: np.ndarray,
     regions: Sequence[Region],
     settings: MotionSettings,

@@ -19,27 +19,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..editing import trajectory_file
+from ..editing.model import Model, Progress
 from ..editing.pipeline import check_model, check_schedule, inversion_steps
-from ..editing.prompt_text import append_phrases, unplaced
-from ..editing.provenance import Provenance, differences
+from ..editing.prompt_text import append_phrases
 from ..editing.regions import Region
-from ..editing.settings import AttentionSettings, EditSettings, LayoutSettings, MotionSettings, WindowSettings
-from ..editing.trajectory import Trajectory, TrajectoryError
+from ..editing.settings import (
+    EditSettings,
+    LayoutSettings,
+    MapSettings,
+    MotionSettings,
+    SteadySettings,
+    WindowSettings,
+)
+from ..editing.trajectory import Trajectory
 from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS
 from ..editing.windows import Windows
 from ..measuring.attention_probe import AttentionProbe
 from .attention_files import open_probe
 from .edit_file import EditFile
-from .edit_keys import EditKeys, RegionEntry
+from .edit_keys import ControlKeys, RegionEntry
 from .layout_files import check_masks
-from .media.geometry import UNIT
 from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_pictures, repeated
 from .media.video import Clip, read_clip
 from .motion_files import beside
-from .preflight import check_level, check_start, check_target, chosen_device
-from .progress import Progress
+from .preflight import check_section_level, check_start, check_target, chosen_device
 from .report import clip_facts, model_facts
+from .saved_inversion import open_saved
 from .yaml_lines import Lines, Problems
 
 log = logging.getLogger(__name__)
@@ -56,7 +61,7 @@ class InversionJob:
     """
 
     clip: Clip
-    model: Any
+    model: Model
     source_prompt: str
     settings: EditSettings
     windows: Windows | None
@@ -99,7 +104,7 @@ class EditJob(InversionJob):
         return any(isinstance(region, PickedRegion) for region in self.regions)
 
 
-def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> EditJob:
+def open_job(edit_file: EditFile, progress: Progress, model: Model | None = None) -> EditJob:
     """The edit of an edit file. model: an already loaded one, None = the one that the file names.
 
     Raises EditFileError with the line for all that does not fit.
@@ -108,20 +113,29 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
     device = keys.device if model is None else None
     results = [*RESULTS.values(), *(ATTENTION.values() if keys.attention_maps is not None else ())]
     places = {"output": edit_file.output, "results": results, "save": keys.inversion.save}
-    check_start(lines, device=device, kernel=attention.kernel, **places)
     found = any(isinstance(entry.masks, FoundMask) for entry in keys.regions)
-    if found:
-        check_masks(edit_file.output / "layout", lines)
-    clip = _read_clip(edit_file, progress)
-    frames = MaskFrames(keys.frames.start, len(clip.frames), keys.frames.stride, clip.source_frames)
     problems, pictures, loaded, notes = Problems(lines), None, None, ()
+    with problems.gathered():
+        check_start(lines, device=device, kernel=attention.kernel, **places)
+    if found:
+        with problems.gathered():
+            check_masks(edit_file.output / "layout", lines)
+    clip = _read_clip(edit_file, problems, progress)
+    frames = MaskFrames(keys.frames.start, len(clip.frames), keys.frames.stride, clip.source_frames)
     regions, remarks = _read_regions(keys.regions, clip, frames, lines, problems, progress)
     with problems.gathered(), lines.at_line("controlnet.video"):
         if keys.controlnet is not None:
             pictures = _read_pictures(keys.controlnet.video, clip, frames)
-    with problems.gathered():
-        if keys.inversion.load is not None:
-            loaded, notes = _loaded(edit_file, clip, edit_file.layout if found else None)
+    if keys.inversion.load is not None:
+        loaded, notes = open_saved(
+            keys.inversion.load,
+            clip,
+            keys.source_prompt,
+            keys.attention,
+            cut_of(keys.windows),
+            edit_file.layout if found else None,
+            problems,
+        )
     problems.stop()
     notes = (*notes, *remarks)
     phrases, prompt, added = [region.phrase for region in regions], keys.prompt, ()
@@ -132,23 +146,11 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
         notes = (*notes, f"append_phrases: {named} had no place in the prompt and was appended: {prompt!r}")
         log.warning(notes[-1])
     job = _on_model(edit_file, clip, loaded, notes, model, progress)
-    steps = job.settings.sampling.steps
-    _check_prompts(job.model, keys.negative_prompt, prompt, phrases, attention, steps, lines)
-    with lines.at_line("steps", "inversion.steps", "inversion.load"):
-        check_schedule(job.model, steps, _check_inversion(job))
-    control = None
-    if keys.controlnet is not None:
-        at = {"scale": keys.controlnet.scale, "start": keys.controlnet.start, "end": keys.controlnet.end}
-        try:
-            control = job.model.load_control(keys.controlnet.model, pictures, **at)
-            control.check(len(clip.frames), clip.frames.shape[1:3])
-        except (ValueError, OSError) as error:
-            raise lines.error(("controlnet.model", f"controlnet: {' '.join(str(error).split())}")) from error
-    maps, splice = keys.attention_maps, attention.splice
-    probe = maps and open_probe(maps, clip, prompt, phrases, job.model, steps=steps, splice=splice, lines=lines)
+    controlled = None if keys.controlnet is None else (keys.controlnet, pictures)
+    control, probe = _check_on_model(job, prompt, keys.negative_prompt, phrases, controlled, keys.attention_maps)
     return EditJob(
         **vars(job),
-        motion=_motion(keys, len(clip.frames)),
+        motion=_motion(keys.motion, keys.steady, len(clip.frames)),
         motion_file=beside(keys.inversion.save or keys.inversion.load, edit_file.output),
         prompt=prompt,
         negative_prompt=keys.negative_prompt,
@@ -159,7 +161,7 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
 
 
 def open_inversion(
-    edit_file: EditFile, output: str | Path | None, progress: Progress, model: Any = None
+    edit_file: EditFile, output: str | Path | None, progress: Progress, model: Model | None = None
 ) -> InversionJob:
     """The inversion of an edit file alone; what it loads is not read but made. output: where it goes, None = where the
     file says (``inversion.save``, else ``inversion.load``). Raises ValueError where nobody says, EditFileError for what
@@ -171,25 +173,45 @@ def open_inversion(
             f"{lines.path.name} says nowhere to save the inversion; expected inversion.save or --output; "
             "add `--output inversion.safetensors`"
         )
-    check_start(lines, device=keys.device if model is None else None, kernel=keys.attention.kernel)
+    problems = Problems(lines)
+    with problems.gathered():
+        check_start(lines, device=keys.device if model is None else None, kernel=keys.attention.kernel)
     key = None if output else "inversion.save" if keys.inversion.save else "inversion.load"
-    check_target(Path(target), keys.model, key, lines)
-    job = _on_model(edit_file, _read_clip(edit_file, progress), None, (), model, progress, save=Path(target))
-    _check_inversion(job)
+    with problems.gathered():
+        check_target(Path(target), keys.model, key, lines)
+    clip = _read_clip(edit_file, problems, progress)
+    problems.stop()
+    job = _on_model(edit_file, clip, None, (), model, progress, save=Path(target))
+    _check_inversion(job, problems)
+    problems.stop()
     return job
 
 
-def open_layout(edit_file: EditFile, progress: Progress, model: Any = None) -> InversionJob:
+def open_layout(edit_file: EditFile, progress: Progress, model: Model | None = None) -> InversionJob:
     """The clip of an edit file with the inversion in which its layout is found. EditFileError for what does not fit."""
     keys, lines = edit_file.keys, edit_file.lines
     device = keys.device if model is None else None
     places = {"output": edit_file.output, "results": LAYOUT.values(), "save": keys.inversion.save}
-    check_start(lines, device=device, kernel=keys.attention.kernel, **places)
-    check_masks(edit_file.output, lines)
-    clip = _read_clip(edit_file, progress)
-    loaded, notes = (None, ()) if keys.inversion.load is None else _loaded(edit_file, clip, edit_file.layout)
+    problems, loaded, notes = Problems(lines), None, ()
+    with problems.gathered():
+        check_start(lines, device=device, kernel=keys.attention.kernel, **places)
+    with problems.gathered():
+        check_masks(edit_file.output, lines)
+    clip = _read_clip(edit_file, problems, progress)
+    if keys.inversion.load is not None:
+        loaded, notes = open_saved(
+            keys.inversion.load,
+            clip,
+            keys.source_prompt,
+            keys.attention,
+            cut_of(keys.windows),
+            edit_file.layout,
+            problems,
+        )
+    problems.stop()
     job = _on_model(edit_file, clip, loaded, notes, model, progress)
-    _check_inversion(job)
+    _check_inversion(job, problems)
+    problems.stop()
     return job
 
 
@@ -198,7 +220,7 @@ def _on_model(
     clip: Clip,
     loaded: Trajectory | None,
     notes: tuple[str, ...],
-    model: Any,
+    model: Model,
     progress: Progress,
     save: Path | None = None,
 ) -> InversionJob:
@@ -227,21 +249,22 @@ def _on_model(
     )
 
 
-def _motion(keys: EditKeys, frames: int) -> MotionSettings | None:
+def _motion(motion: MotionSettings | None, steady: SteadySettings, frames: int) -> MotionSettings | None:
     """How motion is found, where anything of the edit needs it; a single frame has none."""
-    return (keys.motion or MotionSettings()) if frames > 1 and (keys.motion or keys.steady.enabled) else None
+    return (motion or MotionSettings()) if frames > 1 and (motion or steady.enabled) else None
 
 
-def _load_model(path: Path | None, config: Path | None, device: str, dtype: str) -> Any:
+def _load_model(path: Path | None, config: Path | None, device: str, dtype: str) -> Model:
     from ..hosts.diffusers import load_model
 
     device = chosen_device(device)
     return load_model(path, device=device, dtype=getattr(torch, dtype), config=config)
 
 
-def _read_clip(edit_file: EditFile, progress: Progress) -> Clip:
+def _read_clip(edit_file: EditFile, problems: Problems, progress: Progress) -> Clip:
+    """The clip. Without it no more mistakes can be found, so that those noted before are raised with its own."""
     keys = edit_file.keys
-    with progress.stage("read video"), edit_file.lines.at_line("video"):
+    with problems.ending(), progress.stage("read video"), edit_file.lines.at_line("video"):
         return read_clip(keys.video, keys.frames.start, keys.frames.count, keys.frames.stride, keys.size, keys.fit)
 
 
@@ -281,102 +304,74 @@ def _read_pictures(video: Path, clip: Clip, frames: MaskFrames) -> np.ndarray:
     return repeated([clip.geometry.frame(picture, "the control video") for picture in found], frames)
 
 
-def _check_prompts(
-    model: Any,
-    negative: str,
+def _check_on_model(
+    job: InversionJob,
     prompt: str,
+    negative: str,
     phrases: Sequence[str],
-    attention: AttentionSettings,
-    steps: int,
-    lines: Lines,
-) -> None:
-    """EditFileError for what the prompts or the steps would raise after a long run."""
-    with lines.at_line("negative_prompt"):
+    controlled: tuple[ControlKeys, np.ndarray] | None,
+    maps: MapSettings | None,
+) -> tuple[Any, AttentionProbe | None]:
+    """The ControlNet with its video (``controlled``), and who watches the attention; None where an edit has none.
+
+    EditFileError with all that prompts, steps, inversion, ControlNet and probe would raise after a long run.
+    """
+    model, lines, problems = job.model, job.lines, Problems(job.lines)
+    steps, splice = job.settings.sampling.steps, job.settings.attention.splice
+    with problems.gathered(), lines.at_line("negative_prompt"):
         model.encode_prompt(negative)
-    with lines.at_line("prompt"):
-        model.encode_regions(prompt, phrases, splice=attention.splice)
-    with lines.at_line("steps"):
+    with problems.gathered() as bad_prompt, lines.at_line("prompt"):
+        model.encode_regions(prompt, phrases, splice=splice)
+    with problems.gathered() as bad_steps, lines.at_line("steps"):
         model.sigmas(steps)
+    inverted = _check_inversion(job, problems)
+    if inverted is not None and not bad_steps:
+        with problems.gathered(), lines.at_line("steps", "inversion.steps", "inversion.load"):
+            check_schedule(model, steps, inverted)
+    control, probe = None, None
+    with problems.gathered():
+        if controlled is not None:
+            asked, pictures = controlled
+            try:
+                control = model.load_control(asked.model, pictures, scale=asked.scale, start=asked.start, end=asked.end)
+                control.check(len(job.clip.frames), job.clip.frames.shape[1:3])
+            except (ValueError, OSError) as error:
+                raise lines.error(("controlnet.model", f"controlnet: {' '.join(str(error).split())}")) from error
+    with problems.gathered():
+        if maps is not None and not (bad_prompt or bad_steps):
+            probe = open_probe(maps, job.clip, prompt, phrases, model, steps=steps, splice=splice, lines=lines)
+    problems.stop()
+    return control, probe
 
 
-def _check_inversion(job: InversionJob) -> Tensor:
-    """EditFileError for a loaded inversion of another model, or for a source prompt or a number of steps with which the
-    model cannot make one; returns the inversion's sigmas."""
+def _check_inversion(job: InversionJob, problems: Problems) -> Tensor | None:
+    """The inversion's sigmas. Where it is a loaded one of another model, or the source prompt or the number of steps is
+    one with which the model cannot make it, that is noted, and where there are no sigmas None is returned."""
     inversion, lines = job.settings.inversion, job.lines
     if job.loaded is not None:
-        with lines.at_line("inversion.load"):
+        with problems.gathered(), lines.at_line("inversion.load"):
             check_model(job.model, job.loaded)
-        return job.loaded.sigmas
+            return job.loaded.sigmas
+        return None
     if job.layout is not None:
-        check_level(job.model, job.layout.level, "layout", lines)
-    with lines.at_line("source_prompt"):
-        job.model.encode_prompt(job.source_prompt)
-    with lines.at_line("layout.names"):
-        names = (job.layout.names if job.layout is not None else None) or ()
-        places, _ = job.model.word_positions(job.source_prompt, names)
-        if missing := [name for name, found in zip(names, places) if not found]:
-            raise ValueError(
-                f"{', '.join(map(repr, missing))} is no phrase of the source_prompt {job.source_prompt!r} "
-                "to this model's tokenizer; expected whole words of it; correct layout.names"
-            )
-    with lines.at_line("steps" if inversion.steps is None else "inversion.steps"):
+        with problems.gathered():
+            check_section_level(job.model, job.layout.level, "layout", lines)
+    with problems.gathered():
+        with lines.at_line("source_prompt"):
+            job.model.encode_prompt(job.source_prompt)
+        with lines.at_line("layout.names"):
+            names = (job.layout.names if job.layout is not None else None) or ()
+            places, _ = job.model.word_positions(job.source_prompt, names)
+            if missing := [name for name, found in zip(names, places) if not found]:
+                raise ValueError(
+                    f"{', '.join(map(repr, missing))} is no phrase of the source_prompt {job.source_prompt!r} "
+                    "to this model's tokenizer; expected whole words of it; correct layout.names"
+                )
+    with problems.gathered(), lines.at_line("steps" if inversion.steps is None else "inversion.steps"):
         return job.model.sigmas(inversion_steps(inversion, job.settings.sampling.steps))
+    return None
 
 
 def cut_of(windows: WindowSettings | None) -> Windows | None:
     """How the edit's clip is cut; None = all frames at once."""
     return None if windows is None else Windows(**vars(windows))
-
-
-def _loaded(edit_file: EditFile, clip: Clip, layout: LayoutSettings | None) -> tuple[Trajectory, tuple[str, ...]]:
-    """The saved inversion and remarks about it. EditFileError where it is not one of these frames with this attention
-    (the model is compared later). layout: what is to be found in its features, None = nothing."""
-    keys, lines = edit_file.keys, edit_file.lines
-    with lines.at_line("inversion.load"):
-        trajectory = trajectory_file.load(keys.inversion.load)
-        height, width = clip.frames.shape[1:3]
-        trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // UNIT, width // UNIT))
-        now = Provenance.of(keys.attention, cut_of(keys.windows), len(clip.frames))
-        _check_attention(trajectory.made, now)
-        notes = []
-        if keys.source_prompt and keys.source_prompt != trajectory.prompt:
-            notes.append(f"source_prompt is not used: the inversion was made with {trajectory.prompt!r}")
-        if layout is not None:
-            notes += _check_features(trajectory, keys.inversion.load.name, layout.level, lines)
-    with lines.at_line("layout.names"):
-        names = () if layout is None else layout.names or ()
-        missing = [name for name in names if unplaced(trajectory.prompt, [name])]
-        if missing:
-            raise TrajectoryError(
-                f"{', '.join(map(repr, missing))} does not occur in the inversion's prompt {trajectory.prompt!r}; "
-                "expected words that stand in it; correct them"
-            )
-    return trajectory, tuple(notes)
-
-
-def _check_attention(made: Provenance, now: Provenance) -> None:
-    """TrajectoryError where an inversion was made with another space-time attention or other windows."""
-    found = differences(made, now)
-    if found:
-        was, wanted = (", ".join(sides) for sides in zip(*(difference[1:] for difference in found)))
-        raise TrajectoryError(
-            f"this inversion was made with {was}, the edit uses {wanted}; expected the same space-time attention in "
-            "both; invert again, or set attention.mode (and anchors) and windows to match"
-        )
-
-
-def _check_features(trajectory: Trajectory, name: str, level: str, lines: Lines) -> list[str]:
-    """Remarks about the features of a loaded inversion, the file ``name``; TrajectoryError where it has none."""
-    if trajectory.features is None:
-        raise TrajectoryError(
-            f"{name} was saved without features, in which the layout is found; expected an inversion of an edit file "
-            "that has a `layout:` section or a region with `masks: {layout: ...}`; add `layout: {}` and run "
-            f"`videograin invert {lines.path}` again, or remove inversion.load"
-        )
-    notes, made = [], trajectory.features.level
-    if made and made != level and "layout" in lines:
-        notes.append(f"layout.level {level} is not used: the inversion was saved with features of level {made}")
-    unused = " and ".join(key for key in ("layout.start", "layout.end") if key in lines)
-    if unused:
-        notes.append(f"{unused} not used: the inversion was saved with features of the range it was made with")
-    return notes

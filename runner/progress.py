@@ -31,7 +31,7 @@ class StageTimer:
             self.seconds[name] += self._clock() - begin
 
 
-class Progress:
+class ConsoleProgress:
     """Shows stages and times them.
 
     stream: where to (default stderr), with bars on a terminal; quiet: show nothing, time all the same.

@@ -75,23 +75,37 @@ class Problems:
 
     def __init__(self, lines: Lines) -> None:
         self.lines, self.found = lines, []
+        self._kinds: set[type[EditFileError]] = set()
 
     def add(self, text: object, key: str, *others: str) -> None:
         """Note a mistake, at the line of the first of the keys that is there."""
         self.found.append((self.lines.line_of(key, *others), " ".join(str(text).split())))
+        self._kinds.add(EditFileError)
 
     @contextmanager
-    def gathered(self) -> Iterator[None]:
-        """Note the mistakes of the block in place of raising them."""
+    def gathered(self) -> Iterator[list[tuple[int, str]]]:
+        """Note the mistakes of the block in place of raising them; yields a list, where they stand after it."""
+        noted: list[tuple[int, str]] = []
         try:
-            yield
+            yield noted
         except EditFileError as error:
+            noted += error.problems
             self.found += error.problems
+            self._kinds.add(type(error))
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Raise the mistakes of the block together with all that was noted before."""
+        with self.gathered():
+            yield
+            return
+        self.stop()
 
     def stop(self) -> None:
-        """Raise EditFileError if anything was noted."""
+        """Raise what was noted, if anything was: an error of the kind that all of it is, else EditFileError."""
         if self.found:
-            raise EditFileError(self.lines.path, self.found)
+            kind = self._kinds.pop() if len(self._kinds) == 1 else EditFileError
+            raise kind(self.lines.path, list(dict.fromkeys(self.found)))
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], Problems]:
@@ -206,16 +220,26 @@ def checked(kind: type[T], data: dict[str, Any], problems: Problems) -> T:
         group = fields_of(limits(field).kind)
         if name in data and data[name] is None and group and not any(part.is_required() for part in group.values()):
             data[name] = {}  # a heading without keys
-    adapter, first = TypeAdapter(kind), True
+    adapter, gone = TypeAdapter(kind), set()
     while True:
         try:
             return adapter.validate_python(data, context={"base": problems.lines.path.parent})
         except ValidationError as error:
-            for where, text in mistakes(error, kind) if first else ():  # what is left out may bring others about
-                problems.add(text, name_of(where))
-            for item in error.errors(include_url=False):
-                _leave_out(data, item["loc"][: -1 if item["type"] == "missing" else None])
-            first = False
+            items: Any = error.errors(include_url=False)
+            for item, (where, text) in zip(items, mistakes(error, kind)):
+                if not gone or _is_own(item, gone):
+                    problems.add(text, name_of(where))
+            for item in items:
+                where = item["loc"][: -1 if item["type"] == "missing" else None]
+                _leave_out(data, where)
+                gone.add(where)
+
+
+def _is_own(item: Any, gone: set[Place]) -> bool:
+    """Whether a mistake that shows once others are left out (``gone``) was not brought about by that: it lies between
+    fields that are all as the file has them."""
+    keys = item["ctx"]["keys"] if item["type"] == "setting" else ()
+    return bool(keys) and not any((*item["loc"], key) in gone for key in keys)
 
 
 def _leave_out(data: Any, where: Place) -> None:

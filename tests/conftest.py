@@ -3,6 +3,8 @@
 One thread, because on a busy two-core machine torch with two threads can be 100 times slower on tiny tensors.
 """
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +150,11 @@ def edit_file(tmp_path, source_video, random_model_folder):
         return path
 
     return write
+
+
+@pytest.fixture
+def ended() -> int:
+    """The number of a process that is gone."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid

@@ -9,16 +9,12 @@ import numpy as np
 import torch
 
 from ...attention import normalise_mask
+from ...attention.options import MOTION_SOURCES
 from .contest import Scene, chained, region_motion
 from .optical_flow import consistent, dis
 from .registration import Fit, Registration, View, moments, shift
 from .value import BACKGROUND, Motion, MotionError, RegionMotion
 
-SOURCES = {
-    "auto": "colours and outlines registered, the other regions left out",
-    "moments": "centre and area of the masks; the background stands still",
-    "flow": "optical flow inside the masks (OpenCV's DIS), as a similarity",
-}
 AGREED = 8  # pixels of a region, at least, whose flow there and back agrees
 PRECISION = 1.0  # pixels: flow this near to a similarity supports it
 
@@ -27,13 +23,15 @@ def clip_motion(frames: np.ndarray, masks: Sequence[torch.Tensor], *, source: st
     """How the regions of a clip and its background move.
 
     frames: uint8 [F, H, W, 3]. masks: one a region, [F, H, W] or one of all frames, in [0, 1], later ones on top; a
-    frame without a mask is one in which the region is not seen. source: one of SOURCES. Frames larger than 128 pixels
-    (the shorter side) are shrunk to that for the search; the motion is in the frames' own pixels.
+    frame without a mask is one in which the region is not seen. source: "auto" registers colours and outlines, the
+    other regions left out; "moments" takes centre and area of the masks, the background stands still; "flow" takes
+    optical flow inside the masks (OpenCV's DIS), as a similarity. Frames larger than 128 pixels (the shorter side) are
+    shrunk to that for the search; the motion is in the frames' own pixels.
 
     Raises MotionError for another source, and for frames or masks that do not fit.
     """
-    if source not in SOURCES:
-        raise MotionError(f"motion: source {source!r} does not exist; expected one of {', '.join(SOURCES)}.")
+    if source not in MOTION_SOURCES:
+        raise MotionError(f"motion: source {source!r} does not exist; expected one of {', '.join(MOTION_SOURCES)}.")
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
         raise MotionError(
             f"motion: frames are {list(frames.shape)} {frames.dtype}; expected uint8 [F, H, W, 3]; convert them first."
@@ -51,7 +49,7 @@ def clip_motion(frames: np.ndarray, masks: Sequence[torch.Tensor], *, source: st
         behind = region_motion(scene, BACKGROUND)
         found = [*(region_motion(scene, k, behind) for k in range(len(sized))), behind]
     else:
-        step = _by_moments if source == "moments" else _by_flow(scene)
+        step = STEPWISE[source](scene)
         found = [_stepwise(scene.views(k), step) for k in (*range(len(sized)), BACKGROUND)]
     found = [scene.at_clip_size(one) for one in found]
     return Motion(size, tuple(found[:-1]), found[-1], source)
@@ -99,3 +97,7 @@ def _by_flow(scene: Scene) -> Step:
         return shift(*np.median(forth[inside], 0)) if found is None else np.vstack([found, [0, 0, 1]])
 
     return step
+
+
+STEPWISE: dict[str, Callable[[Scene], Step]] = {"moments": lambda scene: _by_moments, "flow": _by_flow}
+"""The sources that look at two frames of one region at a time; `auto` compares the regions with each other."""

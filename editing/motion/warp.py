@@ -12,8 +12,9 @@ import numpy as np
 def warp(frame: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """The next frame as the flow predicts it: ``frame`` read at (x + dx, y + dy), bilinearly.
 
-    frame: [H, W] or [H, W, C], uint8 or float; flow: float [H, W, 2]. Returns float64 of the frame's shape in its
-    units. Places beyond the frame's edge read the nearest pixel of the edge; ``in_frame`` tells them.
+    frame: [H, W] or [H, W, C], uint8 or float; flow: float [H, W, 2], without NaN, which names no place. Returns
+    float64 of the frame's shape in its units. Places beyond the frame's edge read the nearest pixel of the edge;
+    ``in_frame`` tells them. A pixel is NaN where any of the four that it is mixed from is, also at weight 0.
     ValueError where the sizes differ.
     """
     if frame.ndim not in (2, 3) or flow.shape != (*frame.shape[:2], 2):

@@ -18,11 +18,13 @@ from torch.nn.functional import interpolate
 
 from ...attention import normalise_mask
 from ...editing.blend import Reference, activity, blend
+from ...editing.checks import MODEL_REMEDY, VAE_REMEDY, check_finite
+from ...editing.mask_shapes import check_shape
 from ...editing.provenance import Provenance, differences
 from ...editing.regions import Areas
 from ...editing.trajectory import Trajectory
 from .errors import EDITING_ERRORS, naming
-from .families import check_model
+from .families import family_name
 from .model_info import t_of
 from .provenance import compare, of_model, of_run
 from .step_hooks import with_hook
@@ -30,6 +32,7 @@ from .step_hooks import with_hook
 logger = logging.getLogger(__name__)
 
 KEY = "videograin_blend"
+START = "the latents that the sampler starts from"
 SAME_SIGMAS = "connect the sigmas output of the inversion to the sampler"
 SAME_SCHEDULE = (
     "set the sampler's scheduler to ddim_uniform and its steps to a number that divides 1000 (dpm_2 and uni_pc: one "
@@ -73,7 +76,10 @@ def blended_sampler(
             run = blend(inner, trajectory, weights, start=start, end=end, t_of=levels)
         with naming(node, EDITING_ERRORS):
             # A copy: uni_pc writes into its sigmas, which are the output of some node.
-            return run(network, x, sigmas.clone(), extra_args=extra_args, callback=callback, disable=disable, **options)
+            check_finite(x, START, VAE_REMEDY)
+            out = run(network, x, sigmas.clone(), extra_args=extra_args, callback=callback, disable=disable, **options)
+            check_finite(out, "the sampled latents", MODEL_REMEDY)
+            return out
 
     wrapped = copy.copy(sampler)  # its class, inpaint options and whatever else it carries
     wrapped.sampler_function = walk
@@ -99,7 +105,7 @@ def blended_model(
     seed it was given.
     """
     with naming(node):
-        compare(trajectory, Provenance(family=check_model(model, node)), node)
+        compare(trajectory, Provenance(family=family_name(model, node)), node)
         check_range(start, end, node)
         weights = blend_mask(trajectory, mask, feather, preserved, node)
 
@@ -115,8 +121,13 @@ def blended_model(
                 check_levels(trajectory, sigmas[:1], lambda sigma: True, SAME_SCHEDULE)
                 latent_image = trajectory.at(float(sigmas[0])).to(noise, copy=True)
                 noise = torch.zeros_like(noise)
+            elif latent_image is not None:
+                check_finite(latent_image, START, VAE_REMEDY)
         samples = executor(guider, sigmas.clone(), extra_args, callback, noise, latent_image, *args, **kwargs)
-        return blending.result(samples, float(sigmas[-1]))
+        samples = blending.result(samples, float(sigmas[-1]))
+        with naming(node):
+            check_finite(samples, "the sampled latents", MODEL_REMEDY)
+        return samples
 
     patched = with_hook(model, reference, node=node)
     patched.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, sample)
@@ -125,16 +136,23 @@ def blended_model(
 
 def blend_mask(trajectory: Trajectory, mask: Tensor, feather: float, preserved: Tensor | None, node: str) -> Tensor:
     """The masks of a graph as the blend wants them: float32 CPU [F, h, w] at the inverted latents' size."""
-    union = normalise_mask(mask, trajectory.frames, "the edited regions").cpu()
+    union = _fitting(mask, trajectory, "the edited regions (input `mask`)")
     keep = None
     if preserved is not None:
-        keep = normalise_mask(preserved, trajectory.frames, "the preserved regions").cpu()
+        keep = _fitting(preserved, trajectory, "the preserved regions (input `preserved`)")
         if keep.shape != union.shape:
             keep = interpolate(keep[:, None], union.shape[1:], mode="area")[:, 0]
     weights = Areas(union, keep).at_latent(trajectory.size, float(feather))
     if not weights.any():
         logger.warning(f"{node}: the mask is empty, so the result will be the source; check the mask and `preserved`.")
     return weights
+
+
+def _fitting(mask: Tensor, trajectory: Trajectory, name: str) -> Tensor:
+    """float32 CPU [F, H, W] at the mask's own size; ValueError for another number of frames or another shape."""
+    mask = normalise_mask(mask, trajectory.frames, name).cpu()
+    check_shape(mask, trajectory.size, name, cells=True)
+    return mask
 
 
 def check_range(start: float, end: float, node: str) -> None:

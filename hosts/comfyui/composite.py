@@ -6,15 +6,16 @@ import logging
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from ...attention import normalise_mask
 from ...editing.composite import composite
+from ...editing.mask_shapes import sized_mask
 from ...editing.motion.value import Motion
 from ...editing.regions import Region
 from .errors import naming
 from .images import rgb_frames
 from .motion import steadied_images
+
+PRESERVED = "the preserved regions (input `preserved`)"
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,9 @@ def composite_images(
     """IMAGE float32 CPU [F, H, W, 3]: edited inside the grown mask, bit for bit source outside (editing.composite).
 
     source, edited: IMAGE [F, H, W, 3], same frames and size; a fourth channel is dropped and the log says so. mask,
-    preserved: any form of attention.normalise_mask; at another size than H, W they are scaled by area, so that every
-    pixel that the mask touches belongs to it, and a pixel is preserved where more than half of it is. motion, regions:
+    preserved: any form of attention.normalise_mask; at another size than H, W, but of that shape, they are scaled by
+    area, so that every pixel that the mask touches belongs to it, and a pixel is preserved where more than half of it
+    is. motion, regions:
     both or neither; with them the edited frames are first held steady (`steadied_images`), with `key` or without.
     Raises ValueError, with the node's name, for what does not fit.
     """
@@ -59,7 +61,8 @@ def composite_images(
             )
         if motion is not None and regions is not None:
             above = steadied_images(below, above, motion, regions, key=key, dilate=float(dilate))
-        region = _sized(mask, below, "the edited regions")
+        size, count = tuple(below.shape[1:3]), len(below)
+        region = sized_mask(mask, size, count, "the edited regions (input `mask`)").cpu()
         if not region.any():
             log.warning("%s: the mask is empty, so the result is the source; check the mask.", node)
         return composite(
@@ -68,16 +71,8 @@ def composite_images(
             region,
             dilate=float(dilate),
             feather=float(feather),
-            keep=None if preserved is None else _sized(preserved, below, "the preserved regions"),
+            keep=None if preserved is None else sized_mask(preserved, size, count, PRESERVED).cpu(),
         )
-
-
-def _sized(mask: Tensor, frames: Tensor, name: str) -> Tensor:
-    """float32 CPU [F, H, W]."""
-    mask = normalise_mask(mask, len(frames), name).cpu()
-    if mask.shape[1:] != frames.shape[1:3]:
-        mask = interpolate(mask[:, None], frames.shape[1:3], mode="area")[:, 0]
-    return mask
 
 
 def _size(frames: Tensor) -> str:

@@ -18,11 +18,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ...attention import LabelMap, Modulation, normalise_mask
+from ...attention import LabelMap, Modulation
 from ...attention.kernels.choice import check_kernel
 from ...editing.doubts import Doubt, doubts
+from ...editing.mask_shapes import fits, is_uniform
 from ...editing.region_modulation import build_modulation
-from ...editing.regions import Region
+from ...editing.regions import Region, frame_masks
 from ...editing.settings import AttentionSettings
 from .errors import naming
 
@@ -82,7 +83,7 @@ class Edit:
             off = {"self_strength": 0.0, "cross_strength": 0.0} if self.empty_range else {}
             strengths = [float(region.strength) for region in self.regions]
             with naming(node):
-                masks = self._masks(frames)
+                masks = frame_masks(self.regions, frames)
                 made = build_modulation(masks, self.text_labels, replace(self.attention, **off), strengths)
             self._made.clear()
             self._made[frames] = made
@@ -90,19 +91,18 @@ class Edit:
 
     def label_map(self, frames: int) -> LabelMap:
         """The regions, of which there must be some, laid out for a clip; errors as in `modulation`."""
-        return LabelMap(self._masks(frames))
-
-    def _masks(self, frames: int) -> list[Tensor]:
-        return [
-            normalise_mask(region.mask, frames, f"region {number} ({region.phrase})")
-            for number, region in enumerate(self.regions, 1)
-        ]
+        return LabelMap(frame_masks(self.regions, frames))
 
     def extent(self) -> tuple[int, tuple[int, int]]:
-        """(frames, (H, W)): the most frames and the largest sides that any region's mask has."""
-        shapes = [tuple(torch.as_tensor(region.mask).shape) for region in self.regions]
-        frames = max(shape[0] if len(shape) > 2 else 1 for shape in shapes)
-        return frames, (max(shape[-2] for shape in shapes), max(shape[-1] for shape in shapes))
+        """(frames, (H, W)): the most frames and the largest sides that any region's mask has. Where they differ in
+        shape, of those that have one (`is_uniform` masks fit any)."""
+        masks = [torch.as_tensor(region.mask) for region in self.regions]
+        frames = max(mask.shape[0] if mask.dim() > 2 else 1 for mask in masks)
+        size = (max(mask.shape[-2] for mask in masks), max(mask.shape[-1] for mask in masks))
+        shaped = [mask for mask in masks if not is_uniform(mask)]
+        if not all(fits(mask, size) for mask in shaped):
+            size = (max(mask.shape[-2] for mask in shaped), max(mask.shape[-1] for mask in shaped))
+        return frames, size
 
     def doubts(self, node: str) -> list[Doubt]:
         """What is allowed but hardly meant, as far as it is known before sampling.

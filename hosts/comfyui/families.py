@@ -66,6 +66,6 @@ def family_of(model: Any, node: str) -> Family:
     )
 
 
-def check_model(model: Any, node: str) -> str:
+def family_name(model: Any, node: str) -> str:
     """What inversions call a MODEL: "sd1", "sd2" or "sdxl"; ValueError as `family_of`."""
     return str(family_of(model, node).name_of(model))

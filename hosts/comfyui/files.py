@@ -38,7 +38,7 @@ def save_inversion(trajectory: Trajectory, prefix: str) -> Path:
     root = _absolute(folder_paths.get_output_directory())
     if not prefix.strip() or prefix.rstrip().endswith(("/", os.sep)):
         raise ValueError(f"filename_prefix: expected a name such as videograin/inversion, got {prefix!r}.")
-    inside(root, prefix, "filename_prefix")
+    path_within(root, prefix, "filename_prefix")
     try:
         folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, str(root))
         while (path := Path(folder) / f"{name}_{counter:05}_{SUFFIX}").exists():
@@ -75,7 +75,7 @@ def locate(name: str) -> Path:
 
     root = folder_paths.get_output_directory() if name.endswith(OUTPUT) else folder_paths.get_input_directory()
     bare = name.removesuffix(OUTPUT).removesuffix(INPUT)
-    path = inside(_absolute(root), bare, "file")
+    path = path_within(_absolute(root), bare, "file")
     if path.suffix != SUFFIX or not path.is_file():
         raise ValueError(
             f"file: there is no inversion {name!r} in ComfyUI's input and output folders; make one with Save "
@@ -90,7 +90,7 @@ def fingerprint(name: str) -> str:
     return f"{state.st_size} {state.st_mtime_ns}"
 
 
-def inside(root: Path, name: str, what: str) -> Path:
+def path_within(root: Path, name: str, what: str) -> Path:
     """root / name, if that lies below root, whatever "..", drive, root or link the name holds; root itself may be a
     link. ValueError, which calls the name `what`, otherwise."""
     path = Path(os.path.abspath(os.path.join(root, name)))

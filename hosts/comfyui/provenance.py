@@ -8,7 +8,7 @@ from typing import Any
 
 from ...editing.provenance import Provenance, differences
 from ...editing.trajectory import Trajectory
-from .families import check_model
+from .families import family_name
 from .inversion import HOST, weights_fingerprint
 from .unet.slots import SelfSlot
 from .windows import NODE, windows_of
@@ -23,7 +23,7 @@ REMEDIES = {
 
 def of_model(model: Any, node: str) -> Provenance:
     """What a MODEL is: its family and its weights."""
-    family = check_model(model, node)
+    family = family_name(model, node)
     return Provenance(family=family, model=weights_fingerprint(model) or None, host=HOST)
 
 

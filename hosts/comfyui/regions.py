@@ -11,6 +11,7 @@ from torch import Tensor
 from ...attention import normalise_mask
 from ...editing.doubts import region_doubts
 from ...editing.mask_images import mask_of_picture, masks_from_colours, masks_from_stack
+from ...editing.mask_values import levels_of
 from ...editing.regions import Region
 from ...measuring.pictures.painting import region_preview
 from .errors import naming
@@ -27,7 +28,8 @@ INSIDE = 0.5
 def checked_region(prompt: str, mask: Tensor, *, preserve: bool, strength: float, number: int, node: str) -> Region:
     """A Region with its mask as float32 [H, W] or [F, H, W] on the CPU. number: its place in the chain, from 1.
 
-    Mask values up to 0.5 become 0; the others stay as they are.
+    Mask values up to 0.5 become 0; the others stay as they are. A mask of 0 and one other value up to 0.5 alone (object
+    numbers, a grey) is inside where it has that, and the log says so.
 
     Raises:
         ValueError: an empty prompt (a preserved region needs one too: the attention tells it by its words), or a mask
@@ -48,6 +50,11 @@ def checked_region(prompt: str, mask: Tensor, *, preserve: bool, strength: float
         raise ValueError(f"{node}: {error}") from None
     inside = checked.where(checked > INSIDE, 0)
     faint = bool(checked.any()) and not bool(inside.any())
+    if faint and (levels := levels_of(checked.numpy())) is not None and len(levels) == 2 and 0 in levels:
+        inside, faint = (checked > 0).float(), False
+        log.warning(
+            "%s: the mask of %s has the values 0 and %.3g alone: %.3g is inside.", node, name, *[max(levels)] * 2
+        )
     region = Region(phrase, inside.contiguous(), preserve, float(strength))
     for doubt in region_doubts([region], [inside], number):
         why = " (it is nowhere above 0.5, where the inside begins)" if faint and doubt.code == "empty" else ""

@@ -10,7 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from ...attention import Levels, Modulation, RangeMemory
+from ...editing.mask_shapes import check_shape
 from .edit import KEY, Edit, RegionTag, log
+from .errors import naming
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,9 @@ class SamplingRun:
         modulation = edit.modulation(self.frames, node)
         if modulation is None:
             return self
+        with naming(node):
+            for number, region in enumerate(edit.regions, 1):
+                check_shape(region.mask, self.size, f"region {number} ({region.phrase})", cells=True)
         if edit.attention.cross_strength > 0 and all(tag.edit != edit.id for tag in self.tags.values()):
             log.warning(
                 "%s: no conditioning of this run comes from the node's output `positive`, so that cross-attention is "

@@ -94,7 +94,7 @@ class LongClipHandler(context_windows.IndexListContextHandler):
         return mixed
 
 
-def windowed(model: Any, windows: Windows) -> Any:
+def with_windows(model: Any, windows: Windows) -> Any:
     """A clone of a MODEL that sees a long clip in windows; it stands in for other context windows that the model has.
 
     For nodes before or after ours, and any number of models from one.

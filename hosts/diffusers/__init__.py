@@ -1,7 +1,9 @@
 """Stable Diffusion in diffusers' classes: `load_model` gives the model that editing/pipeline.py edits with.
 
-No other room of the product imports diffusers. A model family is a folder (`unet/`); what serves all families
-lies beside it.
+No other room of the product imports diffusers; its modules import it and transformers when called, so that importing
+them costs nothing, but for embedded_vae.py, which defines diffusers classes and is imported where it is used. Nothing
+is downloaded, and no pickle files are read. A model family is a folder (`unet/`); what serves all families lies beside
+it.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ from pathlib import Path
 
 import torch
 
+from ...editing.model import Model
 from ...world import MODEL
 from .families import from_file, from_folder
-from .model import DiffusersModel
 from .unet.load import ModelError
+from .unet.model import DiffusersModel
 
 __all__ = ["DiffusersModel", "ModelError", "load_model"]
 
@@ -24,7 +27,7 @@ def load_model(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     config: str | Path | None = None,
-) -> DiffusersModel:
+) -> Model:
     """Load SD1.x, SD2.x (v-prediction too) or SDXL from this machine.
 
     path: a diffusers folder (with model_index.json), a single .safetensors file, or None for the embedded model.

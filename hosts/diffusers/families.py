@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from .model import DiffusersModel
+from ...editing.model import Model
 from .unet.load import SUPPORTED, ModelError, foreign, is_unet, load_folder, read_json
+from .unet.model import DiffusersModel
 from .unet.single_file import family_in, load_single_file
 
 
@@ -23,20 +24,20 @@ class Family:
         in_file: the names of a single file's tensors -> what its model is called ("sd1"), None = none of these.
         load_folder: (folder, dtype) -> its parts.
         load_file: (file, what `in_file` said, dtype, a folder with configs or None) -> its parts.
-        model: (parts, device) -> what editing/pipeline.py edits with.
+        model: (parts, device) -> what editing/pipeline.py edits with, a `Model`.
     """
 
     in_folder: Callable[[dict[str, Any]], bool]
     in_file: Callable[[Sequence[str]], str | None]
     load_folder: Callable[[Path, torch.dtype], Any]
     load_file: Callable[[Path, str, torch.dtype, Path | None], Any]
-    model: Callable[[Any, str | torch.device], DiffusersModel]
+    model: Callable[[Any, str | torch.device], Model]
 
 
 FAMILIES = (Family(is_unet, family_in, load_folder, load_single_file, DiffusersModel),)
 
 
-def from_folder(folder: Path, device: str | torch.device, dtype: torch.dtype) -> DiffusersModel:
+def from_folder(folder: Path, device: str | torch.device, dtype: torch.dtype) -> Model:
     """The model of a diffusers pipeline folder; ModelError for one of no family, by name."""
     index = read_json(folder / "model_index.json")
     for family in FAMILIES:
@@ -45,7 +46,7 @@ def from_folder(folder: Path, device: str | torch.device, dtype: torch.dtype) ->
     raise foreign(index, folder)
 
 
-def from_file(path: Path, device: str | torch.device, dtype: torch.dtype, config: Path | None) -> DiffusersModel:
+def from_file(path: Path, device: str | torch.device, dtype: torch.dtype, config: Path | None) -> Model:
     """The model of a single .safetensors file, config as in `load_model`; ModelError for one of no family."""
     from safetensors import SafetensorError, safe_open
 

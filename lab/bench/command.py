@@ -14,7 +14,7 @@ from ...editing.whole_file import save_png, whole_file, write_json
 from ...measuring.pictures.sheets import contact_sheet
 from ...runner.edit_keys import device_of
 from ...runner.preflight import chosen_device, device_problem
-from ...runner.progress import Progress
+from ...runner.progress import ConsoleProgress
 from ...runner.report import settings_facts
 from . import bench
 from . import page as bench_page
@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
         strips=Path(args.out) / "edits" if args.keep else None,
     )
     check_device(args.device)
-    progress = Progress(quiet=args.quiet)
+    progress = ConsoleProgress(quiet=args.quiet)
     with progress.stage("load model"):
         model = load_model(device=chosen_device(args.device))
     setup = {

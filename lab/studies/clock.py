@@ -65,7 +65,7 @@ def in_a_process(module: str, *words: object, **environment: str) -> str:
 
 
 class Clock:
-    """Stands in for a runner's `Progress`: notes when each stage began, ticked and ended, and shows nothing.
+    """Stands in for a runner's `ConsoleProgress`: notes when each stage began, ticked and ended, and shows nothing.
 
     device: "cpu": seconds of the process, so that what else the machine does counts little; "cuda": of the wall, with
     the GPU's work done. marks: of every stage [begin, tick, ..., end] in seconds.

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...attention import normalise_mask
 from ...editing.region_modulation import build_modulation
 from ...editing.settings import AttentionSettings
-from ...hosts.diffusers.model import DiffusersModel
+from ...hosts.diffusers import DiffusersModel
 from ...hosts.diffusers.unet.load import Parts
 from ...hosts.diffusers.unet.prompts import TextEncoder
 from ...hosts.diffusers.vae import load_vae

@@ -41,7 +41,7 @@ import torch
 from ...attention import logit_range
 from ...editing.pipeline import edit_clip, encode_clip, invert_clip
 from ...editing.settings import AttentionSettings, BlendSettings, CompositeSettings, SamplingSettings
-from ...hosts.diffusers.model import DiffusersModel
+from ...hosts.diffusers import DiffusersModel
 from ...world.demo_task import make_task
 from ..demo_edits import regions_of
 from ..pages import render, write_page
@@ -99,7 +99,7 @@ def measure(model: DiffusersModel, frames: int, mode: str, args: argparse.Namesp
         if device == "cuda":
             peaks = {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
         cell = {"frames": frames, "mode": mode, "range": how, "seconds": times, "modulated": active, **peaks}
-        cells.append({"dtype": str(model.unet.dtype).removeprefix("torch."), **cell})
+        cells.append({"dtype": str(model.dtype).removeprefix("torch."), **cell})
         print(cells[-1], file=sys.stderr, flush=True)
     return cells
 

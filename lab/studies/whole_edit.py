@@ -31,8 +31,7 @@ from ...editing.composite import composite
 from ...editing.pipeline import edit_clip, encode_clip, invert_clip
 from ...editing.region_modulation import build_modulation
 from ...editing.settings import AttentionSettings, CompositeSettings, SamplingSettings
-from ...hosts.diffusers import load_model
-from ...hosts.diffusers.model import DiffusersModel
+from ...hosts.diffusers import DiffusersModel, load_model
 from ...world.demo_task import DemoTask, make_task
 from ..demo_edits import regions_of
 from ..pages import MIB, drawing, read_figures, render, write_page

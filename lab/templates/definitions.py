@@ -4,7 +4,8 @@
 
 reads a live server's /object_info and writes tests/nodes/definitions.json: all nodes of this pack, and the core's and
 other packs' nodes that the committed workflows use. For this pack's nodes the file is also the freeze: ids, inputs in
-order, types, defaults, ranges and outputs may only be added to (see tests/in_comfyui/test_server.py).
+order, types, defaults, ranges and outputs may only be added to (see tests/in_comfyui/test_server.py). Nodes of packs
+that the server lacks stay as they are in the file.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..comfyui_server import Client
@@ -22,6 +24,7 @@ from ..paths import ROOT
 PATH = ROOT / "tests" / "nodes" / "definitions.json"
 WORKFLOWS = ROOT / "workflows"
 PREFIX = "VideoGrain"
+CORE = "comfy-core"
 
 #: Combos that list the files of one machine: {(node, input)}; uploads are found by their own flag.
 FILE_COMBOS = {
@@ -88,17 +91,24 @@ def _input(node_id: str, name: str, entry: list[Any], optional: bool) -> dict[st
 def pack_of(python_module: str) -> str:
     """The registry's name of the pack that a node comes from."""
     parts = python_module.split(".")
-    return parts[1] if parts[0] == "custom_nodes" else "comfy-core"
+    return parts[1] if parts[0] == "custom_nodes" else CORE
 
 
-def snapshot(object_info: dict[str, Any], ids: Iterable[str], version: str) -> dict[str, Any]:
-    """Definitions of this pack's nodes and of `ids`. Raises KeyError that names a node that the server lacks."""
+def snapshot(
+    object_info: dict[str, Any], ids: Iterable[str], version: str, known: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Definitions of this pack's nodes and of `ids`, in the form of the file.
+
+    known: {node id: definition} of an earlier one, from which nodes of other packs are taken where the server lacks
+    them. Raises KeyError that names the nodes that neither has, or that the core no longer has.
+    """
     own = [name for name in object_info if name.startswith(PREFIX)]
     wanted = sorted({*own, *ids} - NOTES)
-    missing = [name for name in wanted if name not in object_info]
-    if missing:
+    kept = {name: known[name] for name in wanted if name in known and known[name]["pack"] != CORE}
+    found = kept | {name: compact(name, object_info[name]) for name in wanted if name in object_info}
+    if missing := [name for name in wanted if name not in found]:
         raise KeyError(f"the server has no node {', '.join(missing)}; start it with the packs that bring them")
-    return {"comfyui": version, "nodes": {name: compact(name, object_info[name]) for name in wanted}}
+    return {"comfyui": version, "nodes": {name: found[name] for name in wanted}}
 
 
 def used_by_workflows(folder: Path = WORKFLOWS) -> set[str]:
@@ -126,9 +136,11 @@ def main(argv: list[str] | None = None) -> int:
     object_info, version = read_server(args.url)
     kept = load(args.out) if args.out.is_file() else {}
     foreign = {name for name in kept if not name.startswith(PREFIX)}
-    found = snapshot(object_info, {*used_by_workflows(), *foreign, *args.also}, version)
+    found = snapshot(object_info, {*used_by_workflows(), *foreign, *args.also}, version, kept)
     args.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     sys.stdout.write(f"{args.out}: {len(found['nodes'])} nodes of ComfyUI {version}\n")
+    if absent := [name for name in found["nodes"] if name not in object_info]:
+        sys.stdout.write(f"not on this server, as they were: {', '.join(absent)}\n")
     return 0
 
 

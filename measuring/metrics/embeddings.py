@@ -67,7 +67,7 @@ def q_edit(clip_t: float, warp_error: float) -> float:
 LEAST = 64  # visible pixels: fewer are not judged, no network recognises anything in them
 
 
-def visible(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
+def seen_regions(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
     """What can be seen of every region: bool [F, H, W] each, for float or bool masks [F, H, W] in layering order."""
     seen, covered = [], None
     for mask in reversed(list(masks)):
@@ -99,7 +99,7 @@ def cut_outs(
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """All regions of all frames that can be judged: their pictures, and int [N, 2] with (frame, region) of each."""
     pictures, places = [], []
-    seen = visible(masks)
+    seen = seen_regions(masks)
     for index, frame in enumerate(frames):
         for region, inside in enumerate(seen):
             picture = cut_out(frame, inside[index], fill, least)

@@ -211,7 +211,11 @@ def psnr_outside_blend(decoded: np.ndarray, vae: np.ndarray, blend_mask: np.ndar
 
 
 def equal_outside(a: np.ndarray, b: np.ndarray, support: np.ndarray) -> bool:
-    """Whether two clips are bit-identical outside ``support`` (bool [F, H, W], e.g. editing.composite_support)."""
+    """Whether two clips have the same values outside ``support``; True where that leaves no pixel.
+
+    a, b: [F, H, W, 3], any dtypes, compared by ==: of uint8 clips it is bit for bit; -0.0 equals 0.0, NaN never equals.
+    support: bool [F, H, W], e.g. of `editing.composite.composite_support`.
+    """
     return bool((a[~support] == b[~support]).all())
 
 

@@ -13,6 +13,7 @@ import torch
 
 from ...attention import normalise_mask
 from ...editing.mask_images import COLOURS
+from ...editing.mask_shapes import check_shape
 from ...editing.regions import Region
 
 INK, PAPER = (20, 20, 20), (255, 255, 255)
@@ -106,7 +107,7 @@ def region_preview(frames: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
     """Frames with their regions painted on, and below them a legend: number, prompt and what becomes of each region.
 
     Small frames are enlarged by a whole factor to a width of 384 or more (where they do not get very high by it), so
-    that numbers and prompts are legible. Masks of another size are stretched to the frames.
+    that numbers and prompts are legible. Masks of another size, but of the frames' shape, are scaled to the frames.
 
     Args:
         frames: uint8 [F, H, W, 3].
@@ -116,17 +117,19 @@ def region_preview(frames: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
         uint8 [F, H', W', 3].
 
     Raises:
-        ValueError: a mask of another number of frames, or of no form that `normalise_mask` knows.
+        ValueError: a mask of another number of frames, of another shape than theirs, or of no form that
+            `normalise_mask` knows.
     """
     import cv2
 
     count, height, width = frames.shape[:3]
     scale = max(1, min(-(-LEGIBLE // width), HIGHEST // height))
     size = (height * scale, width * scale)
-    masks = [
-        normalise_mask(region.mask, count, f"region {number} ({region.phrase!r})")
-        for number, region in enumerate(regions, 1)
-    ]
+    masks = []
+    for number, region in enumerate(regions, 1):
+        name = f"region {number} ({region.phrase!r})"
+        masks.append(normalise_mask(region.mask, count, name))
+        check_shape(masks[-1], (height, width), name)
     preserved = {number for number, region in enumerate(regions, 1) if region.preserve}
     lines = [line + _notes(region, mask) for line, region, mask in zip(legend_of(regions), regions, masks)]
     strip = legend_strip(lines, size[1], striped=preserved)

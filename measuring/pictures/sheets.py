@@ -34,10 +34,12 @@ def pick_columns(frames: int, columns: int = COLUMNS) -> list[int]:
 
 
 def contact_sheet(rows: Sequence[Row], legend: Sequence[str] = (), *, title: str = "") -> np.ndarray:
-    """A labelled grid as uint8 [H, W, 3]: one row per (name, frames uint8 [F, H, W, 3]), up to COLUMNS frames.
+    """A labelled grid as uint8 [H, W, 3]: one row per (name, frames), up to COLUMNS frames of each, evenly spread.
 
-    legend: text of region 1, 2, ..., each beside its colour. Frames are enlarged by a whole factor to 128 pixels of
-    width or shrunk to 256. All rows have equally many frames.
+    rows: frames uint8 [F, H, W, 3] or grey [F, H, W], of one F (ValueError otherwise, and for no row). All are drawn at
+    one size, which the first row decides: narrower than 128 pixels, it is enlarged by the smallest whole factor that
+    reaches 128; wider than 256, shrunk to 256; a row of another shape is stretched. legend: text of region 1, 2, ...,
+    each beside its colour. title: a line above; "" = none.
     """
     from PIL import Image, ImageDraw
 

@@ -12,6 +12,7 @@ from videograin.attention import (
     Schedule,
     SpaceTime,
     TokenGrid,
+    normalise_mask,
     reference_attention,
     wanting,
 )
@@ -103,6 +104,45 @@ def test_modulated_self_attention_beside_tokens_of_no_frame_is_refused():
     q = randn(2, 2 + F * 12)
     with pytest.raises(ValueError, match="over 2 tokens that belong to no frame cannot be modulated"):
         layer("self", prefix=2, modulation=modulation()).attend_self(q, q, q, HEADS)
+
+
+@pytest.mark.parametrize("mode", ["per_frame", "key_frames", "sparse_causal", "full_coarse"])
+@pytest.mark.parametrize("edit", [None, modulation(), modulation(OFF, OFF)])
+def test_a_row_of_all_frames_takes_no_other_arrangement_than_full(mode, edit):
+    q, refused = (
+        randn(2, F * 12),
+        rf"'{mode}' in a layer .* one row for all 3 frames.*expected 'full'; set attention.mode",
+    )
+    one = layer("self", spacetime=SpaceTime(mode, F), modulation=edit)
+    with pytest.raises(ValueError, match=refused):
+        one.attend_self(q, q, q, HEADS)
+    with pytest.raises(ValueError, match=refused):
+        one.show(q, q, HEADS, [Watcher()])
+    full, free = (replace(one, spacetime=spacetime) for spacetime in (SpaceTime("full", F), None))
+    assert torch.equal(full.attend_self(q, q, q, HEADS), free.attend_self(q, q, q, HEADS))
+    text = randn(2, 7, 1)  # what all frames see is not asked for in cross-attention
+    assert replace(one, attention_type="cross").attend_cross(q, text, text, HEADS).shape == q.shape
+
+
+@pytest.mark.parametrize("attention_type", ["self", "cross"])
+@pytest.mark.parametrize("rows", ["a row per frame", "a row per chunk"])
+def test_masks_of_one_frame_are_refused_with_the_way_to_extend_them(attention_type, rows):
+    still = torch.zeros(1, 6, 8)
+    still[:, :, :4] = 1
+    q, text = randn(2, F * 12), randn(2, 7, 1)
+    if rows == "a row per frame":
+        q, text = q.unflatten(1, (F, -1)).flatten(0, 1), text.repeat_interleave(F, 0)
+    keys = q if attention_type == "self" else text
+
+    def attended(mask):
+        edit = Modulation(LabelMap([mask]), torch.tensor([0, 1, 1, -1, -1, -1, -1]), ON, ON)
+        one = layer(attention_type, spacetime=SpaceTime("full", F), modulation=edit)
+        return getattr(one, f"attend_{attention_type}")(q, keys, keys, HEADS)
+
+    with pytest.raises(ValueError, match=r"3 frames, the label map has 1; .* for masks of one frame normalise_mask"):
+        attended(still)
+    extended = normalise_mask(still, F, "region 1")
+    assert torch.equal(attended(extended), attended(still.repeat(F, 1, 1)))
 
 
 class Watcher:

@@ -1,9 +1,11 @@
 """Doubts: each kind in the one case that calls for it, and none in an edit that is meant."""
 
+import re
+
 import pytest
 import torch
 
-from videograin.editing.doubts import doubts
+from videograin.editing.doubts import doubts, frame_ranges
 from videograin.editing.regions import Region
 from videograin.editing.settings import AttentionSettings
 
@@ -32,17 +34,40 @@ def test_empty_by_one_rule_for_all_hosts():
 @pytest.mark.parametrize(
     ("above", "hidden"),
     [
-        ([torch.ones(4, 8)], True),
-        ([LEFT, RIGHT], True),  # by two regions together
-        ([LEFT], False),
-        ([torch.ones(4, 8) * 0.4], False),  # a veil through which it shows
-        ([torch.stack([torch.ones(4, 8), RIGHT[0]])], False),  # seen in one frame
-        ([torch.ones(2, 4)], True),  # masks of another size
+        ([torch.ones(4, 8)], "hidden by .*\\(region 2 \\('thing 0'\\)\\)"),
+        ([LEFT, RIGHT], "hidden by .*\\(region 2 .*, region 3 .*\\)"),  # by two regions together
+        ([LEFT], ""),
+        ([torch.ones(4, 8) * 0.4], ""),  # a veil through which it shows
+        ([torch.stack([torch.ones(4, 8), RIGHT[0]])], "hidden in frame 0 by"),
+        ([torch.stack([RIGHT[0], torch.ones(4, 8)])], "hidden in frame 1 by"),
+        ([torch.ones(2, 4)], "hidden by"),  # masks of another size
     ],
 )
-def test_a_region_wholly_under_later_ones(above, hidden):
+def test_a_region_wholly_under_later_ones_is_named_with_frames_and_regions(above, hidden):
     regions = (Region("a cat", torch.ones(2, 4, 8)), *(Region(f"thing {n}", mask) for n, mask in enumerate(above)))
-    assert codes(regions) == ([("hidden", 1)] if hidden else [])
+    found = [doubt for doubt in doubts(regions, (4, 8), 2, AttentionSettings()) if doubt.code == "hidden"]
+    assert [doubt.region for doubt in found] == [1] * bool(hidden)
+    assert all(re.search(f"^region 1 \\('a cat'\\) is wholly {hidden}", doubt.text) for doubt in found)
+
+
+def test_masks_of_everything_or_next_to_nothing_are_said_with_their_area():
+    whole = torch.ones(2, 4, 8)
+    (doubt,) = doubts((Region("a cat", whole),), (4, 8), 2, AttentionSettings())
+    assert (doubt.code, doubt.region) == ("everything", 1)
+    assert "100 %" in doubt.text
+    once = torch.stack([whole[0], LEFT[0]])
+    assert codes((Region("a cat", once),)) == []
+    for size, side, said in ((256, 8, "64 of 65536 pixels (0.10%)"), (256, 9, ""), (64, 1, "1 of 4096"), (64, 2, "")):
+        speck = torch.zeros(2, size, size)
+        speck[0, :side, :side] = 1  # not there in the other frame
+        found = doubts((Region("a cat", speck),), (size, size), 2, AttentionSettings())
+        assert [doubt.code for doubt in found] == ["empty"] + ["tiny"] * bool(said)
+        assert said in found[-1].text
+
+
+def test_frames_are_named_in_runs():
+    runs = {(3,): "frame 3", (0, 1, 2, 5): "frames 0 to 2, 5", (2, 4): "frames 2, 4"}
+    assert {frames: frame_ranges(frames) for frames in runs} == runs
 
 
 def test_regions_that_change_nothing_or_share_a_phrase():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.editing.fusion import NEIGHBOURS, Shares, background, fuse, keyed, neighbours, visible, widened
+from videograin.attention.coverage import visible_parts
+from videograin.editing.fusion import NEIGHBOURS, Shares, background, fuse, keyed, neighbours, widened
 from videograin.editing.motion.value import CUT, Motion, RegionMotion, from_transforms
 
 from .motion.reference import place_in, sample_one
@@ -76,7 +77,7 @@ def test_against_the_literal_form(motion, masks, strength):
 
 def test_shares_divide_what_is_touched(masks):
     shares = Shares.at(masks, CELLS)
-    seen = visible(masks)
+    seen = visible_parts(masks)[1:]
     touched = torch.nn.functional.adaptive_max_pool2d(seen, CELLS).amax(0) > 0
     torch.testing.assert_close(shares.of.sum(0), touched.float())
     # the later region covers 0.8 of what lies under it
@@ -141,7 +142,7 @@ def test_the_nearest_frames():
 
 def test_widened_regions_do_not_cross_others(masks):
     wide = widened(masks, 3) > 0
-    seen = visible(masks) > 0.5
+    seen = visible_parts(masks)[1:] > 0.5
     assert bool((wide[0] & ~seen[0]).any())
     assert not bool((wide[0] & seen[1]).any())
     assert not bool((wide[1] & seen[0]).any())

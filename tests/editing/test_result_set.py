@@ -32,14 +32,6 @@ def full(text: str) -> dict[str, str]:
     return dict.fromkeys(("edit.mp4", "report.json", "masks/one/0.png"), text)
 
 
-@pytest.fixture
-def ended() -> int:
-    """The number of a process that is gone."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
 def masks() -> list[Path]:
     return [Path("masks/one")]
 

@@ -247,9 +247,13 @@ def test_masks_of_any_form(world):
 
 
 def test_a_mask_of_another_number_of_frames(world):
-    with pytest.raises(ValueError, match=rf"{BLEND}: mask of the edited regions: expected 1 frame or {FRAMES}.*got 2"):
+    with pytest.raises(
+        ValueError, match=rf"{BLEND}: mask of the edited regions \(input `mask`\): expected 1 frame or {FRAMES}.*got 2"
+    ):
         LatentBlend.execute(comfy.samplers.ksampler("euler"), world.inversion, world.mask[:2], **RANGE)
-    with pytest.raises(ValueError, match=rf"{PATCH}: mask of the edited regions: expected 1 frame or {FRAMES}.*got 2"):
+    with pytest.raises(
+        ValueError, match=rf"{PATCH}: mask of the edited regions \(input `mask`\): expected 1 frame or {FRAMES}.*got 2"
+    ):
         LatentBlendModel.execute(world.model, world.inversion, world.mask[:2], **RANGE, start_from_inversion=True)
 
 

@@ -18,14 +18,14 @@ from videograin.editing.windows import Windows
 from videograin.hosts.comfyui.inversion import invert_latent, leading_sigmas, noise_latent
 from videograin.hosts.comfyui.round_trip import sample_back
 from videograin.hosts.comfyui.unet.patch import patch_edit, patch_space_time, tag
-from videograin.hosts.comfyui.windows import LongClipHandler, windowed
+from videograin.hosts.comfyui.windows import LongClipHandler, with_windows
 from videograin.nodes.latent_blend import LatentBlend
 from videograin.nodes.latent_blend_model import LatentBlendModel
 from videograin.nodes.long_clip_windows import LongClipWindows
 
 from . import tiny
 from .edits import NODE, apart, close, edit_of, moving_masks
-from .windows import windowed as core_windowed
+from .windows import windowed
 
 pytestmark = pytest.mark.usefixtures("as_the_host_runs")
 
@@ -170,7 +170,7 @@ def test_two_edits_of_one_windowed_model(model):
 def test_the_last_windows_count(model):
     patched = patch_space_time(model, "full", node=NODE)
     assert torch.equal(sample(node(node(patched, frames=3)), steps=1), sample(node(patched), steps=1))
-    assert torch.equal(sample(node(core_windowed(patched, "standard_static")), steps=1), sample(node(patched), steps=1))
+    assert torch.equal(sample(node(windowed(patched, "standard_static")), steps=1), sample(node(patched), steps=1))
 
 
 def test_nothing_is_left_behind(model):
@@ -362,7 +362,7 @@ def test_other_windows_than_the_inversions_are_a_warning(model, clip, how, who, 
 def test_windows_of_other_nodes_are_noted_and_compared(clip, caplog):
     """ComfyUI 0.3.64 takes core's windows where there are as many frames as sigmas."""
     calm = smooth()
-    theirs = core_windowed(calm, "standard_static", length=4)
+    theirs = windowed(calm, "standard_static", length=4)
     inversion = invert(theirs, clip, steps=FRAMES - 1)
     assert inversion.extra["windows"] == "of another node, frames 4, overlap 1"
     caplog.clear()
@@ -380,7 +380,7 @@ def test_the_node_gives_what_the_host_asks_of_a_handler(model):
     assert isinstance(handler, LongClipHandler)
     assert (handler.dim, handler.context_length, handler.context_overlap) == (0, 4, 1)
     assert handler.windows == Windows(**HOW)
-    assert windowed(model, Windows()).clone().model_options["context_handler"].windows == Windows()
+    assert with_windows(model, Windows()).clone().model_options["context_handler"].windows == Windows()
 
 
 def test_what_cannot_work_is_refused_by_name(model):

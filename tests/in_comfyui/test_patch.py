@@ -14,7 +14,7 @@ from comfy.patcher_extension import WrappersMP
 
 from videograin.hosts.comfyui.edit import KEY
 from videograin.hosts.comfyui.families import FAMILIES as KNOWN
-from videograin.hosts.comfyui.families import check_model, family_of
+from videograin.hosts.comfyui.families import family_name, family_of
 from videograin.hosts.comfyui.model_info import noise_levels
 from videograin.hosts.comfyui.unet.patch import blocks, finest_level, levels, patch_edit, patch_space_time, tag
 
@@ -93,7 +93,7 @@ def test_fused_equals_the_literal_formula(any_model, cfg, halves):
 
 @pytest.mark.parametrize("frames", [2, 3, 16])
 def test_the_second_run_equals_the_first_and_the_parent_stays_as_it_was(any_model, frames):
-    positive, edit = tiny.conditioning(1, family="sdxl"), edit_of(frames)
+    positive, edit = tiny.conditioning(1, family="sdxl"), edit_of(frames, moving_masks(frames, (64, 96)))
     options = copy.deepcopy(any_model.model_options)
     clip = {"noise": tiny.noise_of(frames, (8, 12)), "cfg": 7.0}
     before = tiny.sample(any_model, positive, **clip)
@@ -113,10 +113,10 @@ def test_the_second_run_equals_the_first_and_the_parent_stays_as_it_was(any_mode
 
 
 def test_a_latent_of_odd_size(model):
-    noise, edit = tiny.noise_of(2, (13, 22)), edit_of(2)
+    noise, edit = tiny.noise_of(2, (13, 22)), edit_of(2, moving_masks(2, (104, 176)))
     fused = edited(model, edit, noise=noise, steps=1)
     close(fused, edited(model, literal(edit), noise=noise, steps=1))
-    large = edited(model, edit, noise=tiny.noise_of(2, (37, 66)), steps=1)
+    large = edited(model, edit_of(2, moving_masks(2, (296, 528))), noise=tiny.noise_of(2, (37, 66)), steps=1)
     assert large.isfinite().all()
 
 
@@ -204,7 +204,7 @@ def test_an_interrupted_run_leaves_nothing_behind(model):
 
 
 def test_families_and_blocks():
-    assert [check_model(tiny.tiny_model(family), NODE) for family in FAMILIES] == list(FAMILIES)
+    assert [family_name(tiny.tiny_model(family), NODE) for family in FAMILIES] == list(FAMILIES)
     places = list(blocks(tiny.tiny_model("sdxl")))
     assert places == [("input", 3, 2), ("middle", 0, 3), ("output", 0, 2), ("output", 1, 2)]
 
@@ -260,7 +260,7 @@ def test_a_unet_of_another_family_is_refused():
     other = tiny.tiny_model("sd1")
     other.model.model_config = comfy.supported_models.SVD_img2vid({**other.model.model_config.unet_config})
     with pytest.raises(ValueError, match="got SVD_img2vid"):
-        check_model(other, NODE)
+        family_name(other, NODE)
 
 
 def test_noise_levels_are_the_models_own(any_model):

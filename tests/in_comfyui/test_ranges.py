@@ -8,7 +8,7 @@ import torch
 from videograin.hosts.comfyui.unet.patch import observe, patch_edit, patch_space_time, tag
 
 from . import tiny
-from .edits import NODE, apart, close, edit_of, edited
+from .edits import NODE, apart, close, edit_of, edited, moving_masks
 from .test_patch_calls import cannot_batch
 
 STEPS = 3
@@ -67,14 +67,15 @@ def test_edits_have_both_arrangements_too(model, size):
             assert seen.matched is not None
             self.modes.setdefault(seen.grid, set()).add(seen.spacetime.mode)
 
-    watcher, edit = Watcher(), edit_of(mode="full_coarse", anchors=1)
+    masks = moving_masks(3, tuple(8 * side for side in size))
+    watcher, edit = Watcher(), edit_of(masks=masks, mode="full_coarse", anchors=1)
     noise = tiny.noise_of(3, size)
     patched = patch_edit(model, edit, node=NODE)
     watched = observe(patched, watcher, node=NODE)
     out = tiny.sample(watched, tag(tiny.conditioning(1), edit), noise=noise, steps=1)
     half = tuple(-(-side // 2) for side in size)
     assert watcher.modes == {size: {"key_frames"}, half: {"full"}}
-    full = edited(model, edit_of(), tiny.conditioning(1), noise=noise, steps=1)
+    full = edited(model, edit_of(masks=masks), tiny.conditioning(1), noise=noise, steps=1)
     apart(out, full, 1e-4)
 
 

@@ -16,7 +16,7 @@ from videograin.runner.media.video import read_clip
 ROOT = Path(__file__).resolve().parents[2]
 NODES = sorted(n for n in definitions.load() if n.startswith(definitions.PREFIX))
 LANGUAGES = ("en", "zh", "ja")
-SNAPSHOT = "0.3.64"  # the host that lab/templates/definitions.py was last run on
+SNAPSHOT = json.loads(definitions.PATH.read_text(encoding="utf-8"))["comfyui"]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,6 @@ def test_importing_the_pack_is_quick(server):
 def test_every_node_is_there_under_one_category(object_info):
     here = {name: info for name, info in object_info.items() if name.startswith("VideoGrain")}
     assert sorted(here) == NODES
-    assert len(NODES) == 20
     assert {info["category"] for info in here.values()} == {"VideoGrain"}
     assert {info["python_module"] for info in here.values()} == {"custom_nodes.videograin"}
 

@@ -111,3 +111,23 @@ def test_compact_reads_both_forms_of_a_combo_and_knows_uploads():
     assert "advanced" not in seed
     assert (text["widget"], mask["widget"], mask["optional"]) == (False, False, True)
     assert found["pack"] == "some-pack"
+
+
+def listed(pack: str, **more) -> dict:
+    """A node without inputs, as /object_info shows it."""
+    node = {"input": {}, "output": [], "output_is_list": [], "category": "c", "output_node": False}
+    return node | {"python_module": f"custom_nodes.{pack}" if pack else "nodes"} | more
+
+
+def test_a_snapshot_keeps_the_nodes_of_packs_that_the_server_lacks():
+    before = {"Core": listed(""), "Theirs": listed("sam"), "VideoGrainOurs": listed("videograin")}
+    known = definitions.snapshot(before, ["Core", "Theirs"], "1")["nodes"]
+    now = {"Core": listed("", category="d"), "VideoGrainNew": listed("videograin")}
+    found = definitions.snapshot(now, ["Core", "Theirs"], "2", known)
+    assert list(found["nodes"]) == ["Core", "Theirs", "VideoGrainNew"]
+    assert found["nodes"]["Theirs"] == known["Theirs"]
+    assert found["nodes"]["Core"]["category"] == "d"
+    with pytest.raises(KeyError, match="no node Never;"):
+        definitions.snapshot(now, ["Never"], "2", known)
+    with pytest.raises(KeyError, match="no node Core;"):
+        definitions.snapshot({}, ["Core", "Theirs"], "2", known)

@@ -15,13 +15,13 @@ from videograin.runner.edit_checks import load_edit
 from videograin.runner.edit_file import EditFileError
 from videograin.runner.media.video import probe
 from videograin.runner.open_job import open_job
-from videograin.runner.progress import Progress
+from videograin.runner.progress import ConsoleProgress
 
 MAPS = ["attention.mp4", "attention.png", "shares.csv"]
 
 
 def opened(path, model) -> AttentionProbe:
-    return open_job(load_edit(path), Progress(quiet=True), model).probe
+    return open_job(load_edit(path), ConsoleProgress(quiet=True), model).probe
 
 
 def test_maps_and_shares_are_written(edit_file, tmp_path, random_model, monkeypatch, capsys):

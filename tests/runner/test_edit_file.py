@@ -3,7 +3,6 @@
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,17 +15,17 @@ from videograin.editing.settings import (
     BlendSettings,
     EditSettings,
     InversionSettings,
-    LayoutSettings,
     MapSettings,
-    Pixel,
     SamplingSettings,
     SettingError,
 )
 from videograin.runner.edit_checks import load_edit
 from videograin.runner.edit_file import FACTS, EditFileError
 from videograin.runner.edit_keys import EditKeys, FrameKeys, RegionEntry
-from videograin.runner.media.mask_files import Boxes, FoundMask, LabelVideo, MaskFolder, MaskVideo
+from videograin.runner.media.mask_files import Boxes, LabelVideo, MaskFolder, MaskVideo
 from videograin.runner.yaml_lines import read_yaml
+
+from .edit_texts import GOOD, load, one, problems
 
 EXAMPLES = {
     name: field.examples
@@ -34,47 +33,6 @@ EXAMPLES = {
     for name, field in fields_of(kind).items()
     if group_in(field.annotation) and name != "regions"
 }
-
-GOOD = """\
-video: source.mp4
-frames: {start: 1, count: 2, stride: 2}
-size: [96, 64]
-source_prompt: a red square and a blue square on sand
-prompt: a green circle and a yellow cross on sand
-regions:
-  - phrase: a green circle
-    masks: {boxes: [[8, 8, 24, 24]]}
-  - phrase: a yellow cross
-    masks: {boxes: [[64, 40, 80, 56], [64, 40, 80, 56]]}
-    strength: 0.5
-steps: 4
-output: out
-"""
-
-
-@pytest.fixture
-def folder(tmp_path, source_video) -> Path:
-    (tmp_path / "source.mp4").write_bytes(source_video.read_bytes())
-    return tmp_path
-
-
-def load(folder: Path, text: str, **options):
-    (folder / "edit.yaml").write_text(text, encoding="utf-8")
-    return load_edit(folder / "edit.yaml", **options)
-
-
-def problems(folder: Path, text: str, **options) -> list[tuple[int, str]]:
-    with pytest.raises(EditFileError) as caught:
-        load(folder, text, **options)
-    lines = str(caught.value).splitlines()
-    assert lines == [f"edit.yaml:{line}: {what}" for line, what in caught.value.problems]
-    return caught.value.problems
-
-
-def one(folder: Path, text: str, **options) -> tuple[int, str]:
-    found = problems(folder, text, **options)
-    assert len(found) == 1, found
-    return found[0]
 
 
 def test_a_good_file_keeps_every_value_and_fills_the_rest_with_defaults(folder):
@@ -219,15 +177,39 @@ def test_all_problems_are_reported_at_once_in_order_of_lines(folder):
     assert [line for line, _ in found] == [1, 2, 9, 12]
 
 
+def test_a_mistake_between_keys_shows_beside_a_wrong_value_in_the_same_group(folder):
+    more = "attention: {start: 0.8, end: 0.5, power: big}\nwindows: {frames: 4, overlap: 3, anchors: 2, k: 1}\n"
+    found = problems(folder, GOOD + more)
+    assert [what.partition("; expected")[0] for _, what in found] == [
+        "attention.power: 'big' is not allowed",
+        "attention: start 0.8 is not before end 0.5, so it would never be active",
+        "unknown key windows.k",
+        "windows: overlap 3 and anchors 2 leave none of 4 frames",
+    ]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "attention: {start: 0.8, end: late}",  # against the default of `end` it would be too late
+        "windows: {frames: many, overlap: 20}",
+        "layout: {start: 0.5, end: 7}",
+    ],
+)
+def test_a_value_is_not_compared_with_the_default_of_a_key_that_is_wrong(folder, more):
+    ((_, what),) = problems(folder, GOOD + more + "\n")
+    assert "is not allowed" in what
+
+
+def test_a_label_without_a_right_number_is_one_mistake(folder):
+    text = GOOD.replace("{boxes: [[8, 8, 24, 24]]}", "{labels: a.png, id: -1}", 1)
+    assert [what.partition(" is not")[0] for _, what in problems(folder, text)] == ["regions[1].masks.id: -1"]
+
+
 def test_missing_keys_are_named(folder):
     found = " ".join(what for _, what in problems(folder, "steps: 3\n"))
     for key in ("video", "source_prompt", "prompt", "regions", "output"):
         assert f"{key} is missing" in found
-
-
-def test_an_inversion_needs_only_the_video_and_its_prompt(folder):
-    spec = load(folder, "video: source.mp4\nsource_prompt: sand\n", purpose="invert")
-    assert (spec.keys.regions, spec.output, spec.keys.frames.count) == ((), None, None)
 
 
 def test_an_edit_goes_to_another_process_as_it_is(folder):
@@ -325,113 +307,6 @@ def test_settings_check_themselves():
         AttentionSettings(start=0.6)
     with pytest.raises(SettingError, match=r"SamplingSettings.guidance: nan"):
         SamplingSettings(guidance=float("nan"))
-
-
-LOAD = GOOD + "inversion: {load: no.safetensors, save: new.safetensors}\n"
-
-
-def test_invert_is_the_remedy_for_a_missing_inversion(folder):
-    missing = [what for _, what in problems(folder, LOAD)]
-    assert any("does not exist" in what and "videograin invert" in what for what in missing)
-    assert any("beside inversion.load" in what for what in missing)
-    spec = load(folder, LOAD, purpose="invert")
-    inversion = spec.keys.inversion
-    assert (inversion.load, inversion.save) == (folder / "no.safetensors", folder / "new.safetensors")
-    text = LOAD.replace("source_prompt: a red square and a blue square on sand\n", "")
-    assert "source_prompt is missing" in one(folder, text, purpose="invert")[1]
-
-
-def test_results_that_would_replace_an_input_are_refused(folder):
-    (folder / "out").mkdir()
-    clip = (folder / "source.mp4").read_bytes()
-    for name in ("edit.mp4", "side_by_side.mp4"):
-        (folder / "out" / name).write_bytes(clip)
-        line, what = one(folder, GOOD.replace("video: source.mp4", f"video: out/{name}"))
-        assert line == 13
-        assert what.startswith("output: ")
-        assert f"{name} would replace video" in what
-        masks = GOOD.replace("{boxes: [[8, 8, 24, 24]]}", f"{{video: out/../out/{name}}}")
-        assert "would replace regions[1].masks" in one(folder, masks)[1]
-        (folder / "out" / name).unlink()
-
-
-def test_results_beside_masks_are_refused(folder):
-    (folder / "out").mkdir()
-    Image.fromarray(np.zeros((64, 96), np.uint8)).save(folder / "out" / "1.png")
-    line, what = one(folder, GOOD.replace("{boxes: [[8, 8, 24, 24]]}", "{folder: out}"))
-    assert line == 13
-    assert "sheet.png would count as a mask" in what
-    other = GOOD.replace("{boxes: [[8, 8, 24, 24]]}", "{folder: out}")
-    assert load(folder, other, output=folder / "elsewhere").output == folder / "elsewhere"
-
-
-def test_an_inversion_does_not_replace_the_model(folder):
-    (folder / "model.safetensors").write_bytes(b"weights")
-    text = GOOD + "model: model.safetensors\ninversion:\n  save: model.safetensors\n"
-    line, what = one(folder, text)
-    assert line == 16
-    assert "is the model" in what
-
-
-def test_layout_and_maps_are_off_unless_asked_for(folder):
-    spec = load(folder, GOOD)
-    assert (spec.layout, spec.keys.attention_maps) == (None, None)
-    spec = load(folder, GOOD + "layout:\nattention_maps:\n")
-    assert (spec.layout, spec.keys.attention_maps) == (LayoutSettings(), MapSettings())
-    text = GOOD + (
-        "layout: {level: full, start: 0.1, end: 0.9, clusters: 5, max_clusters: 6, scope: per_frame, seed: 3,\n"
-        "  max_things: 4, min_area: 0.02, gap: 1, smooth: false, names: sand, grow: -2, videos: true}\n"
-        "attention_maps: {words: [sand, circle], pixel: {frame: 1, x: 95, y: 63}, level: all, start: 0.2, end: 0.6}\n"
-    )
-    spec = load(folder, text)
-    assert spec.layout == LayoutSettings(
-        "full", 0.1, 0.9, 5, 6, "per_frame", 3, 4, 0.02, 1, False, ("sand",), -2, True
-    )  # fmt: skip
-    assert spec.keys.attention_maps == MapSettings(("sand", "circle"), Pixel(1, 95, 63), "all", 0.2, 0.6)
-
-
-def test_a_thing_of_the_layout_needs_no_masks_and_no_section(folder):
-    box = "{boxes: [[8, 8, 24, 24]]}"
-    for written, name in (("red square 1", "red square 1"), ("2", "2"), ('"1 + 2"', "1 + 2")):
-        spec = load(folder, GOOD.replace(box, f"{{layout: {written}}}"))
-        assert spec.keys.regions[0].masks == FoundMask(name)
-        assert spec.layout == LayoutSettings()
-        assert load(folder, GOOD.replace(box, f"{{layout: {written}}}"), purpose="invert").layout == LayoutSettings()
-
-
-def test_a_layout_needs_neither_prompt_nor_regions_but_an_output(folder):
-    text = GOOD.replace("prompt: a green circle and a yellow cross on sand\n", "", 1)
-    text = text.replace("{boxes: [[8, 8, 24, 24]]}", "{folder: found/masks/1_red_square}")  # what it will make
-    spec = load(folder, text, purpose="layout")
-    assert (spec.keys.regions, spec.layout, spec.output) == ((), LayoutSettings(), folder / "out")
-    text = text.replace("output: out\n", "")
-    assert "output is missing" in one(folder, text, purpose="layout")[1]
-    assert load(folder, text, purpose="layout", output=folder / "else").output == folder / "else"
-    text = GOOD.replace("source_prompt: a red square and a blue square on sand\n", "")
-    assert "source_prompt is missing" in one(folder, text, purpose="layout")[1]
-
-
-def test_results_of_a_layout_that_would_replace_an_input_are_refused(folder):
-    (folder / "out").mkdir()
-    (folder / "out" / "preview.mp4").write_bytes((folder / "source.mp4").read_bytes())
-    line, what = one(folder, GOOD.replace("source.mp4", "out/preview.mp4"), purpose="layout")
-    assert line == 13
-    assert "preview.mp4 would replace video" in what
-    load(folder, GOOD.replace("source.mp4", "out/preview.mp4"))  # an edit's own lies in out/layout
-    (folder / "out" / "layout").mkdir()
-    (folder / "out" / "layout" / "a.mp4").write_bytes((folder / "source.mp4").read_bytes())
-    text = GOOD.replace("{boxes: [[8, 8, 24, 24]]}", "{layout: 1}").replace("source.mp4", "out/layout/a.mp4")
-    assert "out/layout is written anew by this edit" in one(folder, text)[1]
-    (folder / "out" / "attention.mp4").write_bytes((folder / "source.mp4").read_bytes())
-    text = GOOD.replace("source.mp4", "out/attention.mp4")
-    load(folder, text)
-    assert "attention.mp4 would replace video" in one(folder, text + "attention_maps: {}\n")[1]
-
-
-def test_an_inversion_for_a_layout_keeps_the_features(folder):
-    line, what = one(folder, GOOD + "inversion: {load: no.safetensors}\n", purpose="layout")
-    assert line == 14
-    assert "with a `layout:` section in the file" in what
 
 
 def test_append_phrases_lets_a_phrase_be_missing(folder):

@@ -12,7 +12,7 @@ import pytest
 
 from videograin.editing.whole_file import RESULTS
 from videograin.runner import cli
-from videograin.runner.progress import Progress
+from videograin.runner.progress import ConsoleProgress
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")]
 LIMITS = [0, 1, 100, *(int(400 * 1.45**n) for n in range(17))]  # bytes of a file, up to 150 kB
@@ -97,7 +97,7 @@ def test_a_disk_that_is_full_at_any_byte(edited, tmp_path, size):
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_signal_in_any_stage(edited, tmp_path, number, where, stage):
     path, out, before = edited
-    real, log = Progress.stage, tmp_path / "log.txt"
+    real, log = ConsoleProgress.stage, tmp_path / "log.txt"
 
     def send_in_stage() -> None:
         from contextlib import contextmanager
@@ -112,7 +112,7 @@ def test_a_signal_in_any_stage(edited, tmp_path, number, where, stage):
                 os.kill(os.getpid(), number)
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        Progress.stage = stage_with_signal
+        ConsoleProgress.stage = stage_with_signal
 
     status = forked(["edit", str(path), "--quiet"], log, send_in_stage)
     assert status == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]

@@ -25,7 +25,7 @@ from videograin.runner.media.encode import write_video
 from videograin.runner.media.mask_files import LabelVideo, MaskFrames, load_masks
 from videograin.runner.media.video import probe, read_clip
 from videograin.runner.open_job import open_layout
-from videograin.runner.progress import Progress
+from videograin.runner.progress import ConsoleProgress
 from videograin.world.demo_task import FPS, make_task
 
 FRAMES, SIZE = 4, 64
@@ -232,7 +232,7 @@ def test_a_name_that_the_tokenizer_does_not_find_is_refused_before_the_inversion
 )
 def test_what_a_saved_inversion_leaves_without_effect_is_noted(found, write, model, changes, noted):
     path = write(inversion={"load": "inversion.safetensors"}, layout={"level": "full", **changes})
-    notes = open_layout(load_edit(path, purpose="layout"), Progress(quiet=True), model).notes
+    notes = open_layout(load_edit(path, purpose="layout"), ConsoleProgress(quiet=True), model).notes
     assert [note[: len(start)] for note, start in zip(notes, noted, strict=True)] == noted
 
 

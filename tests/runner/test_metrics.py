@@ -275,6 +275,16 @@ def test_a_network_that_cannot_be_read_stops_before_measuring(squares):
     assert not (squares / "measured").exists()
 
 
+def test_it_clears_what_a_killed_run_left_and_looks_for_room_first(squares, ended, capsys, monkeypatch):
+    monkeypatch.setattr(metrics, "read_clip", lambda *_, **__: pytest.fail("a clip was read"))
+    out = squares / "measured"
+    (out / "metrics.csv").mkdir(parents=True)
+    (out / f".metrics.{ended}-0a1b2c3d.part.json").write_text("half")
+    assert cli.main(["metrics", str(metrics_file(squares, clip=None))]) == 1
+    assert f"output: {out / 'metrics.csv'} is a folder; expected room" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["metrics.csv"]
+
+
 def test_names_of_edits(squares, tmp_path):
     spec = with_flags(MetricsSpec(), ["out/men/edit.mp4", "b=x.mp4", "out/men two", "clips/one.mp4"])
     assert [edit.name for edit in spec.edits] == ["men", "b", "men two", "one"]

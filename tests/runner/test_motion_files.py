@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.attention.options import MOTION_SOURCES
-from videograin.editing.motion.clip_motion import SOURCES
 from videograin.editing.motion.motion_file import load, made_of
 from videograin.editing.motion.value import MotionError
 from videograin.editing.regions import Region
@@ -18,11 +16,11 @@ from videograin.runner import motion_files
 from videograin.runner.edit_checks import load_edit
 from videograin.runner.jobs import run_edit
 from videograin.runner.media.encode import write_video
-from videograin.runner.motion_files import beside, found_motion
-from videograin.runner.progress import Progress
+from videograin.runner.motion_files import beside, cached_motion
+from videograin.runner.progress import ConsoleProgress
 from videograin.world.clips import pair_clip
 
-QUIET = Progress(quiet=True)
+QUIET = ConsoleProgress(quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -35,25 +33,21 @@ def regions(clip):
     return [Region("left", clip.masks[0]), Region("right", clip.masks[1])]
 
 
-def test_every_source_has_a_name_and_a_sentence():
-    assert tuple(SOURCES) == MOTION_SOURCES
-
-
 def test_it_is_found_once(clip, regions, tmp_path, monkeypatch):
     path = beside(None, tmp_path / "results")
-    first = found_motion(clip.frames, regions, MotionSettings(), path, QUIET)
+    first = cached_motion(clip.frames, regions, MotionSettings(), path, QUIET)
     assert load(path).source == first.motion.source == "auto"
     assert first.regions == regions
     assert first.notes == ()
     monkeypatch.setattr(motion_files, "clip_motion", lambda *a, **k: pytest.fail("it was found again"))
-    again = found_motion(clip.frames, regions, MotionSettings(), path, QUIET)
+    again = cached_motion(clip.frames, regions, MotionSettings(), path, QUIET)
     assert all((a.steps == b.steps).all() for a, b in zip(first.motion.regions, again.motion.regions))
 
 
 @pytest.mark.parametrize("what", ["mask", "source", "frames", "damaged"])
 def test_another_clip_another_motion(clip, regions, tmp_path, what):
     path = tmp_path / "clip.motion.safetensors"
-    found_motion(clip.frames, regions, MotionSettings(), path, QUIET)
+    cached_motion(clip.frames, regions, MotionSettings(), path, QUIET)
     frames, settings = clip.frames, MotionSettings()
     if what == "mask":
         regions[0] = replace(regions[0], mask=torch.roll(regions[0].mask, 2, -1))
@@ -66,7 +60,7 @@ def test_another_clip_another_motion(clip, regions, tmp_path, what):
     made = made_of(frames, [region.mask for region in regions], settings.source)
     with pytest.raises(MotionError, match="damaged" if what == "damaged" else "other frames or masks"):
         load(path, made)
-    found_motion(frames, regions, settings, path, QUIET)
+    cached_motion(frames, regions, settings, path, QUIET)
     assert load(path, made).source == settings.source
 
 
@@ -75,13 +69,13 @@ def test_a_missing_mask_is_filled_and_told(clip, regions, tmp_path, caplog):
     mask[2] = 0
     regions[0] = Region("left", mask)
     with caplog.at_level(logging.WARNING):
-        found = found_motion(clip.frames, regions, MotionSettings(), tmp_path / "m.safetensors", QUIET)
+        found = cached_motion(clip.frames, regions, MotionSettings(), tmp_path / "m.safetensors", QUIET)
     assert found.notes == ("'left': no mask in frame 2; filled by the motion",)
     assert found.notes[0] in caplog.text
     overlap = ((found.regions[0].mask[2] > 0.5) & (clip.masks[0, 2] > 0.5)).sum() / (clip.masks[0, 2] > 0.5).sum()
     assert overlap > 0.9
     assert found.regions[1] is regions[1]
-    absent = found_motion(clip.frames, regions, MotionSettings(missing="absent"), tmp_path / "m.safetensors", QUIET)
+    absent = cached_motion(clip.frames, regions, MotionSettings(missing="absent"), tmp_path / "m.safetensors", QUIET)
     assert absent.notes == ()
 
 
@@ -93,7 +87,7 @@ def test_it_lies_beside_the_inversion(tmp_path):
 def test_one_frame_has_no_motion(clip, regions, tmp_path):
     one = [replace(region, mask=region.mask[:1]) for region in regions]
     with pytest.raises(MotionError, match="1 frame; expected 2 or more"):
-        found_motion(clip.frames[:1], one, MotionSettings(), tmp_path / "m.safetensors", QUIET)
+        cached_motion(clip.frames[:1], one, MotionSettings(), tmp_path / "m.safetensors", QUIET)
 
 
 # --- in an edit file --------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import os
 import sys
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -107,6 +108,59 @@ def test_places_that_cannot_be_written(edit, tmp_path, no_model):
         job.run_invert(spec, tmp_path / "folder.safetensors")
     with pytest.raises(ValueError, match=r"--output: .*a\.pt: another ending"):
         job.run_invert(spec, tmp_path / "a.pt")
+
+
+def test_what_the_machine_and_the_pictures_say_is_told_at_once(edit, tmp_path, no_model, monkeypatch):
+    absent(monkeypatch)
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "a.safetensors").write_text("no inversion")
+    (tmp_path / "dark").mkdir()
+    cv2.imwrite(str(tmp_path / "dark/1.png"), np.full((9, 9), 70, np.uint8))
+    spec = edit(
+        ("output: out", "output: file/out"),
+        ("device: cpu", "device: cuda"),
+        ("{boxes: [[8, 8, 24, 24]]}", "{folder: dark}"),
+        more="inversion: {load: a.safetensors}\n",
+    )
+    problems = refused(job.run_edit, spec)
+    assert [text.split()[0] for _, text in problems] == ["regions[1].masks:", "output:", "device:", "inversion.load:"]
+
+
+def test_a_place_alone_is_another_kind_of_mistake_than_a_place_among_others(edit, tmp_path, no_model, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(preflight.NoPlaceInFile):
+        job.run_edit(edit(("output: out", "output: file/out")))
+    absent(monkeypatch)
+    with pytest.raises(EditFileError) as caught:
+        job.run_edit(edit(("output: out", "output: file/out"), ("device: cpu", "device: cuda")))
+    assert not isinstance(caught.value, preflight.NoPlace)
+
+
+def test_what_the_model_says_is_told_at_once(edit, control_folder, tmp_path, random_model, no_inversion):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/config.json").write_bytes((control_folder / "config.json").read_bytes())
+    spec = edit(
+        ("source_prompt: a red", "source_prompt: a (red:inf)"),
+        more="negative_prompt: (\ninversion: {steps: 1000}\ncontrolnet: {model: broken, video: source.mp4}\n"
+        "layout: {level: full}\nattention_maps: {start: 0.9999, end: 1}\n",
+    )
+    problems = refused(job.run_edit, spec, model=random_model)
+    said = [text.partition(": ")[0] for _, text in problems]
+    assert said == ["source_prompt", "negative_prompt", "inversion.steps", "controlnet", "attention_maps"]
+
+
+def test_a_wrong_number_of_steps_is_one_mistake(edit, random_model, no_inversion):
+    spec = edit(("steps: 2", "steps: 1000"), more="attention_maps: {}\n")
+    ((_, text),) = refused(job.run_edit, spec, model=random_model)
+    assert text.startswith("steps: steps must lie")
+
+
+def test_a_demo_clears_what_a_killed_run_left_and_looks_for_room_first(tmp_path, no_model, ended, capsys):
+    (tmp_path / f".edit.{ended}-0a1b2c3d.part.mp4").write_text("half")
+    (tmp_path / "source_4.mp4").mkdir()
+    assert cli.main(["demo", "--out", str(tmp_path), "--seed", "3", "--clips", "2", "--quiet"]) == 1
+    assert f"--out: {tmp_path / 'source_4.mp4'} is a folder; expected room" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["source_4.mp4"]
 
 
 def test_looking_for_a_place_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from videograin.runner.progress import Progress, StageTimer
+from videograin.runner.progress import ConsoleProgress, StageTimer
 
 
 class Clock:
@@ -46,7 +46,7 @@ def test_timer_counts_a_stage_that_fails():
 
 def test_a_terminal_gets_a_bar_with_name_step_and_time_left():
     stream = Terminal()
-    progress = Progress(stream=stream)
+    progress = ConsoleProgress(stream=stream)
     with progress.stage("invert", 3) as tick:
         for step in range(3):
             tick({"x": None, "i": step, "sigma": 1.0, "sigma_hat": 1.0, "denoised": None})
@@ -59,7 +59,7 @@ def test_a_terminal_gets_a_bar_with_name_step_and_time_left():
 
 def test_elsewhere_one_line_per_stage():
     stream = io.StringIO()
-    progress = Progress(stream=stream)
+    progress = ConsoleProgress(stream=stream)
     with progress.stage("invert", 50) as tick:
         tick()
     with progress.stage("load model"):
@@ -71,7 +71,7 @@ def test_elsewhere_one_line_per_stage():
 
 def test_stages_of_a_part_are_shown_with_its_title_and_timed_by_their_names():
     stream = io.StringIO()
-    progress = Progress(stream=stream)
+    progress = ConsoleProgress(stream=stream)
     with progress.part("with regions"), progress.stage("edit", 2):
         pass
     with progress.stage("edit", 2):
@@ -85,14 +85,14 @@ def test_stages_of_a_part_are_shown_with_its_title_and_timed_by_their_names():
 
 def test_a_stage_that_fails_is_not_reported_as_done():
     stream = io.StringIO()
-    with pytest.raises(ValueError, match="broken"), Progress(stream=stream).stage("edit", 3):
+    with pytest.raises(ValueError, match="broken"), ConsoleProgress(stream=stream).stage("edit", 3):
         raise ValueError("broken")
     assert stream.getvalue() == ""
 
 
 def test_quiet_shows_nothing_and_times_all_the_same():
     stream = Terminal()
-    progress = Progress(stream=stream, quiet=True)
+    progress = ConsoleProgress(stream=stream, quiet=True)
     with progress.stage("edit", 2) as tick:
         tick()
     progress.say("hello")
@@ -103,7 +103,7 @@ def test_quiet_shows_nothing_and_times_all_the_same():
 @pytest.mark.parametrize("total", [None, 0])
 def test_a_stage_without_steps_is_a_plain_line_on_a_terminal_too(total):
     stream = Terminal()
-    progress = Progress(stream=stream)
+    progress = ConsoleProgress(stream=stream)
     with progress.stage("load model", total):
         pass
     assert stream.getvalue().startswith("load model: 0.")

@@ -119,7 +119,7 @@ def load_folder(folder: Path, dtype: torch.dtype) -> Parts:
 
     index = read_json(folder / "model_index.json")
     words = read_words(folder)
-    family = family_of(index, folder)
+    family = family_in_folder(index, folder)
     schedule = read_schedule(read_json(folder / "scheduler" / "scheduler_config.json"), folder)
     unet = _load(UNet2DConditionModel, folder / "unet", dtype)
     warn_of_weights(unet, family, schedule[2], _name(folder))
@@ -173,7 +173,7 @@ def _pipeline(index: dict[str, Any]) -> str:
     return index.get("_class_name", "a folder without pipeline class")
 
 
-def family_of(index: dict[str, Any], folder: Path) -> str:
+def family_in_folder(index: dict[str, Any], folder: Path) -> str:
     """ "sd1", "sd2" or "sdxl", by what the configs record; ModelError by name for anything else."""
     if not is_unet(index):
         raise foreign(index, folder)

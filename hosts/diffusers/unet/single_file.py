@@ -9,7 +9,7 @@ import torch
 
 from ..vae import load_vae
 from .errors import ModelError
-from .load import Parts, family_of, no_bars, read_json, read_schedule, text_parts
+from .load import Parts, family_in_folder, no_bars, read_json, read_schedule, text_parts
 from .prediction import schedule_of, stated_by, warn_of_weights
 from .prompts import TextEncoder
 
@@ -39,7 +39,7 @@ def load_single_file(path: Path, marked: str, dtype: torch.dtype, config: Path |
     from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline
 
     config = config or _cached_config(path, marked)
-    family = family_of(read_json(config / "model_index.json"), config)
+    family = family_in_folder(read_json(config / "model_index.json"), config)
     if family != marked:
         raise ModelError(
             f"{path.name} is an {marked} checkpoint, but config folder {config} is of {family}; give one of {marked}."

@@ -95,7 +95,7 @@ def sample(
     sampling = replace(settings.sampling, seed=seed)
     sigmas = model.sigmas(sampling.steps)
     within = areas_in(regions, frames) if regions else None
-    hooks = [] if steady is None else [steady.hook(trajectory.size, settings.steady, model.levels.t)]
+    hooks = [] if steady is None else steady.hooks(trajectory.size, settings.steady, model.levels.t)
     sampler, _ = chained_sampler(model, sampling, settings.blend, trajectory, within, hooks)
     noise = starting_noise(trajectory, float(sigmas[0]), within, sampling, model.levels)
     decoded = decode_clip(model, sampler(denoise, noise, sigmas))

@@ -14,11 +14,11 @@ from videograin.editing.trajectory import Trajectory
 from videograin.hosts.comfyui import files
 from videograin.hosts.comfyui.files import (
     fingerprint,
-    inside,
     is_inversion,
     list_inversions,
     load_inversion,
     locate,
+    path_within,
     save_inversion,
 )
 
@@ -233,6 +233,6 @@ def test_the_fingerprint_follows_the_file(folders):
 
 
 def test_inside_knows_siblings_with_a_longer_name(tmp_path):
-    assert inside(tmp_path / "out", "a/b", "x") == tmp_path / "out" / "a" / "b"
+    assert path_within(tmp_path / "out", "a/b", "x") == tmp_path / "out" / "a" / "b"
     with pytest.raises(ValueError, match=r"x: '../out2/a' leads out"):
-        inside(tmp_path / "out", "../out2/a", "x")
+        path_within(tmp_path / "out", "../out2/a", "x")

@@ -53,7 +53,10 @@ def test_empty_masks_and_strength_0_are_allowed_and_noted(caplog):
     assert "Region Prompt: region 2 ('a cup') has an empty mask in every frame: nothing" in caplog.text
     assert "region 2 ('a cup') has strength 0" in caplog.text
     caplog.clear()
-    region()
+    region(mask=torch.ones(4, 6))
+    assert "region 2 ('a cup') covers the whole picture (100 %)" in caplog.text
+    caplog.clear()
+    region(mask=torch.eye(4, 6))
     assert caplog.text == ""
 
 
@@ -174,7 +177,7 @@ def test_regions_count_on_from_those_below():
 def test_the_preview_takes_frames_with_alpha_and_says_so(caplog):
     images = torch.rand(2, 40, 60, 4)
     with caplog.at_level(logging.WARNING):
-        shown = preview(images, [region(mask=torch.ones(1, 4, 6))], node="Region Preview")
+        shown = preview(images, [region(mask=torch.eye(4, 6)[None])], node="Region Preview")
     assert [r.getMessage() for r in caplog.records] == [
         "Region Preview: images has an alpha channel, which is dropped."
     ]
@@ -198,3 +201,12 @@ def test_traces_of_a_mask_are_outside(caplog):
     assert "0.5" not in caplog.text
     assert not region("a cup", torch.full((4, 6), 0.4)).mask.any()
     assert "nowhere above 0.5" in caplog.text
+
+
+@pytest.mark.parametrize("value", [1 / 255, 127 / 255])
+def test_a_mask_of_two_low_values_is_inside_where_it_has_the_higher(caplog, value):
+    mask = torch.zeros(2, 4, 6)
+    mask[0, 1:3, 2:4] = value
+    assert torch.equal(region("a cup", mask).mask, (mask > 0).float())
+    assert f"has the values 0 and {value:.3g} alone" in caplog.text
+    assert "region 2" in caplog.text

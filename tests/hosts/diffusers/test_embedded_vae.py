@@ -6,9 +6,8 @@ import shutil
 import pytest
 import torch
 
-from videograin.editing.prompt_text import check_words
-from videograin.hosts.diffusers import load_model
-from videograin.hosts.diffusers.model import ModelError, PromptError
+from videograin.editing.prompt_text import PromptError, check_words
+from videograin.hosts.diffusers import ModelError, load_model
 from videograin.world.vocabulary import TRAINED_WORDS
 
 UNET = {

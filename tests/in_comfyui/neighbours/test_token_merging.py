@@ -40,7 +40,7 @@ def test_merged_tokens_work_with_space_time_attention_alone(bench, sd15, merge):
 def test_tiles_are_refused(bench, sd15, tiles, order, regions):
     steps = [tiles, bench.ours(bench.edit(frames=2, regions=regions))][:: 1 if order else -1]
     with pytest.raises(ValueError, match=r"ST-Layout Attn Patch.*HyperTile.*Remove"):
-        bench.run(sd15, *steps, frames=2, size=(8, 64), steps=1)
+        bench.run(sd15, *steps, frames=2, size=(64, 64), steps=1)
 
 
 def test_tiles_that_do_not_cut_are_no_neighbour(bench, sd15, tiles):

@@ -1,6 +1,7 @@
 """All figures of exact synthetic edits, with encoders that read mean colours: every value by hand."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from videograin.editing.motion.optical_flow import Estimator
 from videograin.editing.regions import Region
+from videograin.lab.paths import ROOT
 from videograin.measuring.metrics.encoders import Encoder
 from videograin.measuring.metrics.measure import Instruments, measure, prepare
 
@@ -53,6 +55,18 @@ def test_the_source_against_itself(tools):
     assert found["motion_error"] == 0
     # No region shows its own prompt: neither red nor blue has any part of green.
     assert found["region_clip_t"] == pytest.approx(0)
+
+
+def test_every_figure_stands_in_both_lists_for_users(tools):
+    lists = {
+        page: (ROOT / page).read_text(encoding="utf-8").lower()
+        for page in ("runner/README.md", "web/docs/VideoGrainEditMetrics.md")
+    }
+    frames = clip(GREEN, GREEN)
+    names = {re.split(r",| outside| \d", figure.name)[0] for figure in measure(prepare(frames, "", (), tools), frames)}
+    names.remove("PickScore")  # the command's alone
+    assert "| PickScore |" in (ROOT / "runner" / "README.md").read_text(encoding="utf-8")
+    assert [(name, page) for name in names for page, text in lists.items() if name.lower() not in text] == []
 
 
 def test_an_edit_that_is_right(tools):

@@ -12,8 +12,8 @@ from videograin.measuring.metrics.embeddings import (
     instance_accuracy,
     leakage,
     region_alignment,
+    seen_regions,
     similarities,
-    visible,
 )
 
 
@@ -24,7 +24,7 @@ def box(y0, y1, x0, x1, side=20, frames=1) -> np.ndarray:
 
 
 def test_later_regions_hide_earlier_ones():
-    man, glasses = visible([box(0, 10, 0, 10), box(2, 4, 2, 12)])
+    man, glasses = seen_regions([box(0, 10, 0, 10), box(2, 4, 2, 12)])
     assert man.sum() == 100 - 16  # of the glasses' 2 x 10 pixels 2 x 8 lie on the man
     assert glasses.sum() == 20
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from videograin.attention import Schedule
-from videograin.hosts.diffusers import load_model
+from videograin.hosts.diffusers import ModelError, load_model
 from videograin.hosts.diffusers import vae as diffusers_vae
-from videograin.hosts.diffusers.model import ModelError
 from videograin.hosts.diffusers.unet.load import read_schedule
 
 
@@ -222,7 +221,7 @@ def test_importing_the_host_imports_neither_diffusers_nor_transformers():
     import subprocess
     import sys
 
-    code = "import sys, videograin.hosts.diffusers.model; print({'diffusers', 'transformers'} & set(sys.modules))"
+    code = "import sys, videograin.hosts.diffusers.unet.model; print({'diffusers', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -11,8 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from videograin.hosts.diffusers import load_model
-from videograin.hosts.diffusers.model import ModelError
+from videograin.hosts.diffusers import ModelError, load_model
 from videograin.hosts.diffusers.unet.prediction import BIAS, schedule_of, stated, warn_of_weights
 
 RESNET = {

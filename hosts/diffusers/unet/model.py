@@ -1,9 +1,4 @@
-"""diffusers as a host: Stable Diffusion from a local folder or file, turned into what `editing/` and the runner need.
-
-The modules of this room import diffusers and transformers when called, so that importing them costs nothing; only
-embedded_vae.py, which defines diffusers classes, needs diffusers at import and is itself imported where it is used.
-Nothing is downloaded and no pickle files are read.
-"""
+"""Stable Diffusion in diffusers' classes as a `Model` (editing/model.py), what `editing/` and the runner work with."""
 
 from __future__ import annotations
 
@@ -17,26 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...attention import DiffusionLevels
-from ...editing.fingerprint import LENGTH, add_weights
-from ...editing.model import Denoiser, EncodedRegions, LatentGeometry
-from ...editing.prompt_text import PromptError, clean_prompt, parse_weights
-from ...editing.windows import Windows
-from .unet.control import Control, load_control
-from .unet.denoiser import UNetDenoiser, WindowedDenoiser
-from .unet.load import ModelError, Parts
-from .unet.prompts import Prompt, TextEncoders
-
-__all__ = [
-    "Control",
-    "Denoiser",
-    "DiffusersModel",
-    "ModelError",
-    "Prompt",
-    "PromptError",
-    "clean_prompt",
-    "parse_weights",
-]
+from ....attention import DiffusionLevels
+from ....editing.fingerprint import LENGTH, add_weights
+from ....editing.model import Denoiser, EncodedRegions, LatentGeometry
+from ....editing.windows import Windows
+from .control import Control, load_control
+from .denoiser import UNetDenoiser, WindowedDenoiser
+from .load import ModelError, Parts
+from .prompts import Prompt, TextEncoders
 
 
 class DiffusersModel:
@@ -65,6 +48,16 @@ class DiffusersModel:
                 f"the UNet works on {self.unet.config.in_channels} latent channels, the VAE makes "
                 f"{self.latent_channels}; they do not belong together."
             )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the UNet; the VAE runs in float32."""
+        return self.unet.dtype
+
+    @property
+    def latent_scale(self) -> float:
+        """A LATENT of ComfyUI, which holds what the VAE makes, times this is a latent of this model."""
+        return float(self.vae.net.config["scaling_factor"])
 
     @property
     def fingerprint(self) -> str:
@@ -127,7 +120,7 @@ class DiffusersModel:
             frames,
             context_width=self.unet.config.cross_attention_dim,
             device=self.device,
-            dtype=self.unet.dtype,
+            dtype=self.dtype,
             scale=scale,
             start=start,
             end=end,
