@@ -1,4 +1,4 @@
-"""Video files out, through PyAV: h264 pictures and, where there is sound, the matching span of it as AAC."""
+"""Writes video files, through PyAV: h264 pictures and, where there is sound, the matching span of it as AAC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Video files in, through PyAV. docs/video.md has a table of what is read how.
+"""Reads video files, through PyAV. docs/video.md has a table of what is read how.
 
 - Frames are counted from 0 among those that a player shows, in the order in which it shows them; ``start`` and
   ``stride`` are in frames.
