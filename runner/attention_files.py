@@ -113,7 +113,7 @@ def write_maps(
     files = {name: folder / file for name, file in ATTENTION.items()}
     with progress.stage("write attention", 2) as tick, torch.no_grad():
         rows = heat.heats(maps, outlines, table)
-        write_video(files["attention"], heat.heat_video(rows, clip.frames), clip.fps)
+        write_video(files["attention"], heat.heat_video(rows, clip.frames), clip.fps, times=clip.times)
         tick()
         save_png(files["attention_sheet"], heat.heat_sheet(rows, clip.frames))
         with whole_file(files["shares"]) as temporary:

@@ -222,7 +222,7 @@ class InversionKeys(InversionSettings):
 class SourceKeys:
     """The source of an edit and what is to be seen in it: of edit files and of metrics files."""
 
-    video: File = Field(default=None, description="the path of a video")
+    video: File = Field(default=None, description="a video, or a folder of pictures")
     frames: FrameKeys = Field(
         default_factory=FrameKeys, examples=["{start: 0, count: 16}"], description="which frames of the video"
     )

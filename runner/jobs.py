@@ -301,10 +301,10 @@ def _write_edit(
     """Videos and contact sheet; returns all result files by name and the two written videos."""
     files = {name: folder / file for name, file in RESULTS.items()}
     with progress.stage("write", 3) as tick:
-        written = write_video(files["edit"], result.frames, clip.fps, audio_from=clip)
+        written = write_video(files["edit"], result.frames, clip.fps, audio_from=clip, times=clip.times)
         tick()
         pair = sheets.side_by_side(clip.frames, result.frames)
-        beside = write_video(files["side_by_side"], pair, clip.fps, audio_from=clip)
+        beside = write_video(files["side_by_side"], pair, clip.fps, audio_from=clip, times=clip.times)
         tick()
         painted = sheets.paint_regions(clip.frames, [region.mask.numpy() for region in regions])
         rows = [("source", clip.frames), ("regions", painted), ("edit", result.frames)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def run_metrics(
     source, edits, more = _read(spec, progress)
     regions = _regions(spec, source, progress)
     tools, remarks = _instruments(spec, progress)
-    notes = [*notes, *more, *remarks, *_prompt_notes(spec), COMPRESSED]
+    notes = [*notes, *more, *remarks, *_prompt_notes(spec.edits, spec.prompt), COMPRESSED]
     with progress.stage("measure source", len(source.frames) - 1) as tick:
         try:
             ground = prepare(source.frames, spec.prompt or "", regions, tools, tick)
@@ -236,13 +236,13 @@ def _instruments(spec: MetricsSpec, progress: ConsoleProgress) -> tuple[Instrume
     return Instruments(flow, clip, dino, pick), notes
 
 
-def _prompt_notes(spec: MetricsSpec) -> list[str]:
-    """A remark for every edit that was made for another prompt than it is measured against."""
-    said = {edit.name: edit.report().get("prompt") for edit in spec.edits}
+def _prompt_notes(edits: Sequence[MeasuredEdit], prompt: str | None) -> list[str]:
+    """A remark for every edit that was made for another prompt than the one that it is measured against."""
+    said = {edit.name: edit.report().get("prompt") for edit in edits}
     return [
-        f"{name} was made for another prompt: {prompt!r}"
-        for name, prompt in said.items()
-        if prompt and spec.prompt and prompt != spec.prompt
+        f"{name} was made for another prompt: {other!r}"
+        for name, other in said.items()
+        if other and prompt and other != prompt
     ]
 
 
