@@ -1,4 +1,10 @@
-"""Entry checks shared by the samplers, the inversion and the blend."""
+"""Checks shared by all stages of an edit: its noise levels, its latents, and that numbers are numbers from the VAE to
+the composite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -9,11 +15,41 @@ class SigmaError(ValueError):
 
 
 class LatentError(ValueError):
-    """A latent of the wrong rank, dtype or content."""
+    """A latent of the wrong rank or dtype."""
 
 
 class DenoiserError(ValueError):
-    """The denoiser answered with something that is not a prediction: another shape, NaN or inf."""
+    """The denoiser answered with something that is not a prediction, as of another shape."""
+
+
+class NumberError(ValueError):
+    """NaN or inf, which would be a black picture later on. The text names the stage, the frames and the remedy."""
+
+    def __init__(self, stage: str, frames: Sequence[int], remedy: str):
+        self.stage, self.frames, self.remedy = stage, tuple(frames), remedy
+        some = ", ".join(map(str, self.frames[:8])) + (", ..." if len(self.frames) > 8 else "")
+        which = f"frame {some}" if len(self.frames) == 1 else f"{len(self.frames)} frames ({some})"
+        super().__init__(f"{stage}: NaN or inf in {which}; {remedy}.")
+
+
+VAE_REMEDY = "the VAE overflowed: run it in float32 (ComfyUI: --fp32-vae), or take another VAE"
+MODEL_REMEDY = "the model overflowed in float16: run it in float32 or bfloat16 (ComfyUI: --force-fp32 or --bf16-unet)"
+
+
+def check_finite(values: Tensor, stage: str, remedy: str) -> None:
+    """NumberError unless all values are finite. values: floating [F, ...], of one stage of an edit."""
+    bad = ~torch.isfinite(values)
+    if bad.any():
+        raise NumberError(stage, bad.flatten(1).any(1).nonzero().flatten().tolist(), remedy)
+
+
+@contextmanager
+def frames_from(first: int) -> Iterator[None]:
+    """Frames that a NumberError names count from the clip's first one. first: that of the part at hand."""
+    try:
+        yield
+    except NumberError as error:
+        raise NumberError(error.stage, [first + frame for frame in error.frames], error.remedy) from None
 
 
 def check_sigmas(sigmas: Tensor) -> Tensor:
@@ -48,7 +84,7 @@ def check_sigmas(sigmas: Tensor) -> Tensor:
 
 
 def check_latents(x: Tensor, name: str = "x") -> Tensor:
-    """Return x if it is a finite floating-point [F, C, h, w] tensor, else raise LatentError."""
+    """Return x if it is a finite floating-point [F, C, h, w] tensor, else raise LatentError or NumberError."""
     if not isinstance(x, Tensor) or x.ndim != 4 or 0 in x.shape:
         got = f"shape {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise LatentError(
@@ -58,12 +94,7 @@ def check_latents(x: Tensor, name: str = "x") -> Tensor:
         raise LatentError(
             f"{name}: expected floating-point latents, got {x.dtype}; encode the frames with the VAE first."
         )
-    bad = ~torch.isfinite(x)
-    if bad.any():
-        raise LatentError(
-            f"{name}: {int(bad.sum())} of {x.numel()} values are NaN or inf (frames {_frames(bad)}); "
-            "if the VAE ran in float16, encode in float32 or bfloat16."
-        )
+    check_finite(x, name, VAE_REMEDY)
     return x
 
 
@@ -80,19 +111,8 @@ def ask(model, x: Tensor, sigma: Tensor, extra_args: dict | None, *, step: int, 
             f"denoiser: expected a prediction of shape {list(x.shape)}, got {got} {place}; "
             "the denoiser must return the denoised latent (x0) of the same shape as x."
         )
-    bad = ~torch.isfinite(denoised)
-    if bad.any():
-        raise DenoiserError(
-            f"denoiser: {int(bad.sum())} of {bad.numel()} predicted values are NaN or inf {place}, frames "
-            f"{_frames(bad)}; usual causes are float16 overflow (run the model in float32 or bfloat16) "
-            "or a noise level outside the model's range."
-        )
+    check_finite(denoised, f"denoiser {place}", MODEL_REMEDY)
     return denoised
-
-
-def _frames(bad: Tensor) -> str:
-    which = bad.flatten(1).any(1).nonzero().flatten().tolist()
-    return ", ".join(map(str, which[:8])) + (", ..." if len(which) > 8 else "")
 
 
 def _brief(sigmas: Tensor) -> str:

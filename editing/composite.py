@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
 
+from .checks import VAE_REMEDY, check_finite
+
 
 class CompositeError(ValueError):
     """Frames or masks that do not fit each other. The text says which, and what to do."""
@@ -139,6 +141,8 @@ def _frames(frames, name: str) -> np.ndarray:
         raise CompositeError(f"{name}: expected RGB frames [F, H, W, 3], got {got}; drop an alpha channel first.")
     if values.dtype not in (np.uint8, np.float32):
         raise CompositeError(f"{name}: expected uint8 or float32 frames, got {values.dtype}; convert them first.")
+    if values.dtype == np.float32:
+        check_finite(torch.from_numpy(values), name, VAE_REMEDY)
     return values
 
 

@@ -57,7 +57,8 @@ def invert(
     callback: once per step, dict(x, i, sigma, sigma_hat, denoised): x at `sigma` before the step, and the prediction
         made at `sigma_hat`, the level the step goes up to. `disable` is accepted and unused.
     prompt, family, model_id, source, extra: recorded in the Trajectory.
-    Errors: ValueError for an unknown method or calls < 1; SigmaError, LatentError, DenoiserError (checks.py).
+    Errors: ValueError for an unknown method or calls < 1; SigmaError, LatentError, NumberError,
+        DenoiserError (checks.py).
     """
     if method not in INVERSION_METHODS:
         raise ValueError(f"method: expected one of {', '.join(INVERSION_METHODS)}, got {method!r}.")

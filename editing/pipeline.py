@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention import Levels, normalise_mask
+from ..attention import Levels
 from .attention_features import FeatureCollector
 from .blend import blend as blended
-from .checks import check_latents
+from .checks import MODEL_REMEDY, check_finite, check_latents, frames_from
 from .composite import composite as composited
 from .doubts import doubts
 from .fields import show
@@ -33,7 +33,7 @@ from .motion.clip_motion import clip_motion
 from .motion.value import Motion
 from .provenance import Provenance, differences, dtype_name
 from .region_modulation import build_modulation, modulated_steps
-from .regions import Areas, Region, areas, sized_masks
+from .regions import Areas, Region, areas, frame_masks, sized_masks
 from .samplers import SAMPLERS
 from .settings import (
     AttentionSettings,
@@ -96,13 +96,15 @@ def check_frames(model: Model, frames: np.ndarray) -> None:
 
 @torch.no_grad()
 def encode_clip(model: Model, frames: np.ndarray, *, progress: Progress | None = None) -> Tensor:
-    """uint8 [F, H, W, 3] -> latents float32 [F, C, h, w] at the model's scale."""
+    """frames: uint8 [F, H, W, 3], sides multiples of ``model.geometry.cell`` -> latents float32 [F, C, h, w] at the
+    model's scale, on the CPU."""
     check_frames(model, frames)
     parts = []
     with stage(progress, "encode", len(frames)) as tick:
         for first in range(0, len(frames), BATCH):
             part = frames[first : first + BATCH]
-            parts.append(model.encode_frames(part).cpu())
+            with frames_from(first):
+                parts.append(model.encode_frames(part).cpu())
             for _ in part:
                 tick()
     return torch.cat(parts)
@@ -110,12 +112,14 @@ def encode_clip(model: Model, frames: np.ndarray, *, progress: Progress | None =
 
 @torch.no_grad()
 def decode_clip(model: Model, latents: Tensor, *, name: str = "decode", progress: Progress | None = None) -> np.ndarray:
-    """Latents [F, C, h, w] -> uint8 [F, H, W, 3]."""
+    """Latents [F, C, h, w] -> uint8 [F, H, W, 3]. NumberError for what is no number, before or behind the VAE."""
+    check_finite(latents, f"{name}: the denoised latents", MODEL_REMEDY)
     parts = []
     with stage(progress, name, len(latents)) as tick:
         for first in range(0, len(latents), BATCH):
             part = latents[first : first + BATCH]
-            parts.append(model.decode_latents(part))
+            with frames_from(first):
+                parts.append(model.decode_latents(part))
             for _ in part:
                 tick()
     return np.concatenate(parts)
@@ -153,8 +157,8 @@ def check_windows(windows: Any) -> None:
 
 
 def check_encoding(model: Model, latents: Any, frames: np.ndarray) -> None:
-    """Raise PipelineError unless ``latents`` have the shape of these frames' encoding, LatentError unless they are
-    finite and of a floating-point dtype."""
+    """Raise PipelineError unless ``latents`` have the shape of these frames' encoding, LatentError or
+    NumberError unless they are of a floating-point dtype and finite."""
     geometry, (count, height, width) = model.geometry, frames.shape[:3]
     expected = [geometry.latent_frames(count), geometry.channels, *geometry.cells((height, width))]
     came = list(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
@@ -199,7 +203,7 @@ def invert_clip(
     layout is made from, at "half" or "full" of the latent's side (method.md 9); feature_range: from where to where of
     the noise range, 0 = pure noise, 1 = clean (FeatureCollector).
     Returns the whole trajectory, on the CPU, which remembers what it belongs to. Raises PipelineError for frames,
-    latents or windows that do not fit, LatentError for latents that are not finite or no floating-point numbers, and
+    latents or windows that do not fit, LatentError or NumberError for latents of another dtype or not finite, and
     PromptError for a prompt that cannot be used, before the frames are encoded; RangeError (before that too) and
     FeaturesError for features that cannot be had.
     """
@@ -321,9 +325,10 @@ def edit_clip(
 
     frames: the source, uint8 [F, H, W, 3]; trajectory: from ``invert_clip`` on the same frames and model, with the same
     mode (and anchors) of ``attention`` and windows (checked, as far as they are recorded). Without regions this is the
-    global prompt alone: nothing is modulated, blended or composited. windows: as in ``invert_clip``. steady: how the
-    edit is held steady over time, along ``motion``, that of these frames and masks (``editing.motion.clip_motion``);
-    None = it is found here. controlnet, observer: what ``model.denoiser`` takes.
+    global prompt alone: nothing is modulated, blended or composited. negative: what guidance leads away from; unused at
+    guidance 1. sampling, attention, blend, composite, steady: None = the defaults of editing/settings.py. windows: as
+    in ``invert_clip``. motion: that of these frames and masks (``editing.motion.clip_motion``), which ``steady`` holds
+    the edit to; None = it is found here. controlnet, observer: what ``model.denoiser`` takes.
     Raises before any network call: PipelineError, TrajectoryError or MotionError for what does not fit the clip,
     PromptError for a prompt that cannot be used or a phrase that does not occur in it, ValueError for regions' masks
     and for what the model's denoiser cannot do. Mistakes in prompts show before the motion is searched for.
@@ -340,7 +345,7 @@ def edit_clip(
     check_windows(windows)
     check_attention(trajectory, attention, windows)
     check_schedule(model, sampling.steps, trajectory.sigmas)
-    masks = [normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)]
+    masks = frame_masks(regions, count)
     within = areas(regions, size, count) if regions else None
 
     modulation = None
@@ -365,7 +370,7 @@ def edit_clip(
     )
 
     held = held_steady(frames, regions, steady, motion, progress=progress)
-    hooks = [] if held is None else [held.hook(trajectory.size, steady, model.levels.t)]
+    hooks = [] if held is None else held.hooks(trajectory.size, steady, model.levels.t)
     sampler, mask = chained_sampler(model, sampling, blend, trajectory, within, hooks)
 
     sigmas = model.sigmas(sampling.steps)

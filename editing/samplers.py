@@ -7,7 +7,8 @@ level sigmas[0]. sigmas: strictly descending [steps + 1]; the last one may be 0.
 the step is taken, dict(x, i, sigma, sigma_hat, denoised). `disable` (k-diffusion's progress bar switch) is accepted and
 unused: progress belongs to the caller. Returns x at sigmas[-1].
 
-All three solve dx/dsigma = (x - D(x, sigma)) / sigma. Errors: SigmaError, LatentError, DenoiserError (checks.py).
+All three solve dx/dsigma = (x - D(x, sigma)) / sigma. Errors: SigmaError, LatentError, NumberError,
+DenoiserError (checks.py).
 """
 
 import torch
@@ -17,7 +18,7 @@ from .checks import ask, check_latents, check_sigmas
 
 
 def to_d(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
-    """The derivative dx/dsigma at (x, sigma), which is also the predicted noise eps. sigma > 0."""
+    """The derivative dx/dsigma at (x, sigma), which is also the predicted noise eps. denoised: x0. sigma > 0."""
     return (x - denoised) / sigma
 
 

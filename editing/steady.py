@@ -1,6 +1,6 @@
 """A steady edit, put together: motion, which regions are fused, and where in the edit it happens (method.md 11).
 
-The latent part is a step hook; the two pixel parts work once, on the decoded frames, before the composite.
+The latent part is a chain of step hooks; the two pixel parts work once, on the decoded frames, before the composite.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .fusion import Shares, background, fuse, keyed, widened
 from .motion.value import Motion, MotionError
 from .regions import Region, sized_masks
 from .settings import SteadySettings
-from .step_hooks import Fusion
+from .step_hooks import Fusion, StepHook
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +40,11 @@ class Steady:
         masks = torch.stack(sized_masks(regions, motion.size, frames)) if regions else torch.zeros(0)
         return cls(motion, masks, tuple(k for k, region in enumerate(regions) if not region.preserve))
 
-    def hook(self, size: tuple[int, int], settings: SteadySettings, t_of: Callable[[float], float]) -> Fusion:
-        """The latent part. size: (h, w) of the latent; t_of: sigma -> t, as Levels.t."""
+    def hooks(self, size: tuple[int, int], settings: SteadySettings, t_of: Callable[[float], float]) -> list[StepHook]:
+        """The latent parts. size: (h, w) of the latent; t_of: sigma -> t, as Levels.t."""
         active = activity(settings.start, settings.end, t_of)
-        return Fusion(self.motion, Shares.at(self.masks, size), self.fused, settings.strength, active, settings.average)
+        shares = Shares.at(self.masks, size)
+        return [Fusion(self.motion, shares, self.fused, settings.strength, active, settings.average)]
 
     def pictures(self, source: np.ndarray, decoded: np.ndarray, settings: SteadySettings, dilate: float) -> np.ndarray:
         """`values` of pictures. source, decoded: uint8 [F, H, W, 3] of the motion's size; uint8 [F, H, W, 3];

@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate
 
 from ...attention import normalise_mask
 from ...editing.blend import Reference, activity, blend
+from ...editing.checks import MODEL_REMEDY, VAE_REMEDY, check_finite
 from ...editing.mask_shapes import check_shape
 from ...editing.provenance import Provenance, differences
 from ...editing.regions import Areas
@@ -31,6 +32,7 @@ from .step_hooks import with_hook
 logger = logging.getLogger(__name__)
 
 KEY = "videograin_blend"
+START = "the latents that the sampler starts from"
 SAME_SIGMAS = "connect the sigmas output of the inversion to the sampler"
 SAME_SCHEDULE = (
     "set the sampler's scheduler to ddim_uniform and its steps to a number that divides 1000 (dpm_2 and uni_pc: one "
@@ -74,7 +76,10 @@ def blended_sampler(
             run = blend(inner, trajectory, weights, start=start, end=end, t_of=levels)
         with naming(node, EDITING_ERRORS):
             # A copy: uni_pc writes into its sigmas, which are the output of some node.
-            return run(network, x, sigmas.clone(), extra_args=extra_args, callback=callback, disable=disable, **options)
+            check_finite(x, START, VAE_REMEDY)
+            out = run(network, x, sigmas.clone(), extra_args=extra_args, callback=callback, disable=disable, **options)
+            check_finite(out, "the sampled latents", MODEL_REMEDY)
+            return out
 
     wrapped = copy.copy(sampler)  # its class, inpaint options and whatever else it carries
     wrapped.sampler_function = walk
@@ -116,8 +121,13 @@ def blended_model(
                 check_levels(trajectory, sigmas[:1], lambda sigma: True, SAME_SCHEDULE)
                 latent_image = trajectory.at(float(sigmas[0])).to(noise, copy=True)
                 noise = torch.zeros_like(noise)
+            elif latent_image is not None:
+                check_finite(latent_image, START, VAE_REMEDY)
         samples = executor(guider, sigmas.clone(), extra_args, callback, noise, latent_image, *args, **kwargs)
-        return blending.result(samples, float(sigmas[-1]))
+        samples = blending.result(samples, float(sigmas[-1]))
+        with naming(node):
+            check_finite(samples, "the sampled latents", MODEL_REMEDY)
+        return samples
 
     patched = with_hook(model, reference, node=node)
     patched.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, sample)

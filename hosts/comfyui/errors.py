@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ...attention.active_range import RangeError
 from ...editing.attention_features import FeaturesError
 from ...editing.blend import BlendError
-from ...editing.checks import DenoiserError, LatentError, SigmaError
+from ...editing.checks import DenoiserError, LatentError, NumberError, SigmaError
 from ...editing.motion.value import MotionError
 from ...editing.step_hooks import StepError
 from ...editing.trajectory import TrajectoryError
@@ -19,6 +19,7 @@ EDITING_ERRORS = (
     FeaturesError,
     LatentError,
     MotionError,
+    NumberError,
     RangeError,
     SigmaError,
     StepError,

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...editing.checks import VAE_REMEDY, check_finite
+
 log = logging.getLogger(__name__)
 
 
@@ -17,14 +19,17 @@ def rgb_frames(images: Tensor, name: str, node: str) -> Tensor:
     name: the input's, for messages. node: the display name, for the log.
 
     Raises:
-        ValueError: no batch of RGB or RGBA images, or an empty one. Names the input alone; `naming` adds the node.
+        ValueError: no batch of RGB or RGBA images, an empty one, or one with NaN or inf (NumberError). Names the
+            input alone; `naming` adds the node.
     """
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[-1] not in (3, 4) or 0 in images.shape:
         got = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(f"{name}: expected frames [F, H, W, 3], got {got}; connect a batch of RGB images.")
     if images.shape[-1] == 4:
         log.warning("%s: %s has an alpha channel, which is dropped.", node, name)
-    return images[..., :3].detach().to("cpu", torch.float32)
+    frames = images[..., :3].detach().to("cpu", torch.float32)
+    check_finite(frames, name, VAE_REMEDY)
+    return frames
 
 
 def rgb_bytes(images: Tensor, name: str, node: str) -> np.ndarray:

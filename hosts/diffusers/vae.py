@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...editing.checks import check_finite, frames_from
+
 PIXELS_AT_ONCE = 4 * 512 * 512  # what goes through the VAE in one batch: 4 frames of 512x512, one of 1024x1024
+REMEDY = "the VAE overflows, although it runs in float32: copy the model again, or take one with another VAE"
 
 
 class Vae:
@@ -31,7 +34,8 @@ class Vae:
         As many frames at once as PIXELS_AT_ONCE holds; one by one where an accelerator's memory does not hold those.
 
         Raises:
-            ValueError: other frames. MemoryError: not even one frame fits the memory.
+            ValueError: other frames, or a VAE that makes NaN or inf of them (NumberError).
+            MemoryError: not even one frame fits the memory.
         """
         frames = np.asarray(frames)
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
@@ -52,7 +56,9 @@ class Vae:
             mean = raw if isinstance(raw, Tensor) else raw.latent_dist.mode()
             return (mean.float() * self.scaling).cpu()
 
-        return torch.cat(_in_parts(some, len(frames), height, width))
+        latents = torch.cat(_in_parts(some, len(frames), height, width))
+        check_finite(latents, "encode: the VAE's latents", REMEDY)
+        return latents
 
     @torch.no_grad()
     def decode(self, latents: Tensor, device: torch.device) -> np.ndarray:
@@ -64,6 +70,8 @@ class Vae:
             raw = latents[part].float().to(device) / self.scaling
             decoded = self.net.decode(raw)
             images = decoded if isinstance(decoded, Tensor) else decoded.sample
+            with frames_from(part.start):
+                check_finite(images, "decode: the VAE's pictures", REMEDY)  # as bytes they would be black
             pixels = (images.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
             return pixels.permute(0, 2, 3, 1).cpu().numpy()
 

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from videograin.editing.checks import NumberError
 from videograin.editing.composite import CompositeError, composite, composite_support, composite_weight, latent_mask
 
 
@@ -159,14 +160,23 @@ def test_the_border_is_the_mix(dtype):
     assert np.abs(result - expected).max() <= (0.5001 if dtype == np.uint8 else 1e-6)
 
 
-def test_inputs_stay_and_nan_outside_does_not_spread():
+def test_inputs_stay_as_they_are():
     source, edited = pictures(np.float32)
     mask = np.zeros((2, 24, 30), bool)
     mask[:, 10, 10] = True
-    edited[:, 0] = np.nan
     before = source.copy(), edited.copy()
-    assert np.isfinite(composite(source, edited, mask, dilate=2, feather=2)).all()
+    composite(source, edited, mask, dilate=2, feather=2)
     np.testing.assert_array_equal((source, edited), before)
+
+
+@pytest.mark.parametrize("name", ["source", "edited"])
+def test_frames_that_are_no_numbers_are_refused_even_outside_of_the_mask(name):
+    frames = dict(zip(("source", "edited"), pictures(np.float32)))
+    mask = np.zeros((2, 24, 30), bool)
+    mask[:, 10, 10] = True
+    frames[name][1, 0, 0, 0] = np.nan
+    with pytest.raises(NumberError, match=rf"^{name}: NaN or inf in frame 1; .*--fp32-vae"):
+        composite(frames["source"], frames["edited"], mask, dilate=2, feather=2)
 
 
 def test_read_only_frames():

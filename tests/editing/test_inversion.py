@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from videograin.attention.options import INVERSION_METHODS
-from videograin.editing.checks import DenoiserError, LatentError, SigmaError
+from videograin.editing.checks import LatentError, NumberError, SigmaError
 from videograin.editing.inversion import invert
 from videograin.editing.samplers import sample_euler
 from videograin.editing.trajectory import Trajectory
@@ -195,7 +195,7 @@ def test_broken_denoiser(toy, method):
     def model(x, sigma):
         return x * (float("nan") if sigma[0] > 2 else 0.5)
 
-    with pytest.raises(DenoiserError, match=r"values are NaN or inf at sigma 3 \(step 2 of 2\), frames 0, 1;"):
+    with pytest.raises(NumberError, match=r"at sigma 3 \(step 2 of 2\): NaN or inf in 2 frames \(0, 1\);"):
         invert(model, toy.randn(2, 3, 4, 4), torch.tensor([3.0, 1.0, 0.0]), method=method)
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from videograin.editing import pipeline
-from videograin.editing.checks import LatentError
-from videograin.editing.pipeline import PipelineError, edit_clip, encode_clip, invert_clip
+from videograin.editing.checks import LatentError, NumberError
+from videograin.editing.pipeline import PipelineError, decode_clip, edit_clip, encode_clip, invert_clip
 from videograin.editing.prompt_text import PromptError
 from videograin.editing.regions import Region
 from videograin.editing.settings import AttentionSettings, SamplingSettings, SteadySettings, WindowSettings
@@ -84,18 +84,18 @@ def test_latents_of_another_clip_are_refused(random_model, frames, latents, part
 
 
 @pytest.mark.parametrize(
-    ("part", "message"),
+    ("part", "kind", "message"),
     [
-        (lambda x: (x * 10).long(), "latents: expected floating-point latents, got torch.int64"),
-        (lambda x: x.index_fill(0, torch.tensor([2]), float("nan")), r"latents: 96 of 384 .* NaN or inf \(frames 2\)"),
-        (lambda x: x / 0, r"latents: 384 of 384 .* \(frames 0, 1, 2, 3\)"),
+        (lambda x: (x * 10).long(), LatentError, "latents: expected floating-point latents, got torch.int64"),
+        (lambda x: x.index_fill(0, torch.tensor([2]), float("nan")), NumberError, r"latents: NaN or inf in frame 2;"),
+        (lambda x: x / 0, NumberError, r"latents: NaN or inf in 4 frames \(0, 1, 2, 3\); .*float32"),
     ],
 )
 def test_latents_that_are_no_finite_numbers_are_refused_before_the_network_runs(
-    random_model, frames, latents, part, message, monkeypatch
+    random_model, frames, latents, part, kind, message, monkeypatch
 ):
     monkeypatch.setattr(pipeline, "invert", lambda *_, **__: pytest.fail("slow work began"))
-    with pytest.raises(LatentError, match=message):
+    with pytest.raises(kind, match=message):
         invert_clip(random_model, frames, SOURCE, steps=2, latents=part(latents))
 
 
@@ -137,7 +137,7 @@ def test_mistakes_in_prompts_show_before_slow_work(random_model, frames, traject
 
 def test_mask_counts_name_the_region(random_model, frames, trajectory):
     wrong = [Region("a green circle", torch.ones(3, 32, 48))]
-    with pytest.raises(ValueError, match=r"region 1: expected 1 frame or 4 .* got 3"):
+    with pytest.raises(ValueError, match=r"region 1 \(a green circle\): expected 1 frame or 4 .* got 3"):
         edit_clip(random_model, frames, trajectory, PROMPT, wrong, sampling=FEW)
 
 
@@ -145,3 +145,21 @@ def test_phrases_that_do_not_occur_stop_before_the_first_call(random_model, fram
     wrong = [Region("a white triangle", torch.ones(32, 48))]
     with pytest.raises(ValueError, match="'a white triangle' does not occur in the global prompt"):
         edit_clip(random_model, frames, trajectory, PROMPT, wrong, sampling=FEW)
+
+
+def test_a_vae_that_overflows_is_an_error_that_names_the_clips_frame(random_model, frames, monkeypatch):
+    many = np.concatenate([frames] * 2)
+    latents = encode_clip(random_model, many)
+    latents[5, 0, 0, 0] = 1e6
+    sound = random_model.vae.net.decode
+    monkeypatch.setattr(random_model.vae.net, "decode", lambda z: sound(z.where(z < 1e5, float("inf"))))
+    with pytest.raises(NumberError, match=r"^decode: .* NaN or inf in frame 5; .*float32"):
+        decode_clip(random_model, latents)
+
+
+def test_latents_that_are_no_numbers_never_reach_the_vae(random_model, frames, monkeypatch):
+    latents = encode_clip(random_model, frames)
+    latents[1, 0, 0, 0] = float("nan")
+    monkeypatch.setattr(random_model.vae.net, "decode", lambda z: pytest.fail("the VAE ran"))
+    with pytest.raises(NumberError, match=r"^decode: the denoised latents: NaN or inf in frame 1; .*float16"):
+        decode_clip(random_model, latents)

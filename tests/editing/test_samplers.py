@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from videograin.attention.options import SAMPLER_NAMES
-from videograin.editing.checks import DenoiserError, LatentError, SigmaError
+from videograin.editing.checks import DenoiserError, LatentError, NumberError, SigmaError
 from videograin.editing.samplers import SAMPLERS, sample_dpmpp_2m, sample_euler, sample_heun
 
 CALLS = {"euler": lambda s: s, "ddim": lambda s: s, "heun": lambda s: 2 * s - 1, "dpmpp_2m": lambda s: s}
@@ -110,7 +110,7 @@ def test_broken_denoiser(toy, name, bad):
             x[1, 0, 0, :2] = bad
         return x
 
-    with pytest.raises(DenoiserError, match=r"2 of 24 predicted .*sigma 1 \(step [12] of 2\), frames 1;.*float32"):
+    with pytest.raises(NumberError, match=r"sigma 1 \(step [12] of 2\): NaN or inf in frame 1;.*float32"):
         SAMPLERS[name](model, toy.randn(2, 3, 2, 2), torch.tensor([3.0, 1.0, 0.0]))
 
 
@@ -127,10 +127,16 @@ def test_denoiser_of_another_shape(toy):
         (torch.zeros(3, 2, 2), r"\[F, C, h, w\].*got shape \[3, 2, 2\]"),
         (torch.zeros(0, 3, 2, 2), "no empty axis"),
         (torch.zeros(1, 3, 2, 2, dtype=torch.int64), "floating-point latents, got torch.int64"),
-        (torch.full((1, 3, 2, 2), float("nan")), "12 of 12 values are NaN or inf.*frames 0"),
         ("latents", "got str"),
     ],
 )
 def test_bad_latents(x, says):
     with pytest.raises(LatentError, match=says):
+        sample_euler(lambda x, sigma: x, x, torch.tensor([1.0, 0.0]))
+
+
+def test_latents_that_are_no_numbers():
+    x = torch.zeros(3, 3, 2, 2)
+    x[1, 0, 0, 0] = float("inf")
+    with pytest.raises(NumberError, match=r"x: NaN or inf in frame 1;.*float32"):
         sample_euler(lambda x, sigma: x, x, torch.tensor([1.0, 0.0]))

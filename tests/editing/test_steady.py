@@ -85,7 +85,8 @@ def test_a_preserved_region_is_not_fused(motion, regions):
     steady = Steady.of(motion, kept, F)
     assert steady.fused == (0,)
     x = torch.randn(F, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    out = steady.hook((8, 8), ON, lambda sigma: 0.5).prediction(x, 1.0)
+    (fusion,) = steady.hooks((8, 8), ON, lambda sigma: 0.5)
+    out = fusion.prediction(x, 1.0)
     changed = (out != x).any(1)
     assert changed.any()
     assert not (changed & (Shares.at(steady.masks, (8, 8)).of[0] == 0)).any()
@@ -93,7 +94,7 @@ def test_a_preserved_region_is_not_fused(motion, regions):
 
 def test_it_acts_in_its_part_of_the_run(motion, regions):
     steady = Steady.of(motion, regions, F)
-    late = steady.hook((8, 8), SteadySettings(start=0.5), lambda sigma: sigma / 10)
+    (late,) = steady.hooks((8, 8), SteadySettings(start=0.5), lambda sigma: sigma / 10)
     x = torch.randn(F, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     assert late.prediction(x, 9.0) is x
     assert not torch.equal(late.prediction(x, 4.0), x)

@@ -15,8 +15,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 
 from ....attention import Observer
+from ....editing.checks import MODEL_REMEDY, VAE_REMEDY, check_finite
 from ....editing.settings import AttentionSettings
 from ..edit import KEY, Edit, tag
+from ..errors import naming
 from ..frame_cuts import call_shape, frames_of_calls
 from ..host_attention import HostAttention
 from ..model_info import noise_levels
@@ -164,8 +166,14 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
             noise = args[0] if args else kwargs["noise"]
             run = SamplingRun.begin(guider.conds, noise.shape, noise_levels(guider.model_patcher))
         options[KEY] = run.with_edit(edit, node)
+        latent = args[1] if len(args) > 1 else kwargs["latent_image"]
         try:
-            return executor(*args, **kwargs)
+            with naming(node):
+                check_finite(latent, "latent_image", VAE_REMEDY)
+            samples = executor(*args, **kwargs)
+            with naming(node):
+                check_finite(samples, "the sampled latents", MODEL_REMEDY)
+            return samples
         finally:
             # The guider drops these options with the run; others who keep theirs shall not keep ours.
             options[KEY] = before

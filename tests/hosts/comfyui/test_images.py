@@ -37,3 +37,10 @@ def test_what_is_no_image_is_refused(shape):
         rgb_frames(torch.zeros(shape), "source", "A")
     with pytest.raises(ValueError, match="got NoneType; connect"):
         rgb_frames(None, "source", "A")
+
+
+@pytest.mark.parametrize("read", [rgb_frames, rgb_bytes])
+def test_pictures_that_are_no_numbers_are_refused_with_their_frame(images, read):
+    images[1, 2, 3, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"^edited: NaN or inf in frame 1; .*--fp32-vae"):
+        read(images, "edited", "A")

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from videograin.editing.checks import NumberError
 from videograin.hosts.diffusers.vae import Vae
 
 CPU = torch.device("cpu")
@@ -77,3 +78,32 @@ def test_out_of_memory_with_one_frame_names_frames_size_and_remedy(frames, batch
         with pytest.raises(MemoryError, match=says + r"\. Use a smaller size"):
             getattr(vae, call)(given, CPU)
         assert net.batches == batches
+
+
+class Overflowing(Net):
+    """One whose results are no numbers for what is 2 in its first corner."""
+
+    def _enter(self, x):
+        super()._enter(x)
+        x /= (x[:, :1, :1, :1] != 2).float()
+
+
+def test_what_overflows_is_refused_with_its_stage_and_the_clips_frames():
+    vae = Vae(Overflowing(), factor=8, channels=3, scaling=0.5)
+    latents = torch.rand(20, 3, 32, 32)
+    latents[[3, 18], 0, 0, 0] = 1.0  # divided by the scaling; 16 frames go at once
+    with pytest.raises(NumberError, match=r"^decode: .* NaN or inf in frame 3; .*float32"):
+        vae.decode(latents, CPU)
+    with pytest.raises(NumberError, match=r"^decode: .* NaN or inf in frame 18; .*float32"):
+        vae.decode(latents.index_fill(0, torch.tensor([3]), 0.5), CPU)
+
+
+def test_latents_that_are_no_numbers_are_refused_with_the_clips_frames():
+    class Half(Net):
+        def encode(self, x):
+            return super().encode(x) / (x[:, :, :1, :1] != 1)
+
+    frames = clip(20, 256, 256)
+    frames[:, 0, 0], frames[[3, 18], 0, 0] = 0, 255
+    with pytest.raises(NumberError, match=r"^encode: .* NaN or inf in 2 frames \(3, 18\); .*float32"):
+        Vae(Half(), factor=8, channels=3, scaling=0.5).encode(frames, CPU)
