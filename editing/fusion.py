@@ -37,6 +37,8 @@ ALIKE, TWICE, SLIGHT = 0.1, 2.0, 0.02
 """Of differences along the background's motion and a region's, values in [-1, 1]: what is background (`beside`)."""
 SOFT = 4
 """Pixels over which the key fades beyond what is known of the background."""
+RIM = 2
+"""Pixels round a thing that are not counted as background: its soft edge."""
 SHADES = 8
 """So many of a channel tell colours apart."""
 
@@ -195,8 +197,14 @@ def beside(source: Tensor, motion: Motion, region: int, mask: Tensor) -> Tensor:
     colours = ((source.movedim(1, -1) + 1) * (SHADES / 2)).long().clamp(0, SHADES - 1)
     colours = (colours * torch.tensor([SHADES**2, SHADES, 1])).sum(-1)
     common = [colours[sure].bincount(minlength=SHADES**3) / sure.sum().clamp(min=1) for sure in (shown, thing)]
-    told = shown | (either & (common[0] > common[1])[colours])
-    return told & (avg_pool2d(told.float(), 5, 1, 2) > 0.5)  # single pixels are chance
+    alike = either & (common[0] > common[1])[colours]
+    shown, thing = ((told & _most_round(told)) for told in (shown | alike, thing | (either & ~alike)))
+    return shown & ~_grown(thing, RIM)
+
+
+def _most_round(told: Tensor) -> Tensor:
+    """Where most of 5 x 5 pixels are told so: single ones are chance. bool [F, H, W]."""
+    return avg_pool2d(told.float(), 5, 1, 2) > 0.5
 
 
 def _unlike(
