@@ -130,7 +130,8 @@ def _check_mask(mask: Tensor, trajectory: Trajectory) -> Tensor:
 def activity(
     start: float = 0.0, end: float = 1.0, t_of: Callable[[float], float] | None = None
 ) -> Callable[[float], bool]:
-    """sigma -> whether the blend is active there. Arguments and errors as in `blend`."""
+    """sigma -> whether a part of the run, ``start`` to ``end`` of `blend`, holds it. t_of: sigma -> t, e.g. Levels.t.
+    BlendError where a part needs t_of and there is none; RangeError for a part that is none."""
     active = ActiveRange(start, end)
     if active.whole:
         return lambda sigma: True

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..attention import Levels, normalise_mask
+from ..attention import Levels
 from .attention_features import FeatureCollector
 from .blend import blend as blended
 from .checks import MODEL_REMEDY, check_finite, check_latents, frames_from
@@ -33,7 +33,7 @@ from .motion.clip_motion import clip_motion
 from .motion.value import Motion
 from .provenance import Provenance, differences, dtype_name
 from .region_modulation import build_modulation, modulated_steps
-from .regions import Areas, Region, areas, sized_masks
+from .regions import Areas, Region, areas, frame_masks, sized_masks
 from .samplers import SAMPLERS
 from .settings import (
     AttentionSettings,
@@ -96,7 +96,8 @@ def check_frames(model: Model, frames: np.ndarray) -> None:
 
 @torch.no_grad()
 def encode_clip(model: Model, frames: np.ndarray, *, progress: Progress | None = None) -> Tensor:
-    """uint8 [F, H, W, 3] -> latents float32 [F, C, h, w] at the model's scale."""
+    """frames: uint8 [F, H, W, 3], sides multiples of ``model.geometry.cell`` -> latents float32 [F, C, h, w] at the
+    model's scale, on the CPU."""
     check_frames(model, frames)
     parts = []
     with stage(progress, "encode", len(frames)) as tick:
@@ -324,9 +325,10 @@ def edit_clip(
 
     frames: the source, uint8 [F, H, W, 3]; trajectory: from ``invert_clip`` on the same frames and model, with the same
     mode (and anchors) of ``attention`` and windows (checked, as far as they are recorded). Without regions this is the
-    global prompt alone: nothing is modulated, blended or composited. windows: as in ``invert_clip``. steady: how the
-    edit is held steady over time, along ``motion``, that of these frames and masks (``editing.motion.clip_motion``);
-    None = it is found here. controlnet, observer: what ``model.denoiser`` takes.
+    global prompt alone: nothing is modulated, blended or composited. negative: what guidance leads away from; unused at
+    guidance 1. sampling, attention, blend, composite, steady: None = the defaults of editing/settings.py. windows: as
+    in ``invert_clip``. motion: that of these frames and masks (``editing.motion.clip_motion``), which ``steady`` holds
+    the edit to; None = it is found here. controlnet, observer: what ``model.denoiser`` takes.
     Raises before any network call: PipelineError, TrajectoryError or MotionError for what does not fit the clip,
     PromptError for a prompt that cannot be used or a phrase that does not occur in it, ValueError for regions' masks
     and for what the model's denoiser cannot do. Mistakes in prompts show before the motion is searched for.
@@ -343,7 +345,7 @@ def edit_clip(
     check_windows(windows)
     check_attention(trajectory, attention, windows)
     check_schedule(model, sampling.steps, trajectory.sigmas)
-    masks = [normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)]
+    masks = frame_masks(regions, count)
     within = areas(regions, size, count) if regions else None
 
     modulation = None

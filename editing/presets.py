@@ -10,9 +10,9 @@ from __future__ import annotations
 from .settings import AttentionSettings
 
 GUIDANCE = 5.0
-POWER, END = 1.0, 0.6
+MODE, POWER, END = "per_frame", 1.0, 0.6
 
 
-def embedded_attention(mode: str = "per_frame") -> AttentionSettings:
+def embedded_attention(mode: str = MODE) -> AttentionSettings:
     """Attention for the embedded model; mode: which frames a query sees."""
     return AttentionSettings(mode=mode, power=POWER, end=END)

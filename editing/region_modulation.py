@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..attention import LabelMap, Modulation, Schedule
+from .model import Model
 from .settings import AttentionSettings
 
 
@@ -44,7 +45,7 @@ def is_computed(halves: str, guidance: float) -> bool:
     return guidance != 1 or halves != "uncond"
 
 
-def modulated_steps(model: Any, modulation: Modulation | None, sigmas: Tensor, guidance: float) -> int:
+def modulated_steps(model: Model, modulation: Modulation | None, sigmas: Tensor, guidance: float) -> int:
     """In how many steps of a schedule [S + 1] self- or cross-attention is modulated in a half that is computed."""
     if modulation is None:
         return 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..attention import normalise_mask
 from .composite import latent_mask
 from .mask_shapes import sized_mask
 
@@ -74,9 +75,16 @@ def _without(area: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask > 0.5, torch.zeros_like(area), area * (1 - mask))
 
 
+def frame_masks(regions: Sequence[Region], frames: int) -> list[Tensor]:
+    """Each region's mask as float32 [F, h, w], at its own size. Errors as in ``normalise_mask``."""
+    return [normalise_mask(region.mask, frames, name) for region, name in zip(regions, _names(regions))]
+
+
 def sized_masks(regions: Sequence[Region], size: tuple[int, int], frames: int) -> list[Tensor]:
     """Each region's mask as float32 [F, H, W] at ``size``. Errors as in ``sized_mask``."""
-    return [
-        sized_mask(region.mask, size, frames, f"region {number} ({region.phrase})")
-        for number, region in enumerate(regions, 1)
-    ]
+    return [sized_mask(region.mask, size, frames, name) for region, name in zip(regions, _names(regions))]
+
+
+def _names(regions: Sequence[Region]) -> list[str]:
+    """What the regions are called in errors."""
+    return [f"region {number} ({region.phrase})" for number, region in enumerate(regions, 1)]

@@ -14,12 +14,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 
-from ..editing.model import Progress, stage
+from ..editing.model import Model, Progress, stage
 from ..editing.pipeline import decode_clip
 from ..editing.samplers import sample_euler
 from ..editing.settings import AttentionSettings
@@ -152,14 +151,18 @@ class RoundTrip:
 
 @torch.no_grad()
 def measure_round_trip(
-    model: Any,
+    model: Model,
     trajectory: Trajectory,
     *,
     attention: AttentionSettings | None = None,
     windows: Windows | None = None,
     progress: Progress | None = None,
 ) -> RoundTrip:
-    """Denoise the inverted latent with the source prompt, unguided, and compare with the VAE round trip."""
+    """Denoise the inverted latent with the source prompt, unguided, and compare with the VAE round trip.
+
+    model: the one that inverted; trajectory: its inversion; attention, windows: those of the inversion (not checked
+    here), None = the defaults and all frames at once.
+    """
     attention = attention or AttentionSettings()
     denoiser = model.denoiser(
         model.encode_prompt(trajectory.prompt),

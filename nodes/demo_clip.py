@@ -3,8 +3,8 @@
 from comfy_api.latest import io
 
 from ..hosts.comfyui.images import image_of
-from ..world.clips import MOTIONS
 from ..world.demo_task import FPS, make_task
+from ..world.vocabulary import MOTIONS
 from .checked import CheckedNode
 from .inputs import limited
 from .sockets import CATEGORY

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from ..attention import LabelMap, normalise_mask
-from ..editing.model import Progress
-from ..editing.regions import Region
+from ..attention import LabelMap
+from ..editing.model import Model, Progress
+from ..editing.regions import Region, frame_masks
 from ..editing.settings import MapSettings, Pixel
 from ..editing.whole_file import ATTENTION, save_png, whole_file
 from ..measuring.attention_probe import AttentionProbe, InspectionError, Phrase, Place
@@ -54,7 +54,7 @@ def open_probe(
     clip: Clip,
     prompt: str,
     phrases: Sequence[str],
-    model: Any,
+    model: Model,
     *,
     steps: int,
     splice: bool,
@@ -106,14 +106,14 @@ def write_maps(
         note = f"attention_maps: {error}"
         log.warning(note)
         return Looked({}, notes=(note,))
-    label_map = LabelMap([normalise_mask(region.mask, count, f"region {n}") for n, region in enumerate(regions, 1)])
+    label_map = LabelMap(frame_masks(regions, count))
     outlines = [label_map.union([n], visible=True).numpy() for n in range(1, label_map.regions + 1)]
     kept = [n for n, region in enumerate(regions, 1) if region.preserve]
     table = share_table(maps, label_map, kept)
     files = {name: folder / file for name, file in ATTENTION.items()}
     with progress.stage("write attention", 2) as tick, torch.no_grad():
         rows = heat.heats(maps, outlines, table)
-        write_video(files["attention"], heat.heat_video(rows, clip.frames), clip.fps)
+        write_video(files["attention"], heat.heat_video(rows, clip.frames), clip.fps, times=clip.times)
         tick()
         save_png(files["attention_sheet"], heat.heat_sheet(rows, clip.frames))
         with whole_file(files["shares"]) as temporary:

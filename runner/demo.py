@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..editing.composite import composite_support
+from ..editing.model import Model
 from ..editing.pipeline import EditResult, edit_clip, invert_clip
 from ..editing.presets import GUIDANCE, embedded_attention
 from ..editing.regions import Region
@@ -57,7 +58,7 @@ class Outcome:
 
 
 def run_clip(
-    model: Any,
+    model: Model,
     task: DemoTask,
     source: np.ndarray,
     steps: int,

@@ -222,7 +222,7 @@ class InversionKeys(InversionSettings):
 class SourceKeys:
     """The source of an edit and what is to be seen in it: of edit files and of metrics files."""
 
-    video: File = Field(default=None, description="the path of a video")
+    video: File = Field(default=None, description="a video, or a folder of pictures")
     frames: FrameKeys = Field(
         default_factory=FrameKeys, examples=["{start: 0, count: 16}"], description="which frames of the video"
     )
@@ -316,6 +316,8 @@ class MetricsKeys(SourceKeys):
     raft: File | None = Field(default=None, description="RAFT-Large weights (default: torch hub's, else OpenCV's DIS)")
 
 
+MODELS = {"clip": "DIR", "dino": "DIR", "pickscore": "DIR", "raft": "FILE"}
+"""The networks that measure: their keys in a metrics file, which are flags too, and what each is given."""
 REQUIRED = {
     EditKeys: ("video", "source_prompt", "prompt", "regions", "output"),
     RegionEntry: ("phrase", "masks"),

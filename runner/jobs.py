@@ -13,6 +13,7 @@ from typing import Any
 from ..editing import trajectory_file
 from ..editing.layout.clip_layout import ClipLayout, LayoutError
 from ..editing.layout.of_clip import clip_layout, picked_mask
+from ..editing.model import Model
 from ..editing.pipeline import EditResult, decode_clip, edit_clip, invert_clip
 from ..editing.regions import Region
 from ..editing.result_set import clear_leftovers, whole_set
@@ -62,12 +63,12 @@ class Inverted:
 
 
 @memory_errors()
-def run_edit(edit_file: EditFile, *, progress: ConsoleProgress | None = None, model: Any = None) -> Finished:
+def run_edit(edit_file: EditFile, *, progress: ConsoleProgress | None = None, model: Model | None = None) -> Finished:
     """Carry out an edit file; writes ``edit.mp4``, ``side_by_side.mp4``, ``sheet.png``, ``report.json`` to its output;
     with ``attention_maps`` also ``attention.mp4``, ``attention.png``, ``shares.csv``; and where a region takes its
     masks from the layout, all of that to the folder ``layout`` there.
 
-    model: an already loaded DiffusersModel; None = the one the file names.
+    model: an already loaded one (editing/model.py); None = the one the file names.
     """
     progress = progress or ConsoleProgress(quiet=True)
     clear_leftovers(edit_file.output, [*RESULTS.values(), *ATTENTION.values(), MOTION])
@@ -157,7 +158,11 @@ def _edited(job: EditJob, inverted: Inverted, new: Path, progress: ConsoleProgre
 
 @memory_errors()
 def run_invert(
-    edit_file: EditFile, output: str | Path | None = None, *, progress: ConsoleProgress | None = None, model: Any = None
+    edit_file: EditFile,
+    output: str | Path | None = None,
+    *,
+    progress: ConsoleProgress | None = None,
+    model: Model | None = None,
 ) -> Finished:
     """Invert the video of an edit file and save the trajectory for any number of edits.
 
@@ -184,7 +189,7 @@ def run_invert(
 
 
 @memory_errors()
-def run_layout(edit_file: EditFile, *, progress: ConsoleProgress | None = None, model: Any = None) -> Finished:
+def run_layout(edit_file: EditFile, *, progress: ConsoleProgress | None = None, model: Model | None = None) -> Finished:
     """Find the things of an edit file's video without any mask, and write them to its output: masks as PNGs, pictures
     to look at, ``layout.json`` and ``regions.yaml`` (README.md)."""
     progress = progress or ConsoleProgress(quiet=True)
@@ -296,10 +301,10 @@ def _write_edit(
     """Videos and contact sheet; returns all result files by name and the two written videos."""
     files = {name: folder / file for name, file in RESULTS.items()}
     with progress.stage("write", 3) as tick:
-        written = write_video(files["edit"], result.frames, clip.fps, audio_from=clip)
+        written = write_video(files["edit"], result.frames, clip.fps, audio_from=clip, times=clip.times)
         tick()
         pair = sheets.side_by_side(clip.frames, result.frames)
-        beside = write_video(files["side_by_side"], pair, clip.fps, audio_from=clip)
+        beside = write_video(files["side_by_side"], pair, clip.fps, audio_from=clip, times=clip.times)
         tick()
         painted = sheets.paint_regions(clip.frames, [region.mask.numpy() for region in regions])
         rows = [("source", clip.frames), ("regions", painted), ("edit", result.frames)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ..measuring.metrics.encoders import Encoder, EncoderError, load_clip, load_
 from ..measuring.metrics.measure import Instruments, measure, prepare
 from ..measuring.metrics.table import Table
 from ..measuring.pictures.bars import bar_sheet
+from .edit_keys import MODELS
 from .media.geometry import Geometry, GeometryError
 from .media.mask_files import FoundMask, MaskError, MaskFolder, MaskFrames, load_masks
 from .media.video import Clip, VideoError, probe, read_clip
@@ -64,7 +65,7 @@ def run_metrics(
     source, edits, more = _read(spec, progress)
     regions = _regions(spec, source, progress)
     tools, remarks = _instruments(spec, progress)
-    notes = [*notes, *more, *remarks, *_prompt_notes(spec), COMPRESSED]
+    notes = [*notes, *more, *remarks, *_prompt_notes(spec.edits, spec.prompt), COMPRESSED]
     with progress.stage("measure source", len(source.frames) - 1) as tick:
         try:
             ground = prepare(source.frames, spec.prompt or "", regions, tools, tick)
@@ -212,7 +213,7 @@ def _instruments(spec: MetricsSpec, progress: ConsoleProgress) -> tuple[Instrume
     wrong: list[tuple[str, str]] = []
 
     def load(key: str, loader: Callable[..., Encoder], what: str) -> Encoder | str:
-        folder = getattr(spec, key)
+        folder = spec.networks.get(key)
         if folder is None:
             return f"no {what} was given"
         try:
@@ -226,7 +227,7 @@ def _instruments(spec: MetricsSpec, progress: ConsoleProgress) -> tuple[Instrume
         dino = load("dino", load_dino, "DINO")
         pick = load("pickscore", load_clip, "PickScore model")
         try:
-            flow = find_estimator(spec.raft, device)
+            flow = find_estimator(spec.networks.get("raft"), device)
         except FlowError as error:
             raise spec.error([*wrong, ("raft", str(error))]) from None
     if wrong:
@@ -235,13 +236,13 @@ def _instruments(spec: MetricsSpec, progress: ConsoleProgress) -> tuple[Instrume
     return Instruments(flow, clip, dino, pick), notes
 
 
-def _prompt_notes(spec: MetricsSpec) -> list[str]:
-    """A remark for every edit that was made for another prompt than it is measured against."""
-    said = {edit.name: edit.report().get("prompt") for edit in spec.edits}
+def _prompt_notes(edits: Sequence[MeasuredEdit], prompt: str | None) -> list[str]:
+    """A remark for every edit that was made for another prompt than the one that it is measured against."""
+    said = {edit.name: edit.report().get("prompt") for edit in edits}
     return [
-        f"{name} was made for another prompt: {prompt!r}"
-        for name, prompt in said.items()
-        if prompt and spec.prompt and prompt != spec.prompt
+        f"{name} was made for another prompt: {other!r}"
+        for name, other in said.items()
+        if other and prompt and other != prompt
     ]
 
 
@@ -252,5 +253,5 @@ def _settings(spec: MetricsSpec) -> dict[str, Any]:
     ]
     edits = {edit.name: str(edit.video) for edit in spec.edits}
     names = ("path", "edit_file", "video", "prompt", "start", "count", "stride", "size", "fit", "device")
-    plain = {name: getattr(spec, name) for name in (*names, "clip", "dino", "pickscore", "raft", "output")}
-    return {**plain, "regions": regions, "edits": edits}
+    plain = {name: getattr(spec, name) for name in names} | {name: spec.networks.get(name) for name in MODELS}
+    return {**plain, "output": spec.output, "regions": regions, "edits": edits}

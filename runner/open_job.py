@@ -19,26 +19,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..editing import trajectory_file
-from ..editing.model import Progress
-from ..editing.pipeline import check_attention, check_model, check_schedule, inversion_steps
-from ..editing.prompt_text import append_phrases, unplaced
+from ..editing.model import Model, Progress
+from ..editing.pipeline import check_model, check_schedule, inversion_steps
+from ..editing.prompt_text import append_phrases
 from ..editing.regions import Region
-from ..editing.settings import EditSettings, LayoutSettings, MotionSettings, WindowSettings
-from ..editing.trajectory import Trajectory, TrajectoryError
+from ..editing.settings import (
+    EditSettings,
+    LayoutSettings,
+    MapSettings,
+    MotionSettings,
+    SteadySettings,
+    WindowSettings,
+)
+from ..editing.trajectory import Trajectory
 from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS
 from ..editing.windows import Windows
 from ..measuring.attention_probe import AttentionProbe
 from .attention_files import open_probe
 from .edit_file import EditFile
-from .edit_keys import EditKeys, RegionEntry
+from .edit_keys import ControlKeys, RegionEntry
 from .layout_files import check_masks
-from .media.geometry import UNIT
 from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_pictures, repeated
 from .media.video import Clip, read_clip
 from .motion_files import beside
 from .preflight import check_section_level, check_start, check_target, chosen_device
 from .report import clip_facts, model_facts
+from .saved_inversion import open_saved
 from .yaml_lines import Lines, Problems
 
 log = logging.getLogger(__name__)
@@ -55,7 +61,7 @@ class InversionJob:
     """
 
     clip: Clip
-    model: Any
+    model: Model
     source_prompt: str
     settings: EditSettings
     windows: Windows | None
@@ -98,7 +104,7 @@ class EditJob(InversionJob):
         return any(isinstance(region, PickedRegion) for region in self.regions)
 
 
-def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> EditJob:
+def open_job(edit_file: EditFile, progress: Progress, model: Model | None = None) -> EditJob:
     """The edit of an edit file. model: an already loaded one, None = the one that the file names.
 
     Raises EditFileError with the line for all that does not fit.
@@ -121,7 +127,15 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
         if keys.controlnet is not None:
             pictures = _read_pictures(keys.controlnet.video, clip, frames)
     if keys.inversion.load is not None:
-        loaded, notes = _loaded(edit_file, clip, edit_file.layout if found else None, problems)
+        loaded, notes = open_saved(
+            keys.inversion.load,
+            clip,
+            keys.source_prompt,
+            keys.attention,
+            cut_of(keys.windows),
+            edit_file.layout if found else None,
+            problems,
+        )
     problems.stop()
     notes = (*notes, *remarks)
     phrases, prompt, added = [region.phrase for region in regions], keys.prompt, ()
@@ -132,10 +146,11 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
         notes = (*notes, f"append_phrases: {named} had no place in the prompt and was appended: {prompt!r}")
         log.warning(notes[-1])
     job = _on_model(edit_file, clip, loaded, notes, model, progress)
-    control, probe = _check_on_model(job, keys, prompt, phrases, pictures)
+    controlled = None if keys.controlnet is None else (keys.controlnet, pictures)
+    control, probe = _check_on_model(job, prompt, keys.negative_prompt, phrases, controlled, keys.attention_maps)
     return EditJob(
         **vars(job),
-        motion=_motion(keys, len(clip.frames)),
+        motion=_motion(keys.motion, keys.steady, len(clip.frames)),
         motion_file=beside(keys.inversion.save or keys.inversion.load, edit_file.output),
         prompt=prompt,
         negative_prompt=keys.negative_prompt,
@@ -146,7 +161,7 @@ def open_job(edit_file: EditFile, progress: Progress, model: Any = None) -> Edit
 
 
 def open_inversion(
-    edit_file: EditFile, output: str | Path | None, progress: Progress, model: Any = None
+    edit_file: EditFile, output: str | Path | None, progress: Progress, model: Model | None = None
 ) -> InversionJob:
     """The inversion of an edit file alone; what it loads is not read but made. output: where it goes, None = where the
     file says (``inversion.save``, else ``inversion.load``). Raises ValueError where nobody says, EditFileError for what
@@ -172,7 +187,7 @@ def open_inversion(
     return job
 
 
-def open_layout(edit_file: EditFile, progress: Progress, model: Any = None) -> InversionJob:
+def open_layout(edit_file: EditFile, progress: Progress, model: Model | None = None) -> InversionJob:
     """The clip of an edit file with the inversion in which its layout is found. EditFileError for what does not fit."""
     keys, lines = edit_file.keys, edit_file.lines
     device = keys.device if model is None else None
@@ -184,7 +199,15 @@ def open_layout(edit_file: EditFile, progress: Progress, model: Any = None) -> I
         check_masks(edit_file.output, lines)
     clip = _read_clip(edit_file, problems, progress)
     if keys.inversion.load is not None:
-        loaded, notes = _loaded(edit_file, clip, edit_file.layout, problems)
+        loaded, notes = open_saved(
+            keys.inversion.load,
+            clip,
+            keys.source_prompt,
+            keys.attention,
+            cut_of(keys.windows),
+            edit_file.layout,
+            problems,
+        )
     problems.stop()
     job = _on_model(edit_file, clip, loaded, notes, model, progress)
     _check_inversion(job, problems)
@@ -197,7 +220,7 @@ def _on_model(
     clip: Clip,
     loaded: Trajectory | None,
     notes: tuple[str, ...],
-    model: Any,
+    model: Model,
     progress: Progress,
     save: Path | None = None,
 ) -> InversionJob:
@@ -226,12 +249,12 @@ def _on_model(
     )
 
 
-def _motion(keys: EditKeys, frames: int) -> MotionSettings | None:
+def _motion(motion: MotionSettings | None, steady: SteadySettings, frames: int) -> MotionSettings | None:
     """How motion is found, where anything of the edit needs it; a single frame has none."""
-    return (keys.motion or MotionSettings()) if frames > 1 and (keys.motion or keys.steady.enabled) else None
+    return (motion or MotionSettings()) if frames > 1 and (motion or steady.enabled) else None
 
 
-def _load_model(path: Path | None, config: Path | None, device: str, dtype: str) -> Any:
+def _load_model(path: Path | None, config: Path | None, device: str, dtype: str) -> Model:
     from ..hosts.diffusers import load_model
 
     device = chosen_device(device)
@@ -282,14 +305,21 @@ def _read_pictures(video: Path, clip: Clip, frames: MaskFrames) -> np.ndarray:
 
 
 def _check_on_model(
-    job: InversionJob, keys: EditKeys, prompt: str, phrases: Sequence[str], pictures: np.ndarray | None
+    job: InversionJob,
+    prompt: str,
+    negative: str,
+    phrases: Sequence[str],
+    controlled: tuple[ControlKeys, np.ndarray] | None,
+    maps: MapSettings | None,
 ) -> tuple[Any, AttentionProbe | None]:
-    """The ControlNet with its ``pictures``, and who watches the attention; None where an edit has none. EditFileError
-    with all that prompts, steps, inversion, ControlNet and probe would raise after a long run."""
+    """The ControlNet with its video (``controlled``), and who watches the attention; None where an edit has none.
+
+    EditFileError with all that prompts, steps, inversion, ControlNet and probe would raise after a long run.
+    """
     model, lines, problems = job.model, job.lines, Problems(job.lines)
     steps, splice = job.settings.sampling.steps, job.settings.attention.splice
     with problems.gathered(), lines.at_line("negative_prompt"):
-        model.encode_prompt(keys.negative_prompt)
+        model.encode_prompt(negative)
     with problems.gathered() as bad_prompt, lines.at_line("prompt"):
         model.encode_regions(prompt, phrases, splice=splice)
     with problems.gathered() as bad_steps, lines.at_line("steps"):
@@ -298,12 +328,12 @@ def _check_on_model(
     if inverted is not None and not bad_steps:
         with problems.gathered(), lines.at_line("steps", "inversion.steps", "inversion.load"):
             check_schedule(model, steps, inverted)
-    control, probe, maps = None, None, keys.attention_maps
+    control, probe = None, None
     with problems.gathered():
-        if keys.controlnet is not None:
-            at = {"scale": keys.controlnet.scale, "start": keys.controlnet.start, "end": keys.controlnet.end}
+        if controlled is not None:
+            asked, pictures = controlled
             try:
-                control = model.load_control(keys.controlnet.model, pictures, **at)
+                control = model.load_control(asked.model, pictures, scale=asked.scale, start=asked.start, end=asked.end)
                 control.check(len(job.clip.frames), job.clip.frames.shape[1:3])
             except (ValueError, OSError) as error:
                 raise lines.error(("controlnet.model", f"controlnet: {' '.join(str(error).split())}")) from error
@@ -345,52 +375,3 @@ def _check_inversion(job: InversionJob, problems: Problems) -> Tensor | None:
 def cut_of(windows: WindowSettings | None) -> Windows | None:
     """How the edit's clip is cut; None = all frames at once."""
     return None if windows is None else Windows(**vars(windows))
-
-
-def _loaded(
-    edit_file: EditFile, clip: Clip, layout: LayoutSettings | None, problems: Problems
-) -> tuple[Trajectory | None, tuple[str, ...]]:
-    """The saved inversion and remarks about it; None where it cannot be read. That it is not one of these frames with
-    this attention is noted (the model is compared later). layout: what is to be found in its features, None =
-    nothing."""
-    keys, lines = edit_file.keys, edit_file.lines
-    trajectory, notes, (height, width) = None, [], clip.frames.shape[1:3]
-    with problems.gathered(), lines.at_line("inversion.load"):
-        trajectory = trajectory_file.load(keys.inversion.load)
-    if trajectory is None:
-        return None, ()
-    with problems.gathered(), lines.at_line("inversion.load"):
-        trajectory.require(frames=len(clip.frames), source=clip.digest, size=(height // UNIT, width // UNIT))
-    with problems.gathered(), lines.at_line("inversion.load"):
-        check_attention(trajectory, keys.attention, cut_of(keys.windows))
-    if keys.source_prompt and keys.source_prompt != trajectory.prompt:
-        notes.append(f"source_prompt is not used: the inversion was made with {trajectory.prompt!r}")
-    with problems.gathered(), lines.at_line("inversion.load"):
-        if layout is not None:
-            notes += _check_features(trajectory, keys.inversion.load.name, layout.level, lines)
-    with problems.gathered(), lines.at_line("layout.names"):
-        names = () if layout is None else layout.names or ()
-        missing = [name for name in names if unplaced(trajectory.prompt, [name])]
-        if missing:
-            raise TrajectoryError(
-                f"{', '.join(map(repr, missing))} does not occur in the inversion's prompt {trajectory.prompt!r}; "
-                "expected words that stand in it; correct them"
-            )
-    return trajectory, tuple(notes)
-
-
-def _check_features(trajectory: Trajectory, name: str, level: str, lines: Lines) -> list[str]:
-    """Remarks about the features of a loaded inversion, the file ``name``; TrajectoryError where it has none."""
-    if trajectory.features is None:
-        raise TrajectoryError(
-            f"{name} was saved without features, in which the layout is found; expected an inversion of an edit file "
-            "that has a `layout:` section or a region with `masks: {layout: ...}`; add `layout: {}` and run "
-            f"`videograin invert {lines.path}` again, or remove inversion.load"
-        )
-    notes, made = [], trajectory.features.level
-    if made and made != level and "layout" in lines:
-        notes.append(f"layout.level {level} is not used: the inversion was saved with features of level {made}")
-    unused = " and ".join(key for key in ("layout.start", "layout.end") if key in lines)
-    if unused:
-        notes.append(f"{unused} not used: the inversion was saved with features of the range it was made with")
-    return notes

@@ -11,10 +11,14 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from ..attention.options import LEVELS, MAP_LEVELS
 from ..editing.result_set import clear_leftovers
 from .yaml_lines import EditFileError, Lines
+
+if TYPE_CHECKING:
+    from ..editing.model import Model
 
 log = logging.getLogger(__name__)
 CPU_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")  # how torch names it without a type of its own
@@ -196,13 +200,13 @@ def _no_target(path: Path) -> str | None:
     return None
 
 
-def check_section_level(model: Any, level: str, section: str, lines: Lines) -> None:
+def check_section_level(model: Model, level: str, section: str, lines: Lines) -> None:
     """EditFileError for a ``level`` of a section at which the model has no attention to look at ("all" is always
     there)."""
-    sides = {"full": 0, "half": 1}
-    if sides.get(level) not in (None, *model.attention_halvings):
-        there = [name for name, halvings in sides.items() if halvings in model.attention_halvings]
-        there += ["all"] if section == "attention_maps" else []
+    sides = {1 << halvings for halvings in model.attention_halvings}
+    if level in LEVELS and LEVELS[level] not in sides:
+        known = MAP_LEVELS if section == "attention_maps" else LEVELS
+        there = [name for name, side in known.items() if side in sides or not side]
         with lines.at_line(f"{section}.level", section):
             raise ValueError(
                 f"{level!r} is not in this model ({model.family} has no attention at {level} the latent's side); "

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..editing.composite import composite_support
+from ..editing.model import Model
 from ..editing.pipeline import EditResult
 from ..editing.regions import Region
 from ..editing.settings import CompositeSettings
@@ -203,6 +204,6 @@ def clip_facts(clip: Clip) -> dict[str, Any]:
     }
 
 
-def model_facts(path: Path | None, model: Any) -> dict[str, Any]:
+def model_facts(path: Path | None, model: Model) -> dict[str, Any]:
     """The model for the report. path: where it lies, None = the embedded one."""
     return {"path": str(path or "embedded"), "family": model.family, "fingerprint": model.fingerprint}

@@ -1,4 +1,4 @@
-"""Every file and module of the repository that a text names is there."""
+"""Every file and module of the repository that a text names, and every link's end, is there."""
 
 import importlib
 import re
@@ -13,6 +13,8 @@ FILE = re.compile(r"(?<![\w./:<>{}*-])((?:\.\./)*(?:[\w-]+/)+[\w-][\w.-]*\.(?:py
 FOLDER = re.compile(rf"(?<![\w./:<>{{}}*-])((?:{'|'.join(ROOMS)}|docs|tests|web)(?:/[a-z_]+)+)/(?![\w*<{{$.-])")
 RUN = re.compile(r"python[\d.]* -m (videograin(?:\.\w+)*)(?![\w.]*[<{])")
 TEXTS = (".py", ".md", ".json", ".j2", ".yaml", ".yml", ".toml", ".sh", "Makefile", ".ci/run")
+LINK = re.compile(r"\]\(<?([^()<>\s]+)>?(?:\s[^)]*)?\)|\b(?:src|href)=\"([^\"]+)\"")
+CODE = re.compile(r"```.*?```|~~~.*?~~~|`[^`\n]*`", re.DOTALL)
 MODULE = re.compile(rf"`((?:{'|'.join(ROOMS)})(?:\.\w+)+)")
 # Patterns (page_templates/TEMPLATE.md), and ComfyUI's own files.
 ELSEWHERE = re.compile(r"/[A-Z]+\.\w+$|^comfy/")
@@ -41,6 +43,49 @@ def test_a_file_or_folder_that_a_text_names_is_there():
                     lost.append((name, path))
     assert lost == []
     assert seen > 100
+
+
+def anchors(page: str) -> set[str]:
+    """The places of a page, as GitHub and the site name them after their headings."""
+    heads = re.findall(r"^#+ +(.+)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def dead(name: str, text: str) -> list[str]:
+    """The links of a page that lead to no file of the repository, or to no heading of it."""
+    there, found = set(listed()), []
+    for link in {first or second for first, second in LINK.findall(CODE.sub("", text))}:
+        file, _, place = link.partition("#")
+        target = normpath(PurePosixPath(name).parent / file) if file else name
+        if re.match(r"[a-z]+:", link):
+            continue
+        known = any(path == target or path.startswith(f"{target}/") for path in there)
+        if known and place:
+            known = place in anchors(text if target == name else (ROOT / target).read_text(encoding="utf-8"))
+        if not known:
+            found.append(link)
+    return sorted(found)
+
+
+def test_a_link_in_a_document_leads_somewhere():
+    pages = [name for name in listed() if name.endswith(".md") and (ROOT / name).is_file()]
+    wrong = {name: dead(name, (ROOT / name).read_text(encoding="utf-8")) for name in pages}
+    assert {name: links for name, links in wrong.items() if links} == {}
+    assert {"README.md", "CHANGELOG.md", "docs/index.md"} <= set(pages)
+
+
+def test_the_benchmarks_that_the_changelog_names_are_there():
+    named = set(re.findall(r"\bdocs/benchmarks/[\w./-]+\.md\b", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")))
+    assert sorted(named - set(listed())) == []
+    assert named
+
+
+def test_a_dead_link_is_seen():
+    text = (
+        '# A head, and `more`\n[a](method.md) [b](gone.md) [c](../tests) <img src="no.png">\n'
+        "[d](#a-head-and-more) [e](#no-head) [f](method.md#no-head) [g](https://example.org) `[h](code.md)`\n"
+    )
+    assert dead("docs/index.md", text) == ["#no-head", "gone.md", "method.md#no-head", "no.png"]
 
 
 def can_be_run(module: str) -> bool:

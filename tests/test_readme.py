@@ -8,14 +8,8 @@ from videograin.lab.paths import ROOT
 
 
 @pytest.mark.parametrize("name", ["README.md", "world/model/README.md"])
-def test_it_is_finished_and_its_links_lead_somewhere(name):
-    page = ROOT / name
-    text = page.read_text(encoding="utf-8")
-    assert "@@" not in text
-    links = re.findall(r"\]\(([^)#]+)\)", text)
-    assert links
-    for link in links:
-        assert link.startswith("http") or (page.parent / link).exists(), link
+def test_it_is_finished(name):
+    assert "@@" not in (ROOT / name).read_text(encoding="utf-8")
 
 
 def test_the_two_commands_are_in_the_makefile():

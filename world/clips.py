@@ -13,7 +13,7 @@ from torch import Tensor
 from .exact_flow import backward_flow, forward_flow
 from .render import Scenes, render
 from .scenes import RADIUS
-from .vocabulary import BACKGROUNDS, COLOURS, SHAPES, caption, phrase
+from .vocabulary import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, caption, phrase
 
 #: Radii from the centre to the sides of an object's box: the farthest corner of any shape (a triangle's) is at 1.44.
 REACH = 1.45
@@ -23,7 +23,6 @@ CLEAR, CLEARANCE = 1.2, 0.06
 DRAWN = 256  # candidates for the paths of a scene at a time
 
 #: How two objects may move.
-MOTIONS = ("apart", "touching", "crossing")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 SHAPES = ("circle", "square", "triangle", "cross")
 
+MOTIONS = ("apart", "touching", "crossing")
+"""How the two objects of a clip move (clips.py)."""
+
 #: RGB, 0..255. Far from each other and from every background, so that the reader never has to guess.
 COLOURS = {
     "red": (214, 38, 42),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..model import Model
 from ..pipeline import PipelineError
 from ..settings import LayoutSettings
 from ..trajectory import Trajectory
@@ -19,7 +19,7 @@ from .names import Words, words_of
 
 
 def clip_layout(
-    model: Any, frames: np.ndarray, trajectory: Trajectory, settings: LayoutSettings | None = None
+    model: Model, frames: np.ndarray, trajectory: Trajectory, settings: LayoutSettings | None = None
 ) -> ClipLayout:
     """The things of a clip, with names and masks.
 
@@ -48,7 +48,7 @@ def clip_layout(
     )
 
 
-def _words(model: Any, trajectory: Trajectory, names: Sequence[str] | None) -> Words | None:
+def _words(model: Model, trajectory: Trajectory, names: Sequence[str] | None) -> Words | None:
     """The phrases that may name things, with their places; None where the inversion kept no cross-attention."""
     if trajectory.features is None or trajectory.features.cross is None:
         return None

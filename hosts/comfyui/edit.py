@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ...attention import LabelMap, Modulation, normalise_mask
+from ...attention import LabelMap, Modulation
 from ...attention.kernels.choice import check_kernel
 from ...editing.doubts import Doubt, doubts
 from ...editing.mask_shapes import fits, is_uniform
 from ...editing.region_modulation import build_modulation
-from ...editing.regions import Region
+from ...editing.regions import Region, frame_masks
 from ...editing.settings import AttentionSettings
 from .errors import naming
 
@@ -83,7 +83,7 @@ class Edit:
             off = {"self_strength": 0.0, "cross_strength": 0.0} if self.empty_range else {}
             strengths = [float(region.strength) for region in self.regions]
             with naming(node):
-                masks = self._masks(frames)
+                masks = frame_masks(self.regions, frames)
                 made = build_modulation(masks, self.text_labels, replace(self.attention, **off), strengths)
             self._made.clear()
             self._made[frames] = made
@@ -91,13 +91,7 @@ class Edit:
 
     def label_map(self, frames: int) -> LabelMap:
         """The regions, of which there must be some, laid out for a clip; errors as in `modulation`."""
-        return LabelMap(self._masks(frames))
-
-    def _masks(self, frames: int) -> list[Tensor]:
-        return [
-            normalise_mask(region.mask, frames, f"region {number} ({region.phrase})")
-            for number, region in enumerate(self.regions, 1)
-        ]
+        return LabelMap(frame_masks(self.regions, frames))
 
     def extent(self) -> tuple[int, tuple[int, int]]:
         """(frames, (H, W)): the most frames and the largest sides that any region's mask has. Where they differ in

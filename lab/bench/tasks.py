@@ -37,7 +37,7 @@ SPLITS = {"test": 20_000, "tuning": 30_000}
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """One clip of the benchmark: what is asked for, how many objects, all alike or not, how they move (clips.MOTIONS),
+    """One clip of the benchmark: what is asked for, how many objects, all alike or not, how they move (MOTIONS),
     how far the background pans in sides of the frame, its number among its likes, and the seed of all the rest."""
 
     kind: str

@@ -26,12 +26,12 @@ from ...measuring.attention_probe import AttentionProbe, Phrase
 from ...measuring.attention_shares import share_table
 from ...runner.demo import GUIDANCE
 from ...world.demo_task import make_task
+from ...world.vocabulary import MOTIONS
 from ..demo_edits import Several, read, regions_of
 from ..pages import render, write_page
 from ..paths import BENCHMARKS
 from .clock import facts
 
-MOTIONS = ("apart", "touching", "crossing")
 LEVELS = ("half", "full")
 GOAL = 1.5  # by which factor the own share shall rise
 

@@ -1,144 +1,29 @@
-"""Encoding with PyAV: h264 pictures and, where there is sound, the matching span of it as AAC."""
+"""Writes video files, through PyAV: h264 pictures and, where there is sound, the matching span of it as AAC."""
 
 from __future__ import annotations
 
+import logging
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 
 from ...editing.whole_file import whole_file
-from .video import Clip, VideoError, log
-
-if TYPE_CHECKING:
-    from .video import Clip
-
-AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
-DRIFT = 0.02  # seconds by which audio timestamps may stray before a gap or overlap is believed
-
-
-def encode(path: Path, frames: np.ndarray, fps: Fraction, audio_from: Clip | None) -> tuple[bool, str]:
-    """Write even-sized uint8 frames [F, H, W, 3]; returns whether sound was written and, if it was lost, why."""
-
-    sound, problem = None, ""
-    if audio_from is not None and audio_from.has_audio and audio_from.path is not None:
-        begin = audio_from.span[0]
-        try:
-            sound = read_audio(audio_from.path, begin, begin + float(len(frames) / fps))
-        except (av.error.FFmpegError, ValueError) as error:  # an hour's edit is worth more than its sound
-            problem = f"the sound of {audio_from.path} could not be read ({error}): the video is silent"
-
-    with whole_file(path) as temporary, av.open(str(temporary), "w", options=_muxer_options(path)) as container:
-        options = {"crf": str(CRF), "preset": "medium", **_repeatable()}
-        stream = container.add_stream("libx264", rate=fps, options=options)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        context = stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = BT709
-        voice = _Voice(container, sound) if sound is not None else None
-        for index, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
-            frame.pts, frame.time_base = index, 1 / fps
-            container.mux(stream.encode(frame))
-            if voice is not None:
-                voice.write_until(float((index + 1) / fps))  # sound and pictures go in side by side
-        container.mux(stream.encode(None))
-        if voice is not None:
-            voice.close()
-    return sound is not None, problem
-
-
-def _repeatable() -> dict[str, str]:
-    """Same frames, same file. With its AVX-512 code x264 gave two to six different files out of 150 of the same frames
-    (one thread or many); with AVX2 code, always the same one."""
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    return {"threads": "1", **({"x264-params": "asm=AVX2"} if x86 else {})}
-
-
-def _muxer_options(path: Path) -> dict[str, str]:
-    return {"movflags": "faststart"} if path.suffix.lower() in (".mp4", ".mov") else {}
-
-
-class Sound:
-    """Samples float32 [channels, n] at ``rate`` per second, with PyAV's name of the channel layout."""
-
-    def __init__(self, samples: np.ndarray, rate: int, layout: str) -> None:
-        self.samples, self.rate, self.layout = samples, rate, layout
-
-
-def read_audio(path: Path, begin: float, end: float) -> Sound | None:
-    """The first audio stream from ``begin`` to ``end`` (seconds), silence where it has none; None without a stream."""
-    with av.open(str(path)) as container:
-        if not container.streams.audio:
-            return None
-        stream = container.streams.audio[0]
-        rate = stream.codec_context.sample_rate
-        layout = stream.codec_context.layout.name
-        resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
-        total = max(1, round((end - begin) * rate))
-        samples = np.zeros((len(stream.codec_context.layout.channels), total), dtype=np.float32)
-        position = None
-        for decoded in container.decode(stream):
-            stated = None if decoded.time is None else round((decoded.time - begin) * rate)
-            if position is None or (stated is not None and abs(stated - position) > DRIFT * rate):
-                position = stated or 0
-            if position >= total:
-                break
-            for frame in resampler.resample(decoded):
-                piece = frame.to_ndarray()
-                first, last = max(position, 0), min(position + piece.shape[1], total)
-                if last > first:
-                    samples[:, first:last] = piece[:, first - position : last - position]
-                position += piece.shape[1]
-    if rate not in AAC_RATES:
-        samples, rate = _resampled(samples, rate, layout, 48000), 48000
-    return Sound(samples, rate, layout)
-
-
-def _resampled(samples: np.ndarray, rate: int, layout: str, target: int) -> np.ndarray:
-    resampler = av.AudioResampler(format="fltp", layout=layout, rate=target)
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
-    frame.sample_rate = rate
-    pieces = [piece.to_ndarray() for piece in [*resampler.resample(frame), *resampler.resample(None)]]
-    return np.concatenate(pieces, axis=1)
-
-
-class _Voice:
-    """The audio half of a file being written."""
-
-    def __init__(self, container: Any, sound: Sound) -> None:
-        self.container, self.sound, self.sent = container, sound, 0
-        self.stream = container.add_stream("aac", rate=sound.rate, layout=sound.layout)
-        self.stream.bit_rate = 192_000
-
-    def write_until(self, time: float) -> None:
-        """Send samples up to ``time`` seconds, in blocks of 1024 (AAC's frame), the last of them shorter."""
-        total = self.sound.samples.shape[1]
-        while self.sent < min(round(time * self.sound.rate), total):
-            block = np.ascontiguousarray(self.sound.samples[:, self.sent : self.sent + 1024])
-            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=self.sound.layout)
-            frame.sample_rate, frame.pts = self.sound.rate, self.sent
-            frame.time_base = Fraction(1, self.sound.rate)
-            self.container.mux(self.stream.encode(frame))
-            self.sent += block.shape[1]
-
-    def close(self) -> None:
-        self.write_until(self.sound.samples.shape[1] / self.sound.rate)
-        self.container.mux(self.stream.encode(None))
-
+from .container import VideoError, url
+from .sound import Sound, Voice, read_audio
+from .video import Clip
 
 CRF = 14  # x264's quality: visually lossless; figures are taken before encoding in any case
-
-
-BT709 = 1  # the number of BT.709 in the colour tags (ITU-T H.273)
-
-
+BT709, LIMITED = 1, 1  # what colours and range are tagged as: numbers of ITU-T H.273 and of FFmpeg
+CLOCK = 90_000  # ticks per second where the rate varies
 SUFFIXES = (".mp4", ".mov", ".mkv")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -153,16 +38,19 @@ class Written:
     notes: tuple[str, ...] = ()
 
 
-def even(frames: np.ndarray) -> np.ndarray:
-    """Frames [F, H, W, 3] with even sides: an odd one has its last row or column repeated."""
-    down, across = frames.shape[1] % 2, frames.shape[2] % 2
-    return np.pad(frames, ((0, 0), (0, down), (0, across), (0, 0)), mode="edge") if down or across else frames
-
-
-def write_video(path: str | Path, frames: np.ndarray, fps: Fraction | float, audio_from: Clip | None = None) -> Written:
+def write_video(
+    path: str | Path,
+    frames: np.ndarray,
+    fps: Fraction | float,
+    audio_from: Clip | None = None,
+    times: Sequence[float] | None = None,
+) -> Written:
     """Write h264 (yuv420p, crf 14) and, where ``audio_from`` has sound, its span of it as AAC. Atomic.
 
-    frames: uint8 [F, H, W, 3]; fps: frames per second; path: .mp4, .mov or .mkv. The same frames give the same file.
+    frames: uint8 [F, H, W, 3]; fps: frames per second; times: seconds from the first frame at which each is shown and
+    the last one ends (F + 1 of them), None = by ``fps``; path: .mp4, .mov or .mkv. Colours are BT.709 of limited range,
+    tagged so; an odd side gets its last row or column repeated once. The same frames give the same file. Sound that
+    cannot be read is left out, which the notes say.
     """
 
     path = Path(path)
@@ -174,14 +62,87 @@ def write_video(path: str | Path, frames: np.ndarray, fps: Fraction | float, aud
             f"{path}: frames are {frames.dtype} {list(frames.shape)}; expected uint8 [frames, height, width, 3] and "
             "at least one frame; convert them"
         )
-    notes = []
+    if times is not None and len(times) != len(frames) + 1:
+        raise VideoError(
+            f"{path}: {len(times)} times for {len(frames)} frames; expected one for each and the end; correct them"
+        )
+    rate, notes = Fraction(fps).limit_denominator(100_000), []
     height, width = frames.shape[1:3]
     if height % 2 or width % 2:
         notes.append(f"{width} x {height} is odd: the last row or column is repeated once, as yuv420p needs even sides")
-    audio, problem = encode(path, even(frames), Fraction(fps).limit_denominator(100_000), audio_from)
-    if problem:
-        notes.append(problem)
+    sound = None
+    if audio_from is not None:
+        sound, problems = _sound_of(audio_from, times[-1] if times is not None else float(len(frames) / rate))
+        notes += problems
+    _encode(path, even(frames), rate, sound, times)
     for note in notes:
         log.warning("%s: %s", path, note)
     size = (width + width % 2, height + height % 2)
-    return Written(path, len(frames), size, Fraction(fps), audio, tuple(notes))
+    return Written(path, len(frames), size, Fraction(fps), sound is not None, tuple(notes))
+
+
+def even(frames: np.ndarray) -> np.ndarray:
+    """Frames [F, H, W, 3] with even sides: an odd one has its last row or column repeated."""
+    down, across = frames.shape[1] % 2, frames.shape[2] % 2
+    return np.pad(frames, ((0, 0), (0, down), (0, across), (0, 0)), mode="edge") if down or across else frames
+
+
+def _sound_of(clip: Clip, seconds: float) -> tuple[Sound | None, tuple[str, ...]]:
+    """The sound of a clip's first ``seconds``, and what a user should know about it."""
+    if not clip.has_audio or clip.path is None:
+        return None, ()
+    try:
+        sound = read_audio(clip.path, clip.span[0], clip.span[0] + seconds)
+    except (av.error.FFmpegError, ValueError, IndexError) as error:  # an hour's edit is worth more than its sound
+        why = " ".join(str(error).split())
+        return None, (f"the sound of {clip.path} could not be read ({why}): the video is silent",)
+    if sound is None:
+        return None, (f"{clip.path} has an audio stream without sound: the video is silent",)
+    return sound, tuple(f"{clip.path}: {note}" for note in sound.notes)
+
+
+def _encode(path: Path, frames: np.ndarray, fps: Fraction, sound: Sound | None, times: Sequence[float] | None) -> None:
+    """Write even-sized uint8 frames [F, H, W, 3]. times: as in write_video."""
+    clock, ticks = 1 / fps, list(range(len(frames) + 1))
+    if times is not None:
+        clock = Fraction(1, CLOCK)
+        for index, time in enumerate(times):
+            ticks[index] = max(round(time * CLOCK), ticks[index - 1] + 1 if index else 0)
+    lengths = {begin: end - begin for begin, end in pairwise(ticks)}
+    movflags = {"movflags": "faststart"} if path.suffix.lower() in (".mp4", ".mov") else {}
+    with whole_file(path) as temporary, av.open(url(temporary), "w", options=movflags) as container:
+        # without B-frames where the rate varies: mp4 tells how long frames last in the order of decoding
+        options = _options() if times is None else {**_options(), "bf": "0"}
+        stream = container.add_stream("libx264", rate=fps, options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.time_base = clock
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = LIMITED
+        voice = Voice(container, sound) if sound is not None else None
+
+        def mux(packets: list[av.Packet]) -> None:
+            for packet in packets:
+                if times is not None:  # the last one's length is told by nothing else
+                    packet.duration = lengths[packet.pts]
+                container.mux(packet)
+
+        for index, picture in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+            frame.pts, frame.time_base = ticks[index], clock
+            mux(stream.encode(frame))
+            if voice is not None:
+                voice.write_until(float(ticks[index + 1] * clock))  # sound and pictures go in side by side
+        mux(stream.encode(None))
+        if voice is not None:
+            voice.close()
+
+
+def _options() -> dict[str, str]:
+    """Same frames, same file. With its AVX-512 code x264 gave two to six different files out of 150 of the same frames
+    (one thread or many); with AVX2 code, always the same one."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    repeatable = {"threads": "1", **({"x264-params": "asm=AVX2"} if x86 else {})}
+    return {"crf": str(CRF), "preset": "medium", **repeatable}

@@ -27,14 +27,13 @@ from ...editing.label_values import FlatColours, hex_of, is_smeared, of_colour
 from ...editing.mask_values import PLAIN, MaskSurvey, Note, StoredMask
 from .geometry import Geometry
 from .mask_boxes import Boxes
-from .mask_frames import MaskFrames, in_order, numbering
+from .mask_frames import IMAGES, MaskFrames, in_order, numbering
 from .mask_pictures import MaskError, NoPicture, PictureFile, is_picture, look_at, shown
 from .video import pictures, probe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-IMAGES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
 _COLOUR = 40  # of 255: channels of a video's pixel that differ by more are a colour; less is left by compression
 
 log = logging.getLogger(__name__)
@@ -116,7 +115,10 @@ class MaskVideo:
         if found is not None:
             whole = [(found, page) for page in range(len(found.pages))]
             return _masks(whole, frames.indices(len(whole), name), geometry, name, note)
-        if probe(self.file).alpha:
+        info = probe(self.file)
+        for text in info.notes:
+            note(f"{name}: {text}")
+        if info.alpha:
             note(f"{name}: has an alpha channel, which is not read: its brightness is the mask")
         stack = _read(lambda: map(_of_video, matched_pictures(self.file, frames)), geometry, lambda _: name, name, note)
         return repeated(stack, frames)
@@ -323,14 +325,14 @@ def repeated(stack: list[np.ndarray], frames: MaskFrames) -> np.ndarray:
 
 def matched_pictures(file: Path, frames: MaskFrames) -> Iterator[np.ndarray]:
     """The pictures of a mask or control video that belong to ``frames``: uint8 [H, W, 3]; one if it is static."""
-    total = probe(file).frames
-    chosen = frames.indices(total, shown(file))
+    info = probe(file)
+    chosen = frames.indices(info.frames, shown(file))
     if len(set(chosen)) == 1:
         start, stride, count = chosen[0], 1, 1
     else:
         start, stride, count = chosen[0], chosen[1] - chosen[0], len(chosen)
     got = 0
-    for picture, _ in pictures(file, start, count, stride):
+    for picture, _ in pictures(file, start, count, stride, interlaced=info.interlaced):
         got += 1
         yield picture
     if got < count:

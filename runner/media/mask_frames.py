@@ -10,6 +10,8 @@ from pathlib import Path
 
 from .mask_pictures import MaskError
 
+IMAGES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")  # endings of pictures
+
 
 @dataclass(frozen=True)
 class MaskFrames:

@@ -1,19 +1,17 @@
-"""Reads and writes video files, through PyAV (imported when first used).
+"""Reads video files, through PyAV. docs/video.md has a table of what is read how.
 
-Rules that are easy to get wrong, in one place:
-
-- Frames are counted from 0 in decoding order of the file's first video stream; ``start`` and ``stride`` are in frames.
-- Rotation metadata and non-square pixels are applied on reading: a frame is what a player shows.
-- An alpha channel is dropped (noted in ``Clip.notes``).
-- h264 in yuv420p needs even sides: an odd side gets its last row or column repeated once (noted in ``Written.notes``).
-- Colours: what is written is BT.709, tagged as such; what is read follows the file's tags.
+- Frames are counted from 0 among those that a player shows, in the order in which it shows them; ``start`` and
+  ``stride`` are in frames.
+- A frame is what a player shows: upright, with square pixels, whole pictures, in SDR (picture.py).
+- Time stamps count, not the rate that a file tells (timing.py).
+- A folder of pictures is a video, in natural order of their names.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,20 +19,24 @@ from typing import Any
 import numpy as np
 
 from ...editing.fingerprint import frames_digest
+from .container import Damage, VideoError, clip_stream, decoded, open_video, stream_notes
 from .geometry import Geometry
+from .mask_frames import IMAGES, in_order
+from .picture import Tags, check_size, deinterlaced, has_alpha, shown_size, tag_notes, upright
+from .timing import ASSUMED, Timing, timing_of
+
+DECODED_WHOLE = 2**32  # pixels of all frames: up to here (2000 frames of 1080p) every frame is decoded to count them
+MAX_BYTES = 2**34  # of a clip's frames in memory
 
 log = logging.getLogger(__name__)
 
 
-class VideoError(ValueError):
-    """A video cannot be read or written as asked. The text says which file, what was expected and the remedy."""
-
-
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says about its first video stream. width, height: as shown (rotation and pixel shape applied);
-    frames: number of coded frames; fps: mean frame rate; has_audio: whether there is an audio stream; alpha: whether
-    the pictures carry one."""
+    """What a file says about its video. width, height: as shown (rotation and pixel shape applied); frames: number of
+    frames that are shown; fps: mean frame rate; has_audio: whether there is an audio stream; alpha: whether the
+    pictures carry one; timing: when they are shown; interlaced: whether some are; notes: what else is out of
+    the ordinary."""
 
     path: Path
     width: int
@@ -42,13 +44,18 @@ class VideoInfo:
     frames: int
     fps: Fraction
     has_audio: bool
-    alpha: bool = False
+    alpha: bool
+    timing: Timing
+    interlaced: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Clip:
     """Frames cut from a video. frames: uint8 [F, H, W, 3] RGB at the edit's size; fps: frames per second of these
-    frames (the file's divided by the stride); span: their first and last second in the file; digest: of the frames."""
+    frames (the file's divided by the stride; the mean, where it varies); span: their first and last second in the file;
+    digest: of the frames; times: seconds from the first frame at which each is shown and the last one ends, F + 1 of
+    them, None where the rate is constant."""
 
     frames: np.ndarray
     fps: Fraction
@@ -61,89 +68,128 @@ class Clip:
     source_frames: int = 0
     geometry: Geometry | None = None
     notes: tuple[str, ...] = ()
-
-
-def open_video(path: str | Path) -> Any:
-    """An open PyAV container with at least one video stream. Raises VideoError for anything else."""
-    import av
-
-    path = Path(path)
-    if not path.is_file():
-        raise VideoError(f"{path}: no such file; expected a video; correct the path")
-    try:
-        container = av.open(str(path))
-    except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(f"{path}: not a video that FFmpeg can read ({error}); expected e.g. mp4; convert it") from None
-    if not container.streams.video:
-        container.close()
-        raise VideoError(f"{path}: has no video stream; expected a video; choose another file")
-    return container
+    times: tuple[float, ...] | None = None
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Size, rate and number of frames. Counts packets (fast, nothing but the first frame is decoded)."""
+    """Size, timing and number of frames. Decodes files up to DECODED_WHOLE; of longer ones only the first frame, where
+    nothing in them is out of the ordinary. VideoError for what is no video."""
+    path = Path(path)
+    if path.is_dir():
+        files = _picture_files(path)
+        first = probe(files[0])
+        said = f"a folder of pictures tells no rate: {ASSUMED} frames per second are taken"
+        return replace(first, path=path, frames=len(files), fps=ASSUMED, timing=Timing(ASSUMED, 0.0, None, (said,)))
+    stamps, last, stamped, plain = _packets(path)  # those of decoded frames may be guesses
+    damage, interlaced, shown = Damage(), False, []
     with open_video(path) as container:
-        stream = container.streams.video[0]
-        first = next(_decoded(container, stream, path), None)
-        if first is None:
-            raise VideoError(f"{path}: not one frame could be decoded; expected a video; convert it with ffmpeg")
-        width, height = shown_size(first)
-        alpha = any(part.is_alpha for part in first.format.components)
-        has_audio = bool(container.streams.audio)
-        fps = stream.average_rate or stream.guessed_rate or Fraction(25)
+        stream = clip_stream(container, path)
+        notes = stream_notes(container, stream)
+        told = (stream.average_rate, stream.guessed_rate, stream.base_rate)
+        first = None
+        for frame in decoded(container, stream, damage):
+            if first is None:
+                first = frame
+                tags = Tags.of(stream)
+                width, height = shown_size(frame, tags, path)
+                alpha = has_alpha(frame) or stream.metadata.get("alpha_mode") == "1"
+                notes = (*notes, *tag_notes(frame, tags, path))
+            interlaced = interlaced or bool(frame.interlaced_frame)
+            if plain and not interlaced and len(stamps) * frame.width * frame.height > DECODED_WHOLE:
+                break
+            shown.append(float(frame.pts * frame.time_base) if frame.pts is not None else None)
+            last = float(frame.duration * frame.time_base) if frame.time_base and frame.duration else 0.0
+        else:
+            if not stamped or len(shown) != len(stamps):
+                guessed = container.format.name == "avi"  # has no time stamps but one rate
+                stamps = [None] * len(shown) if guessed else shown
+        has_audio, seconds = bool(container.streams.audio), _told_seconds(stream)
+    if first is None:
+        why = f" ({damage.first})" if damage.errors else ""
+        raise VideoError(f"{path}: not one frame could be decoded{why}; expected a video; convert it with ffmpeg")
+    timing = timing_of(stamps, last, told)
+    if interlaced:
+        notes = (*notes, "the video is interlaced: made whole pictures (bwdif)")
+    found = timing.seconds(len(stamps))
+    if damage.notes():
+        notes = (*notes, *damage.notes())
+    elif seconds - found > 1.5 / timing.fps:
+        notes = (*notes, f"the video says that it lasts {seconds:.2f} s, it is damaged or cut off after {found:.2f} s")
+    return VideoInfo(path, width, height, len(stamps), timing.fps, has_audio, alpha, timing, interlaced, notes)
+
+
+def _packets(path: Path) -> tuple[list[float | None], float, bool, bool]:
+    """Of a file's packets that are shown: their times in order, how long the last one is, whether one may trust
+    these times, and also that each packet is a frame."""
+    found, stamped = [], True
     with open_video(path) as container:
-        count = sum(1 for packet in container.demux(video=0) if packet.size)
-    return VideoInfo(Path(path), width, height, count, Fraction(fps), has_audio, alpha)
+        stream = clip_stream(container, path)
+        context = stream.codec_context
+        check_size(context.width, context.height, path)
+        plain = context.name in ("h264", "hevc", "prores", "mjpeg", "dnxhd")
+        try:
+            for packet in container.demux(stream):
+                if packet.size:
+                    stamped = stamped and packet.pts is not None and not (packet.is_discard or packet.is_corrupt)
+                    plain = plain and bool(found or packet.is_keyframe)
+                    found.append((packet.pts or 0, packet.duration or 0))
+        except (OSError, ValueError):  # FFmpeg's errors are among them
+            stamped = False
+        base = stream.time_base
+    found.sort()
+    stamped = stamped and len({pts for pts, _ in found}) == len(found) > 0
+    last = float(found[-1][1] * base) if stamped else 0.0
+    return [float(pts * base) for pts, _ in found], last, stamped, stamped and plain
 
 
-def shown_size(frame: Any) -> tuple[int, int]:
-    """(width, height) of a decoded frame as a player shows it: square pixels, upright."""
-    aspect = _pixel_aspect(frame)
-    width, height = max(1, round(frame.width * aspect)), frame.height
-    return (height, width) if _quarter_turns(frame) % 2 else (width, height)
-
-
-def _pixel_aspect(frame: Any) -> Fraction:
-    """Width of a pixel over its height; 1 where the file does not say."""
-    aspect = getattr(frame, "sample_aspect_ratio", None)
-    return Fraction(aspect) if aspect else Fraction(1)
-
-
-def _quarter_turns(frame: Any) -> int:
-    """How many quarter turns anticlockwise the picture needs; FFmpeg gives degrees anticlockwise."""
-    return round(getattr(frame, "rotation", 0) / 90) % 4
-
-
-def _decoded(container: Any, stream: Any, path: str | Path) -> Iterator[Any]:
-    import av
-
-    stream.thread_type = "AUTO"
+def _told_seconds(stream: Any) -> float:
+    """How long a stream lasts by its header; 0 where it does not say."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    hours, minutes, seconds = (stream.metadata.get("DURATION", "") + "::").split(":")[:3]  # as Matroska has it
     try:
-        yield from container.decode(stream)
-    except av.error.FFmpegError as error:
-        raise VideoError(f"{path}: damaged video data ({error}); expected whole frames; convert it again") from None
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        return 0.0
 
 
-def upright(frame: Any) -> np.ndarray:
-    """A decoded frame -> uint8 [H, W, 3] RGB as a player shows it."""
-    aspect = _pixel_aspect(frame)
-    if aspect == 1:
-        picture = frame.to_ndarray(format="rgb24")
-    else:
-        picture = frame.reformat(width=max(1, round(frame.width * aspect)), format="rgb24").to_ndarray()
-    return np.ascontiguousarray(np.rot90(picture, _quarter_turns(frame)))
+def _picture_files(folder: Path) -> list[Path]:
+    there = [file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file()]
+    files = in_order([file for file in there if file.suffix.lower() in IMAGES])
+    if not files:
+        raise VideoError(
+            f"{folder}: holds no pictures ({', '.join(IMAGES)}); expected a video, or a folder with one for each "
+            "frame; correct the path"
+        )
+    return files
 
 
-def pictures(path: str | Path, start: int, count: int | None, stride: int) -> Iterator[tuple[np.ndarray, float | None]]:
-    """Frames start, start + stride, ... of a file as (uint8 [H, W, 3] RGB, time in seconds); stops where it ends."""
-    with open_video(path) as container:
-        taken = 0
-        for index, frame in enumerate(_decoded(container, container.streams.video[0], path)):
-            if count is not None and taken == count:
+def pictures(
+    path: str | Path, start: int, count: int | None, stride: int, *, interlaced: bool = False
+) -> Iterator[tuple[np.ndarray, float | None]]:
+    """Frames start, start + stride, ... of a file as (uint8 [H, W, 3] RGB, time in seconds); stops where it ends.
+    interlaced: make whole pictures, which then have no time."""
+    path, taken = Path(path), 0
+    if count == 0:
+        return
+    for index, (frame, tags) in enumerate(_frames(path, interlaced)):
+        if index >= start and (index - start) % stride == 0:
+            yield upright(frame, tags), None if interlaced else frame.time
+            taken += 1
+            if taken == count:
                 return
-            if index >= start and (index - start) % stride == 0:
-                yield upright(frame), frame.time
-                taken += 1
+
+
+def _frames(path: Path, interlaced: bool) -> Iterator[tuple[Any, Tags]]:
+    """Every frame that is shown, with its stream's tags."""
+    for file in _picture_files(path) if path.is_dir() else [path]:
+        with open_video(file) as container:
+            stream = clip_stream(container, file)
+            found, tags = decoded(container, stream, Damage()), Tags.of(stream)
+            for frame in deinterlaced(found, stream) if interlaced else found:
+                yield frame, tags
+                if path.is_dir():
+                    break
 
 
 def available(frames: int, start: int, stride: int) -> int:
@@ -170,12 +216,14 @@ def read_clip(
     """Read ``count`` frames (None = all to the end) from ``start``, every ``stride``-th, at ``size`` = (width, height).
 
     size None: the file's own, cropped to multiples of 8. fit: ``crop`` or ``stretch`` (geometry.py). Raises VideoError
-    naming both numbers when the file has too few frames.
+    naming both numbers when the file has too few frames, or when the frames would take more than MAX_BYTES.
     """
     info = probe(path)
     geometry = Geometry.plan((info.width, info.height), size, fit)
+    wanted = available(info.frames, start, stride) if count is None else count
+    _check_memory(path, wanted, geometry.target)
     frames, times = [], []
-    for picture, time in pictures(path, start, count, stride):
+    for picture, time in pictures(path, start, count, stride, interlaced=info.interlaced):
         if (picture.shape[1], picture.shape[0]) != geometry.source:
             raise VideoError(
                 f"{path}: frame {start + len(frames) * stride} is {picture.shape[1]} x {picture.shape[0]}, the first "
@@ -184,23 +232,35 @@ def read_clip(
         frames.append(geometry.frame(picture))
         times.append(time)
     if not frames or (count is not None and len(frames) < count):
-        raise too_few(path, count or 1, start, stride, info.frames)
+        raise too_few(path, count or 1, start, stride, min(info.frames, start + len(frames) * stride))
     stacked = np.stack(frames)
-    fps = info.fps / stride
-    begin = times[0] if times[0] is not None else float(start / info.fps)
-    notes = ("the video has an alpha channel: dropped",) if info.alpha else ()
+    timing = info.timing.part(start, len(stacked), stride)
+    begin = timing.begin if times[0] is None or Path(path).is_dir() else times[0]
+    end = begin + float(len(stacked) / timing.fps) if timing.times is None else timing.times[-1]
+    alpha = ("the video has an alpha channel: dropped",) if info.alpha else ()
+    notes = (*info.notes, *info.timing.notes, *alpha)
     for note in notes:
         log.warning("%s: %s", path, note)
     return Clip(
         frames=stacked,
-        fps=fps,
+        fps=timing.fps,
         path=Path(path),
         has_audio=info.has_audio,
-        span=(float(begin), float(begin + len(stacked) / fps)),
+        span=(float(begin), float(end)),
         digest=frames_digest(stacked),
         start=start,
         stride=stride,
         source_frames=info.frames,
         geometry=geometry,
         notes=notes,
+        times=timing.times and tuple(time - timing.begin for time in timing.times),
     )
+
+
+def _check_memory(path: str | Path, frames: int, size: tuple[int, int]) -> None:
+    total = frames * size[0] * size[1] * 3
+    if total > MAX_BYTES:
+        raise VideoError(
+            f"{path}: {frames} frames of {size[0]} x {size[1]} take {total / 2**30:.0f} GiB of memory; expected at "
+            f"most {MAX_BYTES // 2**30}; give frames.count or a smaller size"
+        )

@@ -376,7 +376,7 @@ def test_another_dtype_is_named_where_the_model_is_not_the_same(random_model_fol
 
 def test_mask_counts_name_the_region(random_model, frames, trajectory):
     wrong = [Region("a green circle", torch.ones(3, 64, 96))]
-    with pytest.raises(ValueError, match=r"region 1: expected 1 frame or 2 .* got 3"):
+    with pytest.raises(ValueError, match=r"region 1 \(a green circle\): expected 1 frame or 2 .* got 3"):
         edit_clip(random_model, frames, trajectory, PROMPT, wrong, sampling=FEW)
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....attention import Modulation, normalise_mask
+from ....attention import Modulation
 from ....editing.composite import composite
 from ....editing.pipeline import chained_sampler, decode_clip, starting_noise
 from ....editing.region_modulation import build_modulation
-from ....editing.regions import Areas, Region, areas
+from ....editing.regions import Areas, Region, areas, frame_masks
 from ....editing.steady import Steady
 from ....editing.trajectory import Trajectory
 from ..mask_damage import changed_masks
@@ -51,7 +51,7 @@ def modulation_of(
 ) -> Modulation:
     """A Modulation of class `kind` with these settings; more: replaces or adds fields."""
     attention, frames = settings.attention, len(regions[0].mask)
-    masks = [normalise_mask(region.mask, frames, f"region {n}") for n, region in enumerate(regions, 1)]
+    masks = frame_masks(regions, frames)
     return build_modulation(
         masks,
         labels,

@@ -14,6 +14,7 @@ from videograin.measuring.metrics.pixels import psnr
 from videograin.runner.media import encode as encoding
 from videograin.runner.media.encode import even, write_video
 from videograin.runner.media.geometry import Geometry, GeometryError
+from videograin.runner.media.sound import read_audio
 from videograin.runner.media.video import Clip, VideoError, probe, read_clip
 
 RATE = 48000
@@ -112,7 +113,7 @@ def test_sound_is_kept_and_trimmed_to_the_frames(tmp_path):
         stream = container.streams.audio[0]
         assert stream.codec_context.name == "aac"
         assert float(stream.duration * stream.time_base) == pytest.approx(1.0, abs=0.03)  # AAC frames last 21 ms
-    sound = encoding.read_audio(tmp_path / "out.mp4", 0.0, 1.0)
+    sound = read_audio(tmp_path / "out.mp4", 0.0, 1.0)
     loud = np.abs(sound.samples[0]).reshape(10, -1).max(axis=1)  # tenths of a second
     assert loud[:4].max() < 0.02
     assert loud[6:9].min() > 0.4
@@ -134,7 +135,7 @@ def test_a_rate_that_aac_lacks_is_resampled(tmp_path):
         frame = av.AudioFrame.from_ndarray((samples * 32767).astype(np.int16)[None], format="s16", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = 18000, 0, Fraction(1, 18000)
         container.mux([*sound.encode(frame), *sound.encode(None)])
-    sound = encoding.read_audio(tmp_path / "odd.mkv", 0.0, 1.0)
+    sound = read_audio(tmp_path / "odd.mkv", 0.0, 1.0)
     assert sound.rate == 48000
     assert sound.samples.shape[1] == pytest.approx(48000, abs=100)
     assert np.abs(np.fft.rfft(sound.samples[0])).argmax() == pytest.approx(440, abs=3)

@@ -1,0 +1,141 @@
+"""A decoded frame as a player shows it: upright, with square pixels, as RGB of the usual brightness (BT.709, SDR)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+
+from .container import MAX_PIXELS, VideoError
+from .tone import HDR, WIDE, to_sdr
+
+# Code points of ITU-T H.273, as FFmpeg and the tags of files number them.
+RGB, BT709, UNSPECIFIED = 0, 1, 2
+KNOWN_MATRICES = (RGB, BT709, 4, 5, 6, 7, 9, 10)  # 4 FCC, 5 and 6 BT.601, 7 SMPTE 240M, 9 and 10 BT.2020
+PERCEPTUAL_MATRICES = (14, 15)  # ICtCp, IPT-C2 (Dolby Vision profile 5): no matrix makes RGB of them
+SD_WIDTH, SD_HEIGHT = 1280, 576  # untagged: below this width and up to this height BT.601, else BT.709, as players do
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What a stream says of all its frames. aspect: width of a pixel over its height; transfer, primaries: numbers of
+    ITU-T H.273."""
+
+    aspect: Fraction
+    transfer: int
+    primaries: int
+
+    @classmethod
+    def of(cls, stream: Any) -> Tags:
+        """Those of an open PyAV stream; square pixels where it does not say."""
+        context = stream.codec_context
+        return cls(Fraction(stream.sample_aspect_ratio or 1), context.color_trc, context.color_primaries)
+
+    @property
+    def special(self) -> bool:
+        """Whether the frames are HDR or of a wide gamut."""
+        return self.transfer in HDR or self.primaries in WIDE
+
+
+def shown_size(frame: Any, tags: Tags, path: Any) -> tuple[int, int]:
+    """(width, height) of a decoded frame as a player shows it. VideoError where that is beyond MAX_PIXELS."""
+    width, height = max(1, round(frame.width * tags.aspect)), frame.height
+    check_size(width, height, path)
+    return (height, width) if _orientation(frame)[0] else (width, height)
+
+
+def check_size(width: int, height: int, path: Any) -> None:
+    """VideoError for a frame of more than MAX_PIXELS."""
+    if width * height > MAX_PIXELS:
+        raise VideoError(
+            f"{path}: its frames are {width} x {height}; expected at most {MAX_PIXELS // 10**6} million pixels; "
+            "convert it to a smaller size"
+        )
+
+
+def upright(frame: Any, tags: Tags) -> np.ndarray:
+    """A decoded frame -> uint8 [H, W, 3] RGB as a player shows it. Matrix and range are those of its tags, without tags
+    those that players take; HDR is tone-mapped, wide gamuts are brought to BT.709's (tone.py)."""
+    how: dict[str, Any] = {"format": "rgb48le" if tags.special else "rgb24", **_matrix(frame)}
+    if tags.aspect != 1:
+        how["width"] = max(1, round(frame.width * tags.aspect))
+    picture = frame.reformat(**how).to_ndarray()
+    if tags.special:
+        picture = to_sdr(picture, tags.transfer, tags.primaries)
+    swapped, mirrored, flipped = _orientation(frame)
+    picture = picture.swapaxes(0, 1) if swapped else picture
+    return np.ascontiguousarray(picture[:: -1 if flipped else 1, :: -1 if mirrored else 1])
+
+
+def has_alpha(frame: Any) -> bool:
+    """Whether a frame carries an alpha channel."""
+    return any(part.is_alpha for part in frame.format.components)
+
+
+def tag_notes(frame: Any, tags: Tags, path: Any) -> tuple[str, ...]:
+    """What a user should know about how a frame's colours are read. VideoError for those that cannot be read."""
+    notes, matrix = [], frame.colorspace
+    if matrix in PERCEPTUAL_MATRICES:
+        raise VideoError(
+            f"{path}: its colours are {'ICtCp' if matrix == 14 else 'IPT (Dolby Vision)'}; expected YCbCr or RGB; "
+            "convert it to BT.709 with a program that knows them"
+        )
+    if not frame.format.is_rgb and matrix not in (*KNOWN_MATRICES, UNSPECIFIED):
+        notes.append(f"the video's colour matrix has the unknown number {matrix}: read as a video without tags")
+    if tags.transfer in HDR:
+        notes.append(f"the video is HDR ({HDR[tags.transfer]}): tone-mapped to SDR (BT.709)")
+    elif tags.primaries in WIDE:
+        notes.append("the video has a wide gamut: brought to BT.709's")
+    return tuple(notes)
+
+
+def deinterlaced(frames: Iterable[Any], stream: Any) -> Iterator[Any]:
+    """As many frames as there are, whole pictures where they are marked as interlaced (FFmpeg's filter bwdif)."""
+    graph = av.filter.Graph()
+    ends = (
+        graph.add_buffer(template=stream, time_base=stream.time_base),
+        graph.add("bwdif", "mode=send_frame:deint=interlaced"),
+        graph.add("buffersink"),
+    )
+    graph.link_nodes(*ends).configure()
+    for index, frame in enumerate(frames):
+        frame.pts = index  # its own may be missing, and the filter needs some that rise
+        graph.vpush(frame)
+        yield from _pulled(graph)
+    graph.vpush(None)
+    yield from _pulled(graph)
+
+
+def _pulled(graph: Any) -> Iterator[Any]:
+    while True:
+        try:
+            yield graph.vpull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+
+
+def _matrix(frame: Any) -> dict[str, str]:
+    """Which matrix to read a frame with where its tags do not say."""
+    if frame.format.is_rgb or frame.colorspace in KNOWN_MATRICES:
+        return {}
+    small = frame.width < SD_WIDTH and frame.height <= SD_HEIGHT
+    return {"src_colorspace": "ITU601" if small else "ITU709"}
+
+
+def _orientation(frame: Any) -> tuple[bool, bool, bool]:
+    """Whether a frame's axes are to be swapped, and the result then mirrored (left and right) and flipped (top and
+    bottom), by its display matrix; the nearest of the eight ways.
+
+    The matrix takes a stored place to x = a x + c y, y = b x + d y (libavutil/display.h).
+    """
+    for side in frame.side_data:
+        if side.type.name == "DISPLAYMATRIX":
+            a, b, _, c, d, *_ = np.frombuffer(bytes(side), np.int32).tolist()
+            if abs(b) + abs(c) > abs(a) + abs(d):
+                return True, c < 0, b < 0
+            return False, a < 0, d < 0
+    return False, False, False
