@@ -19,26 +19,24 @@ from .test_patch_node import DEFAULTS
 
 pytestmark = pytest.mark.usefixtures("as_the_host_runs")
 
-ADDS_NOTHING = set(
-    [
-        "euler",
-        "heun",
-        "heunpp2",
-        "dpm_2",
-        "lms",
-        "dpm_fast",
-        "dpm_adaptive",
-        "dpmpp_2m",
-        "ddim",
-        "uni_pc",
-        "uni_pc_bh2",
-        "ipndm",
-        "ipndm_v",
-        "deis",
-        "res_multistep",
-        "gradient_estimation",
-    ]
-)
+ADDS_NOTHING = {
+    "euler",
+    "heun",
+    "heunpp2",
+    "dpm_2",
+    "lms",
+    "dpm_fast",
+    "dpm_adaptive",
+    "dpmpp_2m",
+    "ddim",
+    "uni_pc",
+    "uni_pc_bh2",
+    "ipndm",
+    "ipndm_v",
+    "deis",
+    "res_multistep",
+    "gradient_estimation",
+}
 
 
 @pytest.fixture(scope="module")
