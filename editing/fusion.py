@@ -84,7 +84,8 @@ class Reading:
 
 
 def readings(motion: Motion, shares: Shares, regions: Sequence[int] | None = None) -> Iterator[Reading]:
-    """All there is to read for `fuse`, one region and frame at a time: kept, it is 12 bytes a cell and neighbour."""
+    """All there is to read for `fuse` with the same arguments, one region and frame at a time: kept, it is 12 bytes a
+    cell and neighbour."""
     for k in range(len(motion.regions)) if regions is None else regions:
         for i in range(motion.frames):
             share = shares.of[k, i]

@@ -96,7 +96,8 @@ def check_frames(model: Model, frames: np.ndarray) -> None:
 
 @torch.no_grad()
 def encode_clip(model: Model, frames: np.ndarray, *, progress: Progress | None = None) -> Tensor:
-    """uint8 [F, H, W, 3] -> latents float32 [F, C, h, w] at the model's scale."""
+    """frames: uint8 [F, H, W, 3], sides multiples of ``model.geometry.cell`` -> latents float32 [F, C, h, w] at the
+    model's scale, on the CPU."""
     check_frames(model, frames)
     parts = []
     with stage(progress, "encode", len(frames)) as tick:
@@ -324,9 +325,10 @@ def edit_clip(
 
     frames: the source, uint8 [F, H, W, 3]; trajectory: from ``invert_clip`` on the same frames and model, with the same
     mode (and anchors) of ``attention`` and windows (checked, as far as they are recorded). Without regions this is the
-    global prompt alone: nothing is modulated, blended or composited. windows: as in ``invert_clip``. steady: how the
-    edit is held steady over time, along ``motion``, that of these frames and masks (``editing.motion.clip_motion``);
-    None = it is found here. controlnet, observer: what ``model.denoiser`` takes.
+    global prompt alone: nothing is modulated, blended or composited. negative: what guidance leads away from; unused at
+    guidance 1. sampling, attention, blend, composite, steady: None = the defaults of editing/settings.py. windows: as
+    in ``invert_clip``. motion: that of these frames and masks (``editing.motion.clip_motion``), which ``steady`` holds
+    the edit to; None = it is found here. controlnet, observer: what ``model.denoiser`` takes.
     Raises before any network call: PipelineError, TrajectoryError or MotionError for what does not fit the clip,
     PromptError for a prompt that cannot be used or a phrase that does not occur in it, ValueError for regions' masks
     and for what the model's denoiser cannot do. Mistakes in prompts show before the motion is searched for.

@@ -18,7 +18,7 @@ from .checks import ask, check_latents, check_sigmas
 
 
 def to_d(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
-    """The derivative dx/dsigma at (x, sigma), which is also the predicted noise eps. sigma > 0."""
+    """The derivative dx/dsigma at (x, sigma), which is also the predicted noise eps. denoised: x0. sigma > 0."""
     return (x - denoised) / sigma
 
 

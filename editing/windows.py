@@ -44,7 +44,8 @@ class Windows(WindowSettings):
     """How a clip is cut: the settings with what follows from them."""
 
     def split(self, total: int) -> tuple[Window, ...]:
-        """The windows of a clip of `total` frames, in the order of time; one of all frames where they fit one call."""
+        """The windows of a clip of `total` frames, in the order of time; one of all frames where they fit one call.
+        ValueError for fewer than 1."""
         if total < 1:
             raise ValueError(f"windows: expected a clip of at least 1 frame; got {total}.")
         if total <= self.frames:
@@ -89,7 +90,10 @@ def windowed(parts: Sequence[tuple[Window, Callable[..., Tensor]]]) -> Callable[
 
     Returns:
         The same for the whole clip: x [F, C, h, w], sigma a number or F equal values -> x0 [F, C, h, w], the windows'
-        predictions mixed by their weights.
+        predictions mixed by their weights. ValueError for latents of another number of frames.
+
+    Raises:
+        ValueError: no window.
     """
     if not parts:
         raise ValueError("windowed: expected at least one window; got none.")

@@ -158,7 +158,11 @@ def measure_round_trip(
     windows: Windows | None = None,
     progress: Progress | None = None,
 ) -> RoundTrip:
-    """Denoise the inverted latent with the source prompt, unguided, and compare with the VAE round trip."""
+    """Denoise the inverted latent with the source prompt, unguided, and compare with the VAE round trip.
+
+    model: the one that inverted; trajectory: its inversion; attention, windows: those of the inversion (not checked
+    here), None = the defaults and all frames at once.
+    """
     attention = attention or AttentionSettings()
     denoiser = model.denoiser(
         model.encode_prompt(trajectory.prompt),

@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     from ..editing.presets import MODE
     from ..editing.settings import AttentionSettings, SamplingSettings, WindowSettings
     from ..world.vocabulary import MOTIONS
-    from .edit_keys import MetricsKeys
+    from .edit_keys import MODELS, MetricsKeys
 
     parser = argparse.ArgumentParser(
         prog="videograin", description="Edit regions of a video, each to its own prompt, in one denoising pass."
@@ -125,7 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     metrics.add_argument("--count", type=at_least(1), metavar="N", help="how many (default: as many as the first edit)")
     metrics.add_argument("--stride", type=at_least(1), metavar="N", help="every N-th")
     metrics.add_argument("--prompt", metavar="TEXT", help="what the edits were to show")
-    for name, what in (("clip", "DIR"), ("dino", "DIR"), ("pickscore", "DIR"), ("raft", "FILE")):
+    for name, what in MODELS.items():
         metrics.add_argument(f"--{name}", metavar=what, help=fields_of(MetricsKeys)[name].description)
     metrics.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, ... (default: auto)")
     metrics.add_argument("--output", metavar="DIR", help="folder for metrics.json, .csv, .md, .png")
@@ -267,12 +267,12 @@ def _bench(args: argparse.Namespace) -> int:
 
 def _metrics(args: argparse.Namespace) -> int:
     from ..editing.fields import SettingError
-    from .edit_keys import device_of, user_path
-    from .metrics_file import MODELS, MetricsSpec, load_metrics, with_flags
+    from .edit_keys import MODELS, device_of, user_path
+    from .metrics_file import MetricsSpec, load_metrics, with_flags
 
     spec = load_metrics(args.file) if args.file else MetricsSpec()
-    paths = {"edit_file": args.edit_file, "video": args.source, "output": args.output, "raft": args.raft}
-    paths |= {"clip": args.clip, "dino": args.dino, "pickscore": args.pickscore}
+    paths = {"edit_file": args.edit_file, "video": args.source, "output": args.output}
+    paths |= {name: getattr(args, name) for name in MODELS}
     given = {key: None if path is None else user_path(path) for key, path in paths.items()}
     given |= {"start": args.start, "count": args.count, "stride": args.stride, "prompt": args.prompt}
     if args.device is not None:

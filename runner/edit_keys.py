@@ -316,6 +316,8 @@ class MetricsKeys(SourceKeys):
     raft: File | None = Field(default=None, description="RAFT-Large weights (default: torch hub's, else OpenCV's DIS)")
 
 
+MODELS = {"clip": "DIR", "dino": "DIR", "pickscore": "DIR", "raft": "FILE"}
+"""The networks that measure: their keys in a metrics file, which are flags too, and what each is given."""
 REQUIRED = {
     EditKeys: ("video", "source_prompt", "prompt", "regions", "output"),
     RegionEntry: ("phrase", "masks"),

@@ -21,6 +21,7 @@ from ..measuring.metrics.encoders import Encoder, EncoderError, load_clip, load_
 from ..measuring.metrics.measure import Instruments, measure, prepare
 from ..measuring.metrics.table import Table
 from ..measuring.pictures.bars import bar_sheet
+from .edit_keys import MODELS
 from .media.geometry import Geometry, GeometryError
 from .media.mask_files import FoundMask, MaskError, MaskFolder, MaskFrames, load_masks
 from .media.video import Clip, VideoError, probe, read_clip
@@ -212,7 +213,7 @@ def _instruments(spec: MetricsSpec, progress: ConsoleProgress) -> tuple[Instrume
     wrong: list[tuple[str, str]] = []
 
     def load(key: str, loader: Callable[..., Encoder], what: str) -> Encoder | str:
-        folder = getattr(spec, key)
+        folder = spec.networks.get(key)
         if folder is None:
             return f"no {what} was given"
         try:
@@ -226,7 +227,7 @@ def _instruments(spec: MetricsSpec, progress: ConsoleProgress) -> tuple[Instrume
         dino = load("dino", load_dino, "DINO")
         pick = load("pickscore", load_clip, "PickScore model")
         try:
-            flow = find_estimator(spec.raft, device)
+            flow = find_estimator(spec.networks.get("raft"), device)
         except FlowError as error:
             raise spec.error([*wrong, ("raft", str(error))]) from None
     if wrong:
@@ -252,5 +253,5 @@ def _settings(spec: MetricsSpec) -> dict[str, Any]:
     ]
     edits = {edit.name: str(edit.video) for edit in spec.edits}
     names = ("path", "edit_file", "video", "prompt", "start", "count", "stride", "size", "fit", "device")
-    plain = {name: getattr(spec, name) for name in (*names, "clip", "dino", "pickscore", "raft", "output")}
-    return {**plain, "regions": regions, "edits": edits}
+    plain = {name: getattr(spec, name) for name in names} | {name: spec.networks.get(name) for name in MODELS}
+    return {**plain, "output": spec.output, "regions": regions, "edits": edits}

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..editing.fields import missing, name_of
 from ..editing.whole_file import RESULTS
 from .edit_file import EditFile, read_edit
-from .edit_keys import REQUIRED, MeasuredKeys, MetricsKeys, RegionEntry, user_path
+from .edit_keys import MODELS, REQUIRED, MeasuredKeys, MetricsKeys, RegionEntry, user_path
 from .yaml_lines import Lines, checked, read_yaml
 
-MODELS = ("clip", "dino", "pickscore", "raft")
 SOURCE = "source"  # the name of the source's column
 EDIT_FILE = "edit.yaml"  # in a demo's folder
 
@@ -71,7 +70,7 @@ class MeasuredEdit:
 class MetricsSpec:
     """What is measured, and with what. path: the metrics file or None; edits: in the order of the columns; edit_file:
     the edit that the rest comes from; video, prompt, regions, start, count, stride, size, fit: as in an edit file, None
-    = not said; clip, dino, pickscore: folders of transformers; raft: a weights file; lines: of the file's keys."""
+    = not said; networks: a path for each of MODELS that was given; lines: of the file's keys."""
 
     edits: tuple[MeasuredEdit, ...] = ()
     path: Path | None = None
@@ -84,10 +83,7 @@ class MetricsSpec:
     stride: int | None = None
     size: tuple[int, int] | None = None
     fit: str | None = None
-    clip: Path | None = None
-    dino: Path | None = None
-    pickscore: Path | None = None
-    raft: Path | None = None
+    networks: Mapping[str, Path] = field(default_factory=dict)
     device: str = "auto"
     output: Path = Path("out/metrics")
     lines: Lines | None = None
@@ -109,7 +105,8 @@ def load_metrics(path: str | Path) -> MetricsSpec:
         problems.add(text, name_of(where))
     keys = checked(MetricsKeys, data, problems)
     problems.stop()
-    said = {name: getattr(keys, name) for name in data if name != "frames"}
+    said = {name: getattr(keys, name) for name in data if name != "frames" and name not in MODELS}
+    said["networks"] = {name: getattr(keys, name) for name in data if name in MODELS}
     said |= {name: getattr(keys.frames, name) for name in data.get("frames", ())}
     said["edits"] = tuple(
         MeasuredEdit(edit.name or _usual_name(edit.path), edit.path, problems.lines.line_of(f"edits[{number}]"))
@@ -129,7 +126,9 @@ def _said(data: dict[str, Any]) -> dict[str, Any]:
 
 def with_flags(spec: MetricsSpec, edits: Sequence[str] | None, **given: Any) -> MetricsSpec:
     """The spec with what flags give (None = not given). edits: PATH or NAME=PATH each, in place of the file's."""
-    changes = {key: value for key, value in given.items() if value is not None}
+    given = {key: value for key, value in given.items() if value is not None}
+    networks = {**spec.networks, **{key: given.pop(key) for key in MODELS if key in given}}
+    changes = {**given, "networks": networks}
     if edits:
         changes["edits"] = tuple(_named(one) for one in edits)
     return dataclasses.replace(spec, **changes)
@@ -207,21 +206,22 @@ def _problems(spec: MetricsSpec) -> list[tuple[str, str]]:
         found.append(
             ("edits", f"the name {name!r} is {why}; expected a name of its own for every edit; give NAME=PATH")
         )
-    for key in ("clip", "dino", "pickscore"):
-        folder = getattr(spec, key)
-        if folder is not None and not (folder / "config.json").is_file():
+    for key in (key for key, what in MODELS.items() if what == "DIR"):
+        path = spec.networks.get(key)
+        if path is not None and not (path / "config.json").is_file():
             found.append(
                 (
                     key,
-                    f"{key}: {folder} has no config.json; expected a local transformers folder; correct the path, or "
+                    f"{key}: {path} has no config.json; expected a local transformers folder; correct the path, or "
                     "leave it out: its figures are then reported as not measured",
                 )
             )
-    if spec.raft is not None and not spec.raft.is_file():
+    raft = spec.networks.get("raft")
+    if raft is not None and not raft.is_file():
         found.append(
             (
                 "raft",
-                f"raft: {spec.raft} does not exist; expected a weights file of torchvision's RAFT-Large; correct the "
+                f"raft: {raft} does not exist; expected a weights file of torchvision's RAFT-Large; correct the "
                 "path, or leave it out: OpenCV's DIS takes its place",
             )
         )

@@ -50,7 +50,8 @@ def fill_masks(
     A place is filled where most of the frames that are linked with this one (the nearest 4 to each side) have it in
     their mask and show the same colours there, and where no other region has a mask. Two regions that both claim a
     place without a mask: the one whose colours fit better, the later one if both do. Nothing is taken away, and masks
-    without holes come back as they are. Returns float32 masks [F, H, W] and what was filled.
+    without holes come back as they are. Returns float32 masks [F, H, W] and what was filled. MotionError for another
+    ``missing``, and for masks or frames of another number or size than the motion's.
     """
     if missing not in MISSING:
         raise MotionError(f"missing: {missing!r} does not exist; expected one of {', '.join(MISSING)}.")

@@ -32,7 +32,7 @@ def made_of(frames: np.ndarray, masks: Sequence[Tensor], source: str) -> str:
 
 def save(motion: Motion, path: str | Path, made: str = "") -> Path:
     """Write ``motion`` to ``path``, which ends in .safetensors; the file appears when it is complete. made: of
-    `made_of`."""
+    `made_of`. Returns the path. MotionError for another ending; WriteError where the disk is full and the like."""
     path = Path(path)
     if path.suffix != ".safetensors":
         raise MotionError(f"cannot save to {path}: expected a name ending in .safetensors, got {path.name!r}.")

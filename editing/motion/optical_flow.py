@@ -53,7 +53,8 @@ class ClipFlow:
 
 
 def find_estimator(weights: str | Path | None = None, device: str = "cpu") -> Estimator:
-    """RAFT-Large with ``weights`` (a .pth file of torchvision's), or with those in torch hub's cache; else DIS.
+    """RAFT-Large with ``weights`` (a .pth file of torchvision's), or with those in torch hub's cache; else DIS. device:
+    where RAFT runs; DIS is the CPU's.
 
     Raises FlowError where ``weights`` is given but cannot be used: what was asked for is never replaced in silence.
     """
@@ -72,7 +73,8 @@ def find_estimator(weights: str | Path | None = None, device: str = "cpu") -> Es
 
 
 def dis(note: str = "") -> Estimator:
-    """OpenCV's dense inverse search, preset medium, on the grey frames."""
+    """OpenCV's dense inverse search (Kroeger et al. 2016), preset medium, on the grey frames; ``flow`` refuses frames
+    below 16 pixels a side (FlowError). note: why it is not RAFT."""
     import cv2
 
     def flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -118,9 +118,10 @@ class Motion:
         return self.background if region == BACKGROUND else self.regions[region]
 
     def places(self, region: int, i: int, j: int, size: Size, device: torch.device | str = "cpu") -> Tensor:
-        """Where in frame j the centres of the cells of frame i lie: float32 [h, w, 2] in pixels of the frame.
+        """Where in frame j the centres of the cells of frame i lie: float32 [h, w, 2], (x, y) in pixels of the frame.
 
-        size: (h, w) of the grid, a latent's or the frame's own. MotionError where i and j are not linked.
+        region: an index, or BACKGROUND. size: (h, w) of the grid, a latent's or the frame's own. device: of the
+        result. MotionError where i and j are not linked.
         """
         one, places = self.of(region), centres(size, self.size, device)
         if one.bends is None or i == j:
@@ -142,7 +143,9 @@ class Motion:
     ) -> tuple[Tensor, Tensor]:
         """Frame j's values as they would lie in frame i, [C, h, w], and where frame j's picture has them, bool [h, w].
 
-        values: frame j's, floating [C, h, w], a latent's or a picture's. The frame's own values come back untouched.
+        values: frame j's, floating [C, h, w], a latent's or a picture's. region: as in `places`; mode: "bicubic",
+        "bilinear" or "nearest"; device: where the places are computed, None = that of the values. The frame's own
+        values come back untouched. MotionError where i and j are not linked.
         """
         if i == j:
             return values, torch.ones(values.shape[-2:], dtype=torch.bool, device=values.device)

@@ -24,8 +24,8 @@ C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 def psnr(a: np.ndarray, b: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Peak signal-to-noise ratio in dB over all frames together, peak 255: 10 log10(255^2 / MSE), MSE weighted.
 
-    inf where the pixels are equal, nan where the weight is 0 everywhere. ValueError for clips or a weight that do not
-    match.
+    a, b: uint8 [F, H, W, 3]; weight: of every pixel, bool or float >= 0 [F, H, W], None = all alike. inf where the
+    pixels are equal, nan where the weight is 0 everywhere. ValueError for clips or a weight that do not match.
     """
     error = count = 0.0
     for x, y, w in _pairs(a, b, weight):
@@ -163,7 +163,8 @@ def _least_of_cross(weight: np.ndarray) -> np.ndarray:
 def squared_error(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Mean squared difference of two uint8 clips [F, H, W, 3] in units of 1/255; nan if ``mask`` selects nothing.
 
-    mask: bool [F, H, W] (or [H, W], then for every frame): the pixels that count; None = all.
+    mask: bool [F, H, W] (or [H, W], then for every frame): the pixels that count; None = all. ValueError for clips of
+    two shapes.
     """
     if a.shape != b.shape:
         raise ValueError(f"clips of {list(a.shape)} and {list(b.shape)} cannot be compared; expected one shape; resize")
@@ -187,7 +188,8 @@ def dilated(mask: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def psnr_outside(a: np.ndarray, b: np.ndarray, area: np.ndarray, *, dilate: int = MARGIN) -> float:
-    """PSNR in dB of the pixels farther than ``dilate`` pixels from ``area`` (float or bool [F, H, W], > 0 = inside)."""
+    """PSNR in dB of two clips uint8 [F, H, W, 3], of the pixels farther than ``dilate`` pixels from ``area`` (float or
+    bool [F, H, W], > 0 = inside)."""
     return psnr(a, b, ~dilated(np.asarray(area) > 0, dilate))
 
 
@@ -220,7 +222,8 @@ def equal_outside(a: np.ndarray, b: np.ndarray, support: np.ndarray) -> bool:
 
 
 def mean_change(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Root mean squared difference as a share of full scale, 0..1; nan when ``mask`` selects nothing."""
+    """Root mean squared difference of two uint8 clips [F, H, W, 3] as a share of full scale, 0..1; nan when ``mask``
+    (as in `squared_error`) selects nothing."""
     return math.sqrt(squared_error(a, b, mask)) / 255
 
 
@@ -276,7 +279,7 @@ def warp_error(
 
 def end_point_error(flow: np.ndarray, other: np.ndarray, valid: np.ndarray) -> float:
     """Mean distance in pixels between two flows [P, H, W, 2], weighted by ``valid`` [P, H, W]; nan without weight.
-    Pair by pair in float64, so that a long clip needs no more room than a short one."""
+    Pair by pair in float64, so that a long clip needs no more room than a short one. FlowError for other shapes."""
     if flow.shape != other.shape or valid.shape != flow.shape[:-1]:
         raise FlowError(
             f"flows are {list(flow.shape)} and {list(other.shape)}, valid is {list(valid.shape)}; expected flows of "
