@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..attention.active_range import ActiveRange
-from .step_hooks import StepHook, hooked
+from .step_hooks import StepHook, Watch, hooked
 from .trajectory import Trajectory
 
 
@@ -82,6 +82,7 @@ def blend(
     t_of: Callable[[float], float] | None = None,
     frames: Sequence[int] | None = None,
     hooks: Sequence[StepHook] = (),
+    watch: Watch | None = None,
 ):
     """Wrap `sampler` so that outside `mask` its result is the trajectory's latent. Same signature as the sampler's.
 
@@ -90,6 +91,7 @@ def blend(
         Levels.t).
     frames: indices of the frames that the sampler is given, in their order; default all of them.
     hooks: what else is done at every step (step_hooks.py); the blend is the last of them.
+    watch: sees every evaluation (step_hooks.py), or None.
     The sampler may evaluate between the stored sigmas (the trajectory is interpolated); outside them is an error.
     In a soft part of the mask the network sees the mix of the trajectory and the sampler's own, already mixed x.
     Errors: BlendError (mask, latents), RangeError (start, end), TrajectoryError (sigma or frame outside the inversion).
@@ -97,7 +99,7 @@ def blend(
     reference = Reference(trajectory, mask, activity(start, end, t_of))
     trajectory.at(float(trajectory.sigmas[-1]), frames)  # a wrong window fails here, not in the middle of a run
 
-    chained = hooked(sampler, [reference, *hooks], frames)
+    chained = hooked(sampler, [reference, *hooks], frames, watch)
 
     @torch.no_grad()
     def blended(model, x, sigmas, *args, **options):

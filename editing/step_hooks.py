@@ -98,11 +98,17 @@ def ordered(hooks: Sequence[StepHook]) -> list[StepHook]:
     return sorted(hooks, key=lambda hook: ORDER.index(hook.place))
 
 
-def hooked(sampler: Callable[..., Tensor], hooks: Sequence[StepHook], frames: Frames = None) -> Callable[..., Tensor]:
+Watch = Callable[[Tensor, float, Tensor], None]
+"""Sees every evaluation of a run: x as the sampler asks for it, sigma, and the prediction that it gets."""
+
+
+def hooked(
+    sampler: Callable[..., Tensor], hooks: Sequence[StepHook], frames: Frames = None, watch: Watch | None = None
+) -> Callable[..., Tensor]:
     """``sampler`` with the hooks around every evaluation of its model. Same signature as the sampler's.
 
     sampler: k-diffusion's ``(model, x, sigmas, extra_args, callback, disable, **options) -> x``. Without hooks it is
-    returned as it is.
+    returned as it is. watch: sees every evaluation, or None.
     """
     chain = ordered(hooks)
     if not chain:
@@ -118,7 +124,7 @@ def hooked(sampler: Callable[..., Tensor], hooks: Sequence[StepHook], frames: Fr
             callback({**info, "x": _through(chain, "state", info["x"], sigma, frames)})
 
         x = sampler(
-            _Hooked(model, chain, frames),
+            _Hooked(model, chain, frames, watch),
             _through(chain, "result", x, levels[0], frames),
             sigmas,
             extra_args=extra_args,
@@ -148,15 +154,18 @@ class _Hooked:
     """The denoiser with the chain around it. Everything else is the wrapped model's: samplers of ComfyUI read
     model.inner_model.inner_model.model_sampling."""
 
-    def __init__(self, model: Any, chain: Sequence[StepHook], frames: Frames):
-        self._model, self._chain, self._frames = model, chain, frames
+    def __init__(self, model: Any, chain: Sequence[StepHook], frames: Frames, watch: Watch | None):
+        self._model, self._chain, self._frames, self._watch = model, chain, frames, watch
 
     def __call__(self, x: Tensor, sigma: Tensor, **kwargs: Any) -> Tensor:
         try:
             level = one_level(sigma)
         except ValueError as error:
             raise StepError(f"step: {error}") from None
-        return evaluated(self._chain, lambda seen: self._model(seen, sigma, **kwargs), x, level, self._frames)
+        denoised = evaluated(self._chain, lambda seen: self._model(seen, sigma, **kwargs), x, level, self._frames)
+        if self._watch is not None:
+            self._watch(x, level, denoised)
+        return denoised
 
     def __getattr__(self, name: str) -> Any:
         if name == "_model":  # not set yet (copy, pickle): do not look it up through itself

@@ -14,6 +14,7 @@ from ..editing.settings import WITHOUT_SAMPLED, AttentionSettings
 from ..hosts.comfyui.edit import Edit, tag
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.families import family_of
+from ..hosts.comfyui.run_watch import watched
 from .checked import CheckedNode
 from .inputs import advanced, limited, setting
 from .sockets import CATEGORY, Regions
@@ -214,7 +215,7 @@ class STLayoutAttnPatch(CheckedNode):
         if not regions:
             everywhere = torch.ones(1, 64, 64)
             patched = family.patch.patch_space_time(model, spacetime, key_frames, node=NODE)
-            return io.NodeOutput(patched, positive, everywhere, torch.zeros_like(everywhere))
+            return io.NodeOutput(watched(patched, NODE), positive, everywhere, torch.zeros_like(everywhere))
         # The settings take no range that is empty or reversed; here it is one that is active nowhere.
         empty = start_percent >= end_percent
         span = {} if empty else {"start": start_percent, "end": end_percent}
@@ -248,5 +249,5 @@ class STLayoutAttnPatch(CheckedNode):
                 NODE,
             )
             return io.NodeOutput(model.clone(), positive, within.edited, within.kept, ui=shown)
-        patched = family.patch.patch_edit(model, edit, node=NODE)
+        patched = watched(family.patch.patch_edit(model, edit, node=NODE), NODE)
         return io.NodeOutput(patched, tag(positive, edit), within.edited, within.kept, ui=shown)

@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 from ...attention import normalise_mask
 from ...editing.blend import Reference, activity, blend
 from ...editing.checks import MODEL_REMEDY, VAE_REMEDY, check_finite
+from ...editing.doubts import frozen_doubt
 from ...editing.mask_shapes import check_shape
 from ...editing.provenance import Provenance, differences
 from ...editing.regions import Areas
@@ -27,7 +28,8 @@ from .errors import EDITING_ERRORS, naming
 from .families import family_name
 from .model_info import t_of
 from .provenance import compare, of_model, of_run
-from .step_hooks import with_hook
+from .run_watch import RunWatch, watched
+from .step_hooks import WATCH, with_hook
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +73,16 @@ def blended_sampler(
         guider = network.inner_model
         with naming(node):
             check_run(trajectory, guider, x, extra_args or {}, node)
+            check_finite(x, START, VAE_REMEDY)
             levels = t_of(guider)
             check_levels(trajectory, sigmas, activity(start, end, levels), SAME_SIGMAS)
-            run = blend(inner, trajectory, weights, start=start, end=end, t_of=levels)
+            # The model's own watch would see the sampler's latents with the blend in them.
+            guider.model_options.pop(WATCH, None)
+            watch = RunWatch(node, masked=(extra_args or {}).get("denoise_mask") is not None)
+            watch.begins(x, sigmas, trajectory, weights, node)
+            run = blend(inner, trajectory, weights, start=start, end=end, t_of=levels, watch=watch)
         with naming(node, EDITING_ERRORS):
             # A copy: uni_pc writes into its sigmas, which are the output of some node.
-            check_finite(x, START, VAE_REMEDY)
             out = run(network, x, sigmas.clone(), extra_args=extra_args, callback=callback, disable=disable, **options)
             check_finite(out, "the sampled latents", MODEL_REMEDY)
             return out
@@ -123,13 +129,17 @@ def blended_model(
                 noise = torch.zeros_like(noise)
             elif latent_image is not None:
                 check_finite(latent_image, START, VAE_REMEDY)
+            watch = guider.model_options.get(WATCH)
+            if watch is not None:  # else the run has no OUTER_SAMPLE wrappers
+                first = noise * float(sigmas[0]) + (0 if latent_image is None else latent_image)
+                watch.begins(first, sigmas, trajectory, weights, node)
         samples = executor(guider, sigmas.clone(), extra_args, callback, noise, latent_image, *args, **kwargs)
         samples = blending.result(samples, float(sigmas[-1]))
         with naming(node):
             check_finite(samples, "the sampled latents", MODEL_REMEDY)
         return samples
 
-    patched = with_hook(model, reference, node=node)
+    patched = with_hook(watched(model, node), reference, node=node)
     patched.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, sample)
     return patched
 
@@ -145,6 +155,8 @@ def blend_mask(trajectory: Trajectory, mask: Tensor, feather: float, preserved: 
     weights = Areas(union, keep).at_latent(trajectory.size, float(feather))
     if not weights.any():
         logger.warning(f"{node}: the mask is empty, so the result will be the source; check the mask and `preserved`.")
+    elif doubt := frozen_doubt(weights, trajectory.latents[-1]):
+        logger.warning(f"{node}: {doubt}.")
     return weights
 
 

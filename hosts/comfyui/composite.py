@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ...editing.composite import composite
+from ...editing.doubts import frozen_doubt
 from ...editing.mask_shapes import sized_mask
 from ...editing.motion.value import Motion
 from ...editing.regions import Region
@@ -65,6 +66,8 @@ def composite_images(
         region = sized_mask(mask, size, count, "the edited regions (input `mask`)").cpu()
         if not region.any():
             log.warning("%s: the mask is empty, so the result is the source; check the mask.", node)
+        elif doubt := frozen_doubt(region, below.movedim(-1, 1)):
+            log.warning("%s: %s.", node, doubt)
         return composite(
             below,
             above,

@@ -13,11 +13,14 @@ from typing import Any
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...editing.step_hooks import StepHook, evaluated, ordered
+from ...editing.step_hooks import StepHook, Watch, evaluated, ordered
 from .errors import EDITING_ERRORS, naming
 
 KEY = "videograin_step_hooks"
 """Our name in model_options and of the wrapper."""
+
+WATCH = "videograin_run_watch"
+"""Our name of what watches a run (editing.step_hooks.Watch) in its model_options."""
 
 MakeHook = Callable[[Any], StepHook]
 """guider of the run -> the hook: noise levels are asked of the run's own model, which nodes after ours may change."""
@@ -25,8 +28,14 @@ MakeHook = Callable[[Any], StepHook]
 
 def with_hook(model: Any, make: MakeHook, *, node: str) -> Any:
     """MODEL clone whose guided predictions go through one more hook. node: its display name, for its errors."""
-    patched = model.clone()
+    patched = evaluating(model)
     patched.model_options[KEY] = (*patched.model_options.get(KEY, ()), (node, make))
+    return patched
+
+
+def evaluating(model: Any) -> Any:
+    """MODEL clone whose guided predictions go through the hooks that it has, and past whoever watches the run."""
+    patched = model.clone()
     if not patched.get_wrappers(WrappersMP.PREDICT_NOISE, KEY):
         patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, _predict)
     return patched
@@ -36,7 +45,11 @@ def _predict(executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: A
     guider = executor.class_obj
     chain = ordered([_Named(node, make(guider)) for node, make in guider.model_options.get(KEY, ())])
     sigma = float(timestep.flatten()[0])
-    return evaluated(chain, lambda seen: executor(seen, timestep, *args, **kwargs), x, sigma)
+    denoised = evaluated(chain, lambda seen: executor(seen, timestep, *args, **kwargs), x, sigma)
+    watch: Watch | None = guider.model_options.get(WATCH)
+    if watch is not None:
+        watch(x, sigma, denoised)
+    return denoised
 
 
 class _Named:

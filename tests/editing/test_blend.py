@@ -7,11 +7,11 @@ import torch
 
 from videograin.editing.blend import BlendError, Reference, blend
 from videograin.editing.inversion import invert
-from videograin.editing.samplers import SAMPLERS, sample_dpmpp_2m, sample_euler, sample_heun
+from videograin.editing.samplers import SAMPLERS, sample_euler, sample_heun
 from videograin.editing.step_hooks import StepError
 from videograin.editing.trajectory import TrajectoryError
 
-ALL = [sample_euler, sample_heun, sample_dpmpp_2m]
+ALL = list(dict.fromkeys(SAMPLERS.values()))  # euler and ddim are one
 F, C, H, W = 4, 3, 6, 7
 
 
