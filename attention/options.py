@@ -33,3 +33,5 @@ MOTION_SOURCES = ("auto", "moments", "flow")
 """How the motion of regions is found (editing/motion/clip_motion.py)."""
 MISSING = ("fill", "absent")
 """What a frame without a mask means (editing/motion/fill.py)."""
+AVERAGES = ("mean", "median")
+"""What the frames agree on where a region is fused (editing/fusion.py)."""

@@ -2,8 +2,8 @@
 
 A picture model decides every frame by itself, so that what it draws jumps and pulses. Three functions of values:
 
-- `fuse`: every place of a region becomes the median of what all frames show there, carried along the region's motion.
-  Of the predicted x0 at every step, and once of the decoded pixels.
+- `fuse`: every place of a region becomes the mean or the median of what all frames show there, carried along the
+  region's motion. Of the predicted x0 at every step (mean), and once of the decoded pixels (median: it stays sharp).
 - `background`: the source with everything that regions cover filled from frames that show what is behind.
 - `keyed`: inside a region, pixels that show the source's own background are put back to it.
 
@@ -25,11 +25,22 @@ from .motion.places import inside, sample, size_of
 from .motion.value import BACKGROUND, Motion
 
 NEIGHBOURS = 16
-"""So many frames at most, its own among them, make a frame's median: the nearest ones."""
+"""So many frames at most, its own among them, are brought together: the nearest ones."""
 MOST, ALL = 0.5, 0.999
 """Parts of what is read that must be a region's, or the background's, to count."""
-KEY = (0.1, 0.25)
-"""Differences from the background, values in [-1, 1]: below the first it is background, above the second the edit."""
+KEY = (0.25, 0.5)
+"""Differences from the background, as parts of the edited thing's: below the first it is background, above the second
+the thing."""
+FAINT, MOST_APART = 0.1, 0.8
+"""Smaller differences, values in [-1, 1], say nothing of the thing's; larger ones count as this."""
+ALIKE, TWICE, SLIGHT = 0.1, 2.0, 0.02
+"""Of differences along the background's motion and a region's, values in [-1, 1]: what is background (`beside`)."""
+SOFT = 4
+"""Pixels over which the key fades beyond what is known of the background."""
+RIM = 2
+"""Pixels round a thing that are not counted as background: its soft edge."""
+SHADES = 8
+"""So many of a channel tell colours apart."""
 
 
 @dataclass(frozen=True)
@@ -104,16 +115,17 @@ def fuse(
     regions: Sequence[int] | None = None,
     strength: float = 1.0,
     known: Iterable[Reading] | None = None,
+    average: str = "median",
 ) -> Tensor:
-    """Every region's cells drawn to the median of the frames along its motion.
+    """Every region's cells drawn to the median, or the mean, of the frames along its motion.
 
     values: floating [F, C, h, w], a predicted x0 or pixels. shares: on the same cells. regions: which are fused, all if
-    None. strength: 0 returns the values untouched, 1 the median. known: `readings` of these, where they are kept. Per
-    region k, frame i and its neighbours j:
+    None. strength: 0 returns the values untouched, 1 the average. known: `readings` of these, where they are kept.
+    average: "mean" or "median". Per region k, frame i and its neighbours j:
 
         w_ij  = values_j read bicubically at the place in frame j of frame i's cell; w_ii = values_i, not read
         valid = the place lies in the picture, and region k has most of what is there in frame j
-        values_i <- values_i + strength * sum_k share_k (median over valid j of w_ij - values_i)
+        values_i <- values_i + strength * sum_k share_k (average over valid j of w_ij - values_i)
 
     The median is per channel, of an even number the mean of the middle two. Memory: the neighbours' values inside one
     region's box in one frame.
@@ -125,8 +137,9 @@ def fuse(
         own = values[one.frame][(slice(None), *one.box)]
         read = sample(values[list(one.near)].float(), one.places, motion.size)
         counts = one.counts.to(own.device)
-        median = _median(torch.cat([own[None].float(), read]), torch.cat([torch.ones_like(counts[:1]), counts]))
-        out[one.frame][(slice(None), *one.box)] += strength * one.share.to(values) * (median.to(values) - own)
+        of_all = torch.cat([own[None].float(), read]), torch.cat([torch.ones_like(counts[:1]), counts])
+        agreed = _mean(*of_all) if average == "mean" else _median(*of_all)
+        out[one.frame][(slice(None), *one.box)] += strength * one.share.to(values) * (agreed.to(values) - own)
     return out
 
 
@@ -137,11 +150,14 @@ def neighbours(frame: int, frames: int) -> range:
 
 
 def background(source: Tensor, motion: Motion, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """The source without its regions: where they lie, the median of the other frames along the background's motion.
+    """The source without its things: where they lie, the median of the other frames along the background's motion.
 
-    source: floating [F, 3, H, W]; masks: [K, F, H, W] in [0, 1]. Returns it and where it is known, bool [F, H, W].
+    source: floating [F, 3, H, W] in [-1, 1]; masks: [K, F, H, W] in [0, 1], which may be wider than the things
+    (`beside`). Returns it and where it is known, bool [F, H, W].
     """
     shown = ~_grown(masks.amax(0) > 0, 1) if len(masks) else torch.ones(source[:, 0].shape, dtype=torch.bool)
+    for k, mask in enumerate(masks):
+        shown |= beside(source, motion, k, mask)
     out, known = source.clone(), shown.clone()
     for i in range(len(source)):
         near, hidden = _linked(motion, BACKGROUND, i), ~shown[i]
@@ -156,6 +172,54 @@ def background(source: Tensor, motion: Motion, masks: Tensor) -> tuple[Tensor, T
     return out, known
 
 
+def beside(source: Tensor, motion: Motion, region: int, mask: Tensor) -> Tensor:
+    """Where a mask [F, H, W] holds background, which it does round the thing where it is a box: bool [F, H, W].
+
+    Measured is by how much the frames differ along a motion: largest channel difference, 3 x 3 mean, of the region's
+    motion the median, of the background's the lower quartile, since things cover it at times. A pixel is surely the
+    one's along whose motion it differs little, and at least TWICE as much along the other's. What agrees with both, as
+    all that is flat does, is the background's where its colour is commoner among what surely is. Nothing where either
+    motion is not known.
+    """
+    shown, thing, either = (torch.zeros(mask.shape, dtype=torch.bool) for _ in range(3))
+    for i in range(len(source)):
+        both = [_linked(motion, k, i) for k in (BACKGROUND, region)]
+        inside_mask = mask[i] > 0
+        if min(map(len, both)) < 2 or not bool(inside_mask.any()):
+            continue
+        box = _box(inside_mask)
+        still = _unlike(source, motion, BACKGROUND, i, both[0], box, 0.25)
+        carried = _unlike(source, motion, region, i, both[1], box, 0.5)
+        covered = inside_mask[box]
+        shown[i][box] = covered & (still < ALIKE) & (carried > TWICE * still + SLIGHT)
+        thing[i][box] = covered & (carried < ALIKE) & (still > TWICE * carried + SLIGHT)
+        either[i][box] = covered & (still < ALIKE) & ~shown[i][box] & ~thing[i][box]
+    colours = ((source.movedim(1, -1) + 1) * (SHADES / 2)).long().clamp(0, SHADES - 1)
+    colours = (colours * torch.tensor([SHADES**2, SHADES, 1])).sum(-1)
+    common = [colours[sure].bincount(minlength=SHADES**3) / sure.sum().clamp(min=1) for sure in (shown, thing)]
+    alike = either & (common[0] > common[1])[colours]
+    shown, thing = ((told & _most_round(told)) for told in (shown | alike, thing | (either & ~alike)))
+    return shown & ~_grown(thing, RIM)
+
+
+def _most_round(told: Tensor) -> Tensor:
+    """Where most of 5 x 5 pixels are told so: single ones are chance. bool [F, H, W]."""
+    return avg_pool2d(told.float(), 5, 1, 2) > 0.5
+
+
+def _unlike(
+    source: Tensor, motion: Motion, region: int, i: int, near: Sequence[int], box: tuple[slice, slice], part: float
+) -> Tensor:
+    """By how much the frames ``near`` differ from frame i along a motion: [a, b] in a box, the value below which a
+    ``part`` of them lie; 0 where none has the place."""
+    places = torch.stack([motion.places(region, i, j, motion.size)[box] for j in near])
+    there = sample(source[list(near)], places, motion.size)
+    apart = (there - source[i][(slice(None), *box)]).abs().amax(1, keepdim=True)
+    apart = avg_pool2d(apart, 3, 1, 1, count_include_pad=False)[:, 0]
+    apart = torch.where(inside(places, motion.size), apart, torch.full_like(apart, float("nan")))
+    return apart.nanquantile(part, dim=0).nan_to_num()
+
+
 def keyed(
     fused: Tensor, raw: Tensor, behind: Tensor, known: Tensor, motion: Motion, shares: Shares, regions: Sequence[int]
 ) -> Tensor:
@@ -165,15 +229,32 @@ def keyed(
     background would pass for the thing; behind, known: of `background`. shares: of the widened regions.
 
         d = largest channel difference of raw and behind, 3 x 3 mean, fused along the regions
-        out = behind + smoothstep(d; 0.1, 0.25) (fused - behind), where behind is known
+        D = the thing's own: the median of d in the region, of all frames, where it is above 0.1; at most 0.8
+        out = behind + smoothstep(d; D / 4, D / 2) (fused - behind), where behind is known, fading beyond
     """
+    behind, sure = _reaching(behind, known)
     apart = (raw - behind).abs().amax(1, keepdim=True)
     apart = avg_pool2d(apart, 3, 1, 1, count_include_pad=False)
     apart = fuse(apart, motion, shares, regions)
-    part = ((apart - KEY[0]) / (KEY[1] - KEY[0])).clamp(0, 1)
+    whole = torch.full_like(apart, MOST_APART)
+    for k in regions:
+        told = apart[:, 0][shares.most[k] & known & (apart[:, 0] > FAINT)]
+        if len(told):
+            whole = torch.where(shares.most[k][:, None], told.median().clamp(max=MOST_APART), whole)
+    part = ((apart / whole - KEY[0]) / (KEY[1] - KEY[0])).clamp(0, 1)
     alpha = part * part * (3 - 2 * part)
     inside_regions = shares.of[list(regions)].sum(0) > 0 if len(regions) else torch.zeros_like(known)
-    return torch.where((known & inside_regions)[:, None], behind + alpha * (fused - behind), fused)
+    sure = sure * inside_regions[:, None]
+    return torch.where(sure > 0, fused + sure * (1 - alpha) * (behind - fused), fused)
+
+
+def _reaching(behind: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """The background carried SOFT pixels on from where it is known, and how sure that is, since a rim would show: 1
+    where it is known, falling to 0. [F, 3, H, W], [F, 1, H, W]."""
+    there, side = known.float()[:, None], 2 * SOFT + 1
+    near = avg_pool2d(there, side, 1, SOFT, count_include_pad=False)
+    mean = avg_pool2d(behind * there, side, 1, SOFT, count_include_pad=False) / near.clamp(min=1e-6)
+    return torch.where(known[:, None], behind, mean), torch.where(known[:, None], 1.0, (2 * near).clamp(max=1))
 
 
 def _linked(motion: Motion, region: int, i: int) -> tuple[int, ...]:
@@ -195,6 +276,12 @@ def _ways(
     places = torch.stack([motion.places(region, i, j, size_of(shown))[box] for j in near])
     theirs = sample(shown[list(near)][:, None].float(), places, motion.size, "bilinear")[:, 0] > least
     return places, inside(places, motion.size) & theirs
+
+
+def _mean(read: Tensor, valid: Tensor) -> Tensor:
+    """The mean over the first axis of what is valid, of which there is some everywhere: as `_median`."""
+    weight = valid[:, None].to(read)
+    return (read * weight).sum(0) / weight.sum(0)
 
 
 def _median(read: Tensor, valid: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from ..attention.options import (
+    AVERAGES,
     BACKGROUNDS,
     HALVES,
     INVERSION_METHODS,
@@ -167,9 +168,13 @@ class CompositeSettings:
 class SteadySettings(Span):
     """Edits that hold in time: what the frames show of a region, brought together along its motion (method.md 11)."""
 
-    enabled: Flag = Field(default=False, description="hold what is drawn steady over time")
+    enabled: Flag = Field(default=True, description="hold what is drawn steady over time")
     strength: Number = Field(
-        default=1.0, ge=0, le=1, description="how far each frame is drawn to the median of all; 1 = wholly"
+        default=1.0, ge=0, le=1, description="how far each frame is drawn to what all agree on; 1 = wholly"
+    )
+    average: Annotated[str, OneOf(AVERAGES)] = Field(
+        default="mean",
+        description="what the frames agree on at every step; of the decoded pixels it is always the median",
     )
     start: Number = Field(default=0.0, ge=0, le=1, description="where in the run the latents' fusion begins")
     end: Number = Field(default=1.0, ge=0, le=1, description="where in the run it ends")

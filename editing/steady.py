@@ -43,7 +43,8 @@ class Steady:
     def hooks(self, size: tuple[int, int], settings: SteadySettings, t_of: Callable[[float], float]) -> list[StepHook]:
         """The latent parts. size: (h, w) of the latent; t_of: sigma -> t, as Levels.t."""
         active = activity(settings.start, settings.end, t_of)
-        return [Fusion(self.motion, Shares.at(self.masks, size), self.fused, settings.strength, active)]
+        shares = Shares.at(self.masks, size)
+        return [Fusion(self.motion, shares, self.fused, settings.strength, active, settings.average)]
 
     def pictures(self, source: np.ndarray, decoded: np.ndarray, settings: SteadySettings, dilate: float) -> np.ndarray:
         """`values` of pictures. source, decoded: uint8 [F, H, W, 3] of the motion's size; uint8 [F, H, W, 3];

@@ -53,10 +53,10 @@ class StepHook(Protocol):
 
 @dataclass(frozen=True)
 class Fusion:
-    """x0 fusion (method.md 11): every step's prediction drawn to the median of the frames along the motion.
+    """x0 fusion (method.md 11): every step's prediction drawn to what the frames agree on along the motion.
 
     motion: of F frames. shares: at the latent's size, of all of its regions. regions: which are fused, None = all.
-    strength: in [0, 1]. active: sigma -> whether it works there.
+    strength: in [0, 1]. active: sigma -> whether it works there. average: as in `fuse`.
     """
 
     motion: Motion
@@ -64,6 +64,7 @@ class Fusion:
     regions: tuple[int, ...] | None = None
     strength: float = 1.0
     active: Callable[[float], bool] = lambda sigma: True
+    average: str = "mean"
     place: str = "fusion"
     _known: tuple[Reading, ...] = field(init=False, repr=False, compare=False)
 
@@ -83,7 +84,7 @@ class Fusion:
                 f"({'in order' if frames is None else f'frames {list(frames)}'}); expected the whole clip in one run. "
                 "Cut the memory with windows instead of the clip."
             )
-        return fuse(denoised, self.motion, self.shares, self.regions, self.strength, self._known)
+        return fuse(denoised, self.motion, self.shares, self.regions, self.strength, self._known, self.average)
 
     def result(self, x: Tensor, sigma: float, frames: Frames = None) -> Tensor:
         return x

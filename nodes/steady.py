@@ -33,7 +33,7 @@ class Steady(CheckedNode):
                 io.Model.Input("model", tooltip="The model that edits. It stays as it is; a copy is held steady."),
                 Motion.Input("motion", tooltip="From Clip Motion, of the frames that are edited."),
                 Regions.Input("regions", tooltip="From Clip Motion. Preserved regions are left alone."),
-                option("strength", "How far each frame is drawn to the median of all; 1 = wholly, 0 changes nothing."),
+                option("strength", "How far each frame is drawn to what all agree on; 1 = wholly, 0 changes nothing."),
                 option("start", "Where in the run it begins; 0 = at the start.", name="start_percent"),
                 option("end", "Where in the run it ends; 1 = at its end.", name="end_percent"),
             ],

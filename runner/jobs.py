@@ -27,7 +27,6 @@ from .edit_file import EditFile
 from .layout_files import made_by_layout, thing_facts, thing_lines, write_layout
 from .media.encode import write_video
 from .media.video import Clip
-from .motion_files import NAME as MOTION
 from .motion_files import cached_motion, motion_facts
 from .open_job import EditJob, InversionJob, PickedRegion, open_inversion, open_job, open_layout
 from .preflight import memory_errors
@@ -71,7 +70,7 @@ def run_edit(edit_file: EditFile, *, progress: ConsoleProgress | None = None, mo
     model: an already loaded one (editing/model.py); None = the one the file names.
     """
     progress = progress or ConsoleProgress(quiet=True)
-    clear_leftovers(edit_file.output, [*RESULTS.values(), *ATTENTION.values(), MOTION])
+    clear_leftovers(edit_file.output, [*RESULTS.values(), *ATTENTION.values()])
     job = open_job(edit_file, progress, model)
     inverted, output = _inverted(job, progress), job.output
     with whole_set(
@@ -98,8 +97,7 @@ def _edited(job: EditJob, inverted: Inverted, new: Path, progress: ConsoleProgre
         raise
     moved = None
     if job.motion is not None:
-        kept = new / MOTION if job.motion_file == output / MOTION else job.motion_file
-        moved = cached_motion(clip.frames, regions, job.motion, job.motion_file, progress, kept)
+        moved = cached_motion(clip.frames, regions, job.motion, job.motion_file, progress)
         regions = moved.regions
     result = edit_clip(
         model,

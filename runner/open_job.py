@@ -86,12 +86,12 @@ class PickedRegion:
 
 @dataclass(frozen=True)
 class EditJob(InversionJob):
-    """An edit. motion: how the regions' motion is found, None = it is not; motion_file: where it is kept; prompt: the
-    global one, with appended phrases; control: the ControlNet with its video, or None; probe: who watches the
-    attention, or None."""
+    """An edit. motion: how the regions' motion is found, None = it is not; motion_file: where it is kept, None =
+    nowhere; prompt: the global one, with appended phrases; control: the ControlNet with its video, or None;
+    probe: who watches the attention, or None."""
 
     motion: MotionSettings | None
-    motion_file: Path
+    motion_file: Path | None
     prompt: str
     negative_prompt: str
     regions: tuple[Region | PickedRegion, ...]
@@ -151,7 +151,7 @@ def open_job(edit_file: EditFile, progress: Progress, model: Model | None = None
     return EditJob(
         **vars(job),
         motion=_motion(keys.motion, keys.steady, len(clip.frames)),
-        motion_file=beside(keys.inversion.save or keys.inversion.load, edit_file.output),
+        motion_file=beside(keys.inversion.save or keys.inversion.load),
         prompt=prompt,
         negative_prompt=keys.negative_prompt,
         regions=regions,

@@ -48,7 +48,8 @@ def fill_masks(
     missing: "fill", or "absent": a frame without a mask stays one in which the region is not seen (holes are filled).
 
     A place is filled where most of the frames that are linked with this one (the nearest 4 to each side) have it in
-    their mask and show the same colours there, and where no other region has a mask. Two regions that both claim a
+    their mask and show the same colours there, and where no other region has a mask; in a frame with a mask only inside
+    that mask's convex hull, so that a box drawn to stay never follows the thing. Two regions that both claim a
     place without a mask: the one whose colours fit better, the later one if both do. Nothing is taken away, and masks
     without holes come back as they are. Returns float32 masks [F, H, W] and what was filled. MotionError for another
     ``missing``, and for masks or frames of another number or size than the motion's.
@@ -73,7 +74,7 @@ def fill_masks(
             claim, misfit = _claim(sized[k], empty[k], motion, k, f, pixels)
             claim = claim * (_without(sized, k)[f] <= 0.5)
             if not empty[k, f]:
-                new = _opened((claim > 0.5).float() * (sized[k, f] <= 0.5))
+                new = _opened((claim > 0.5).float() * ((sized[k, f] <= 0.5) & _hull(sized[k, f])))
                 claim = torch.where(new > 0.5, claim, torch.zeros_like(claim))
             claims[k] = claim
             misfits[k] = torch.where(claim > 0, misfit, torch.inf)
@@ -136,6 +137,15 @@ def _owner(misfits: Tensor) -> Tensor:
     order = torch.arange(len(misfits))[:, None, None]
     least = misfits.amin(0)
     return torch.where((misfits <= least + TIE) & misfits.isfinite(), order, -1).amax(0)
+
+
+def _hull(mask: Tensor) -> Tensor:
+    """The convex hull of a mask [H, W] with something in it, bool."""
+    import cv2
+
+    ys, xs = (mask > 0.5).nonzero(as_tuple=True)
+    outline = cv2.convexHull(torch.stack([xs, ys], -1).int().numpy())
+    return torch.from_numpy(cv2.fillConvexPoly(np.zeros(mask.shape, np.uint8), outline, 1) > 0)
 
 
 def _opened(mask: Tensor) -> Tensor:

@@ -33,8 +33,9 @@ def moved(places: Tensor, matrix: np.ndarray) -> Tensor:
     """[..., 2] places after a 3 x 3 transform of homogeneous coordinates (x, y, 1)."""
     values = torch.as_tensor(matrix, dtype=torch.float64).tolist()
     x, y = places.unbind(-1)
-    x, y, scale = (a * x + b * y + c for a, b, c in values)
-    return torch.stack([x, y], -1) if values[2] == [0, 0, 1] else torch.stack([x / scale, y / scale], -1)
+    rows = values[:2] if values[2] == [0, 0, 1] else values
+    there = torch.stack([a * x + b * y + c for a, b, c in rows], -1)
+    return there if len(rows) == 2 else there[..., :2] / there[..., 2:]
 
 
 def inside(places: Tensor, frame: Size) -> Tensor:

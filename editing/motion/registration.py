@@ -27,6 +27,7 @@ SOFT = (0.6, 0.25)  # difference (of FULL) at which a pixel's weight has fallen 
 SHORT, EVEN, STRAIGHT = 1e-3, 0.2, 0.1
 SURE = 3e-3  # in place of SHORT where steps before and after it say what to expect
 SAME = 1.0  # pixels: nearer to a transform that is refined already, a start adds nothing
+ENOUGH = 0.04  # the loss of a fit that is not bettered: exact motion has .045 in the median
 WORSE = 0.02  # a refined transform may look so much worse than its start: reading between pixels blurs
 APART = 0.1  # difference (of FULL) from which on what moves like the background is told from what does not
 FLOOR = 0.02  # weight of a pixel that the background's motion explains wholly
@@ -103,6 +104,8 @@ class Registration:
         weights = hard / max(self.area, 1.0)
         self.centre = np.array([float((self.places[..., axis] * weights).sum()) for axis in (0, 1)])
         self.target = torch.cat([second.values, second.free[None]])
+        there = (second.mask > 0.5) & (second.free > 0)
+        self.there = centres(second.size, second.size)[there]  # places [n, 2] of the second mask's uncovered pixels
         if behind is not None:  # what moves like the background does not count
             found, seen = self.look(behind)
             apart = (found[:3] - self.template[:3]).pow(2).mean(0)
@@ -132,8 +135,7 @@ class Registration:
         if self.second.known:
             moved_on = both
             both = moved_on * found[3].clamp(0, 1)
-            there = (self.second.mask > 0.5).float() * self.second.free
-            union = float(moved_on.sum() + self._back(matrix, there) - both.sum())
+            union = float(moved_on.sum() + self._back(matrix) - both.sum())
             overlap = float(both.sum()) / max(union, 1e-6)
             if not self.outline:
                 both = moved_on
@@ -152,13 +154,12 @@ class Registration:
         turn = abs(np.arctan2(change[1, 0] - change[0, 1], change[0, 0] + change[1, 1]))
         return self.short * self.apart(matrix, self.expected) + EVEN * growth + STRAIGHT * turn
 
-    def _back(self, matrix: np.ndarray, there: torch.Tensor) -> float:
+    def _back(self, matrix: np.ndarray) -> float:
         """The pixels of the second mask that were not covered in the first frame, in the first frame's measure."""
-        ys, xs = there.nonzero(as_tuple=True)
-        if not len(ys):
+        if not len(self.there):
             return 0.0
         inverse = np.linalg.inv(matrix)
-        places = moved(torch.stack([xs + 0.5, ys + 0.5], -1), inverse)
+        places = moved(self.there, inverse)
         height, width = self.first.size
         column, row = places.floor().long().unbind(-1)
         seen = (column >= 0) & (column < width) & (row >= 0) & (row < height)
@@ -243,7 +244,7 @@ class Registration:
 
     def best(self, starts: Iterable[np.ndarray], refined: int = 2) -> Fit:
         """The best transform that is found from ``starts``: the first and the likeliest ``refined`` are refined, first
-        as shifts, then growing and turning where that fits better."""
+        as shifts, then growing and turning where that fits better. No further ones after a fit of loss ENOUGH."""
         fits = [self.fit(start) for start in starts]
         found = []
         for one in [fits[0], *sorted(fits, key=lambda one: one.rank)[:refined]]:
@@ -253,6 +254,8 @@ class Registration:
             moved_on = moved_on if moved_on.rank < one.rank + WORSE else one
             free = self.fit(self.refine(moved_on.matrix, 4))
             found.append(free if free.rank < moved_on.rank else moved_on)
+            if found[-1].loss < ENOUGH:
+                break
         return min(found or fits[:1], key=lambda one: one.rank)
 
     def apart(self, one: np.ndarray, other: np.ndarray) -> float:
@@ -292,7 +295,8 @@ def _box(mask: torch.Tensor, margin: int) -> tuple[int, int, int, int]:
 
 
 def wider(mask: torch.Tensor, by: int) -> torch.Tensor:
-    return torch.nn.functional.max_pool2d(mask[None, None], 2 * by + 1, 1, by)[0, 0]
+    across = torch.nn.functional.max_pool2d(mask[None, None], (1, 2 * by + 1), 1, (0, by))
+    return torch.nn.functional.max_pool2d(across, (2 * by + 1, 1), 1, (by, 0))[0, 0]
 
 
 def _pool(values: torch.Tensor, step: int) -> torch.Tensor:

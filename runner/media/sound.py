@@ -16,6 +16,7 @@ AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000
 AAC_LAYOUTS = ("mono", "stereo", "2.1", "3.0", "4.0", "quad", "5.0", "5.1")  # those that come back as they went in
 RENAMED = {"5.0(side)": "5.0", "5.1(side)": "5.1"}  # the same speakers for every player
 BY_NUMBER = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1"}  # where a file names none, as FFmpeg does
+MAX_BYTES = 2**33  # of a clip's samples in memory
 DRIFT = 0.02  # seconds by which audio timestamps may stray before a gap or overlap is believed
 
 
@@ -98,8 +99,10 @@ class _Reader:
         if self.rate not in AAC_RATES:
             self.notes.append(f"its sound has {self.rate} samples per second: resampled to 48000")
             self.rate = 48000
-        total = max(1, round(self.seconds * self.rate))
-        self.samples = np.zeros((av.AudioLayout(layout).nb_channels, total), np.float32)
+        shape = av.AudioLayout(layout).nb_channels, max(1, round(self.seconds * self.rate))
+        if 4 * shape[0] * shape[1] > MAX_BYTES:
+            raise ValueError(f"{self.seconds / 3600:.1f} hours of it take more than {MAX_BYTES // 2**30} GiB of memory")
+        self.samples = np.zeros(shape, np.float32)
         self.resampler = self._new_resampler()
 
     def _new_resampler(self) -> Any:

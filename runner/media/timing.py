@@ -51,7 +51,7 @@ def timing_of(stamps: Sequence[float | None], last: float, told: Sequence[Fracti
     (also tried: mean rates). Where none does, the rate varies and the time stamps are kept. Without time stamps, or
     where they do not increase or leave a frame standing for more than LONGEST seconds, the first rate told is used.
     """
-    rates = [Fraction(rate) for rate in told if rate and 0 < rate <= HIGHEST]
+    rates = [Fraction(rate) for rate in told if rate and 1 / LONGEST <= rate <= HIGHEST]
     first = rates[0] if rates else ASSUMED
     known = [stamp for stamp in stamps if stamp is not None]
     begin = stamps[0] if stamps and stamps[0] is not None else 0.0

@@ -16,6 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
 from ...editing.fingerprint import frames_digest
@@ -27,6 +28,7 @@ from .timing import ASSUMED, Timing, timing_of
 
 DECODED_WHOLE = 2**32  # pixels of all frames: up to here (2000 frames of 1080p) every frame is decoded to count them
 MAX_BYTES = 2**34  # of a clip's frames in memory
+MAX_SIDES = (8160, 16384)  # of a clip: h264 has 16384 at most, and two clips must fit beside each other
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +135,7 @@ def _packets(path: Path) -> tuple[list[float | None], float, bool, bool]:
                     stamped = stamped and packet.pts is not None and not (packet.is_discard or packet.is_corrupt)
                     plain = plain and bool(found or packet.is_keyframe)
                     found.append((packet.pts or 0, packet.duration or 0))
-        except (OSError, ValueError):  # FFmpeg's errors are among them
+        except av.error.FFmpegError:  # damaged: decoding says more about it
             stamped = False
         base = stream.time_base
     found.sort()
@@ -216,12 +218,13 @@ def read_clip(
     """Read ``count`` frames (None = all to the end) from ``start``, every ``stride``-th, at ``size`` = (width, height).
 
     size None: the file's own, cropped to multiples of 8. fit: ``crop`` or ``stretch`` (geometry.py). Raises VideoError
-    naming both numbers when the file has too few frames, or when the frames would take more than MAX_BYTES.
+    naming both numbers when the file has too few frames, or when they would be larger than MAX_SIDES or
+    take more than MAX_BYTES.
     """
     info = probe(path)
     geometry = Geometry.plan((info.width, info.height), size, fit)
     wanted = available(info.frames, start, stride) if count is None else count
-    _check_memory(path, wanted, geometry.target)
+    _check_clip(path, wanted, geometry.target)
     frames, times = [], []
     for picture, time in pictures(path, start, count, stride, interlaced=info.interlaced):
         if (picture.shape[1], picture.shape[0]) != geometry.source:
@@ -257,7 +260,12 @@ def read_clip(
     )
 
 
-def _check_memory(path: str | Path, frames: int, size: tuple[int, int]) -> None:
+def _check_clip(path: str | Path, frames: int, size: tuple[int, int]) -> None:
+    if size[0] > MAX_SIDES[0] or size[1] > MAX_SIDES[1]:
+        raise VideoError(
+            f"{path}: a clip of {size[0]} x {size[1]} pixels cannot be written as a video beside its edit; expected at "
+            f"most {MAX_SIDES[0]} x {MAX_SIDES[1]}; give a smaller size"
+        )
     total = frames * size[0] * size[1] * 3
     if total > MAX_BYTES:
         raise VideoError(

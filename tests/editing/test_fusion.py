@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from videograin.attention.coverage import visible_parts
-from videograin.editing.fusion import NEIGHBOURS, Shares, background, fuse, keyed, neighbours, widened
+from videograin.attention.options import AVERAGES
+from videograin.editing.fusion import NEIGHBOURS, Shares, background, beside, fuse, keyed, neighbours, widened
 from videograin.editing.motion.value import CUT, Motion, RegionMotion, from_transforms
 
 from .motion.reference import place_in, sample_one
@@ -41,7 +42,7 @@ def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def literally(values, motion, shares, strength=1.0):
+def literally(values, motion, shares, strength=1.0, agreed=np.median):
     """The formula of `fuse`, one cell at a time, in float64."""
     values, most = values.double().numpy(), shares.most.double().numpy()
     count, _, height, width = values.shape
@@ -63,15 +64,17 @@ def literally(values, motion, shares, strength=1.0):
                             continue
                         if sample_one(most[k, j][None], there, SIZE, "bilinear")[0] > 0.5:
                             seen.append(sample_one(values[j], there, SIZE, "bicubic"))
-                    out[i, :, row, column] += strength * share * (np.median(seen, 0) - values[i, :, row, column])
+                    out[i, :, row, column] += strength * share * (agreed(seen, 0) - values[i, :, row, column])
     return torch.from_numpy(out)
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.4])
-def test_against_the_literal_form(motion, masks, strength):
+@pytest.mark.parametrize("average", AVERAGES)
+def test_against_the_literal_form(motion, masks, strength, average):
     values, shares = random(F, 3, *CELLS), Shares.at(masks, CELLS)
-    fused = fuse(values, motion, shares, strength=strength)
-    torch.testing.assert_close(fused.double(), literally(values, motion, shares, strength), rtol=0, atol=2e-5)
+    fused = fuse(values, motion, shares, strength=strength, average=average)
+    wanted = literally(values, motion, shares, strength, {"mean": np.mean, "median": np.median}[average])
+    torch.testing.assert_close(fused.double(), wanted, rtol=0, atol=2e-5)
     assert (fused - values).abs().max() > 0.1
 
 
@@ -162,10 +165,27 @@ def test_the_background_is_read_from_frames_that_show_it():
     torch.testing.assert_close(behind, frames, rtol=0, atol=1e-4)
     still = Motion(SIZE, (sliding(0.0, 0.0),), sliding(-2.0, 0.0), "exact")
     always = torch.zeros(1, F, *SIZE)
-    always[:, :, 10:20, 10:30] = 1  # never seen behind its middle
-    _, known = background(filmed, still, always)
-    assert not bool(known[:, 14, 20].any())
+    always[:, :, 10:20, 10:30] = 1
+    standing = frames.clone()
+    standing[:, :, 10:20, 10:30] = canvas[:, 10:20, 40:60].flip(2)  # a thing that stands before the panned background
+    _, known = background(standing, still, always)
+    assert not bool(known[:, 14, 20].any())  # never seen behind its middle
     assert bool(known[:, 2, 2].all())
+
+
+def test_what_a_wide_mask_holds_of_the_background_is_known_there():
+    canvas = torch.nn.functional.avg_pool2d(random(1, 3, 32, 60, seed=5), 5, 1, 2)[0]
+    filmed = torch.stack([canvas[:, :, 2 * f : 40 + 2 * f] for f in range(F)])
+    motion = Motion(SIZE, (sliding(0.0, 0.0),), sliding(-2.0, 0.0), "exact")
+    box = torch.zeros(F, *SIZE)
+    box[:, 4:28, 4:36] = 1
+    filmed[:, :, 12:20, 12:28] = canvas[:, 12:20, 40:56].flip(2)
+    shown = beside(filmed, motion, 0, box)
+    thing = torch.zeros(SIZE, dtype=torch.bool)
+    thing[11:21, 11:29] = True
+    assert not bool(shown[:, 13:19, 13:27].any())
+    assert shown[:, (box[0] > 0) & ~thing].float().mean() > 0.9
+    assert not bool(shown[:, box[0] == 0].any())
 
 
 def test_the_key_puts_back_what_the_edit_shows_of_the_background():

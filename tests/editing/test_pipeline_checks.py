@@ -135,6 +135,18 @@ def test_mistakes_in_prompts_show_before_slow_work(random_model, frames, traject
         edit_clip(random_model, frames, trajectory, "sand", regions, **given)
 
 
+def test_mask_counts_name_the_region(random_model, frames, trajectory):
+    wrong = [Region("a green circle", torch.ones(3, 32, 48))]
+    with pytest.raises(ValueError, match=r"region 1 \(a green circle\): expected 1 frame or 4 .* got 3"):
+        edit_clip(random_model, frames, trajectory, PROMPT, wrong, sampling=FEW)
+
+
+def test_phrases_that_do_not_occur_stop_before_the_first_call(random_model, frames, trajectory):
+    wrong = [Region("a white triangle", torch.ones(32, 48))]
+    with pytest.raises(ValueError, match="'a white triangle' does not occur in the global prompt"):
+        edit_clip(random_model, frames, trajectory, PROMPT, wrong, sampling=FEW)
+
+
 def test_a_vae_that_overflows_is_an_error_that_names_the_clips_frame(random_model, frames, monkeypatch):
     many = np.concatenate([frames] * 2)
     latents = encode_clip(random_model, many)

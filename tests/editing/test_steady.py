@@ -15,7 +15,7 @@ from videograin.world.clips import pair_clip
 
 F = 3
 FEW = SamplingSettings(steps=3, guidance=3)
-ON = SteadySettings(enabled=True)
+ON, OFF = SteadySettings(), SteadySettings(enabled=False)
 PROMPT = "a green circle and a yellow cross on sand"
 
 
@@ -39,25 +39,24 @@ def edited(random_model, clip, regions, motion):
     """steady, and what else -> the edit."""
     trajectory = invert_clip(random_model, clip.frames, "two things on sand", steps=3)
 
-    def run(steady=None, regions=regions, **more):
+    def run(steady=OFF, regions=regions, **more):
         how = {"sampling": FEW, "attention": AttentionSettings(end=0.5)}
         return edit_clip(random_model, clip.frames, trajectory, PROMPT, regions, steady=steady, **how, **more)
 
     return run
 
 
-@pytest.mark.parametrize(
-    "steady", [SteadySettings(), SteadySettings(enabled=True, strength=0, key=False)], ids=["off", "strength 0"]
-)
+@pytest.mark.parametrize("steady", [OFF, SteadySettings(strength=0, key=False)], ids=["off", "strength 0"])
 def test_without_it_no_bit_changes(edited, steady):
     plain, same = edited(), edited(steady)
+    assert not np.array_equal(plain.frames, edited(None).frames)  # None: the defaults, which hold it steady
     assert torch.equal(plain.latents, same.latents)
     assert np.array_equal(plain.frames, same.frames)
     assert plain.motion is None
 
 
 def test_the_last_prediction_is_a_fused_one(edited, motion, regions):
-    """Of the last step's x0, which is the result, every whole cell of a region is its own median over time: fusing it
+    """Of the last step's x0, which is the result, every whole cell of a region agrees over time: fusing it
     again changes little beside what the first fusion did."""
     plain, steady = edited(), edited(ON, motion=motion)
     shares = Shares.at(torch.stack([region.mask for region in regions]), (8, 8))
@@ -95,7 +94,7 @@ def test_a_preserved_region_is_not_fused(motion, regions):
 
 def test_it_acts_in_its_part_of_the_run(motion, regions):
     steady = Steady.of(motion, regions, F)
-    (late,) = steady.hooks((8, 8), SteadySettings(enabled=True, start=0.5), lambda sigma: sigma / 10)
+    (late,) = steady.hooks((8, 8), SteadySettings(start=0.5), lambda sigma: sigma / 10)
     x = torch.randn(F, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     assert late.prediction(x, 9.0) is x
     assert not torch.equal(late.prediction(x, 4.0), x)
@@ -114,7 +113,7 @@ def test_pixels_that_show_the_background_are_put_back(motion, regions, clip):
     out = steady.pictures(clip.frames, shaken, ON, 8)
     error = np.abs(out.astype(int) - clip.frames)[ring.numpy()].mean()
     assert error < 0.25 * np.abs(shaken.astype(int) - clip.frames)[ring.numpy()].mean()
-    nothing = SteadySettings(enabled=True, pixels=False, key=False)
+    nothing = SteadySettings(pixels=False, key=False)
     assert steady.pictures(clip.frames, shaken, nothing, 8) is shaken
 
 

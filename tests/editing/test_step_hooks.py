@@ -85,7 +85,7 @@ def test_every_prediction_is_fused_under_any_sampler(fusion, sampler):
     sigmas, x = torch.tensor([8.0, 3.0, 1.0, 0.0]), 8 * torch.randn(F, 4, *CELLS, generator=torch.manual_seed(0))
 
     def by_hand(x, sigma, **extra):
-        return fuse(denoise(x, sigma), fusion.motion, fusion.shares)
+        return fuse(denoise(x, sigma), fusion.motion, fusion.shares, average="mean")
 
     made = hooked(SAMPLERS[sampler], [fusion])(denoise, x, sigmas)
     torch.testing.assert_close(made, SAMPLERS[sampler](by_hand, x, sigmas), rtol=0, atol=0)

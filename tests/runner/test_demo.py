@@ -49,7 +49,7 @@ def test_no_two_stages_are_shown_by_one_name_and_the_report_counts_them_by_kind(
     shown = [line.split(" (")[0].split(":")[0] for line in capsys.readouterr().err.splitlines() if line.endswith(" s")]
     assert len(shown) == len(set(shown)) > 5
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    stages = "load model, encode, invert, round trip, decode round trip, decode source, edit, decode, write"
+    stages = "load model, encode, invert, round trip, decode round trip, decode source, edit, decode, motion, write"
     assert list(report["seconds"]) == stages.split(", ")
 
 

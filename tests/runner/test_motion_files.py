@@ -16,7 +16,7 @@ from videograin.runner import motion_files
 from videograin.runner.edit_checks import load_edit
 from videograin.runner.jobs import run_edit
 from videograin.runner.media.encode import write_video
-from videograin.runner.motion_files import beside, cached_motion
+from videograin.runner.motion_files import beside, cached_motion, motion_facts
 from videograin.runner.progress import ConsoleProgress
 from videograin.world.clips import pair_clip
 
@@ -34,7 +34,7 @@ def regions(clip):
 
 
 def test_it_is_found_once(clip, regions, tmp_path, monkeypatch):
-    path = beside(None, tmp_path / "results")
+    path = beside(tmp_path / "kept" / "clip.safetensors")
     first = cached_motion(clip.frames, regions, MotionSettings(), path, QUIET)
     assert load(path).source == first.motion.source == "auto"
     assert first.regions == regions
@@ -80,8 +80,16 @@ def test_a_missing_mask_is_filled_and_told(clip, regions, tmp_path, caplog):
 
 
 def test_it_lies_beside_the_inversion(tmp_path):
-    assert beside(tmp_path / "a.safetensors", tmp_path / "out") == tmp_path / "a.motion.safetensors"
-    assert beside(None, tmp_path / "out") == tmp_path / "out" / "motion.safetensors"
+    assert beside(tmp_path / "a.safetensors") == tmp_path / "a.motion.safetensors"
+    assert beside(None) is None
+
+
+def test_without_a_kept_inversion_it_is_found_anew(clip, regions, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = cached_motion(clip.frames, regions, MotionSettings(), None, QUIET)
+    assert found.file is None
+    assert motion_facts(found)["file"] is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_frame_has_no_motion(clip, regions, tmp_path):
@@ -113,26 +121,25 @@ def run(tmp_path_factory, clip):
 
 
 def test_an_edit_is_steadied_and_says_so(run):
-    plain, out = run()
+    plain, _ = run("steady: {enabled: false}")
     assert "motion" not in plain.report
-    assert not (out / "motion.safetensors").exists()
-    steady, out = run("steady: {enabled: true}")
+    steady, out = run()
     assert not np.array_equal(plain.result.frames, steady.result.frames)
     told = json.loads((out / "report.json").read_text())
     assert told["settings"]["steady"]["enabled"] is True
     assert told["motion"]["regions"][0] == {"phrase": "red circle", "form": "similarity", "pieces": [[0, 1, 2, 3]]}
-    assert load(out / "motion.safetensors").frames == 4
+    assert not list(out.glob("*.safetensors"))
 
 
 def test_the_section_alone_mends_masks(run, clip):
     """A frame without a box, though the thing is there."""
     boxes = clip.boxes().tolist()
     boxes[0][1] = None
-    found, _ = run("motion: {source: auto}", boxes=boxes)
+    found, _ = run("motion: {source: auto}\nsteady: {enabled: false}", boxes=boxes)
     assert any("'red circle': no mask in frame 1; filled by the motion" in note for note in found.report["notes"])
     assert found.result.area[1].sum() > 0.8 * found.result.area[0].sum()
 
 
 def test_one_frame_of_a_clip_is_edited_as_it_is(run):
-    found, _ = run("steady: {enabled: true}\nframes: {count: 1}", boxes=[[[4, 4, 28, 28]], [[36, 4, 60, 28]]])
+    found, _ = run("frames: {count: 1}", boxes=[[[4, 4, 28, 28]], [[36, 4, 60, 28]]])
     assert "motion" not in found.report

@@ -52,6 +52,17 @@ def test_a_hole_is_filled(clip):
     assert torch.equal(filled[1], masks[1])
 
 
+def test_a_box_that_stays_is_not_made_to_follow(clip):
+    """What a user draws round a moving thing once is no mask with holes, whatever the motion says of its outside."""
+    ys, xs = (clip.masks[0, 0] > 0.5).nonzero(as_tuple=True)
+    box = torch.zeros(SIDE, SIDE)
+    box[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1] = 1
+    still = torch.stack([box.expand(4, -1, -1), clip.masks[1]])
+    filled, fills = fill_masks(list(still), exact(clip), clip.frames)
+    assert fills == []
+    assert torch.equal(torch.stack(filled), still)
+
+
 @pytest.mark.parametrize("frame", [0, 2, 3])
 def test_a_missing_mask_is_found(clip, frame):
     masks = clip.masks.clone()

@@ -9,7 +9,7 @@ import torch
 from videograin.attention import LabelMap, Schedule, SpaceTime
 from videograin.editing.pipeline import edit_clip, invert_clip
 from videograin.editing.regions import Region
-from videograin.editing.settings import BlendSettings
+from videograin.editing.settings import BlendSettings, SteadySettings
 from videograin.hosts.diffusers import load_model
 from videograin.lab.bench.mask_damage import changed_masks
 from videograin.lab.bench.settings import BenchSettings
@@ -66,7 +66,9 @@ def product(model, prepared, settings, regions, **attention):
         sampling=settings.sampling,
         attention=replace(settings.attention, **attention),
         blend=settings.blend,
-    ).decoded
+        steady=settings.steady,
+        composite=replace(settings.composite, enabled=False),
+    ).frames
 
 
 def test_ours_is_the_product(model, settings, instance):
@@ -158,6 +160,7 @@ def test_modulated_passes_are_the_products_edits_of_one_region_each(model, setti
         attention=settings.attention,
         blend=settings.blend,
         composite=settings.composite,
+        steady=SteadySettings(enabled=False),
     ).frames
     inverted = invert_clip(model, one, between, steps=STEPS, **how)
     two = edit_clip(
@@ -169,6 +172,7 @@ def test_modulated_passes_are_the_products_edits_of_one_region_each(model, setti
         sampling=settings.sampling,
         attention=settings.attention,
         blend=settings.blend,
+        steady=SteadySettings(enabled=False),
     ).decoded
     assert np.array_equal(run("sequential_modulated", model, instance, settings), two)
     plain = replace(

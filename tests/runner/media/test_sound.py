@@ -154,3 +154,9 @@ def test_damaged_sound_is_used_as_far_as_it_is_whole(tmp_path):
     assert written.audio
     assert "its sound is damaged" in written.notes[0]
     assert tones(result)[0] == [200, 400]
+
+
+def test_sound_that_would_fill_the_memory_is_refused(tmp_path):
+    make(tmp_path / "a.mkv", "flac", "stereo")
+    with pytest.raises(ValueError, match=r"13\.9 hours of it take more than 8 GiB of memory"):
+        read_audio(tmp_path / "a.mkv", 0, 50_000)

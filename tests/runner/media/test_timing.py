@@ -10,7 +10,7 @@ from videograin.runner.media.timing import timing_of
 
 
 def test_a_file_that_tells_nothing_is_taken_for_25_frames_a_second():
-    timing = timing_of([None] * 4, 0, [None, Fraction(0), Fraction(90_000)])
+    timing = timing_of([None] * 4, 0, [None, Fraction(0), Fraction(1, 3600), Fraction(90_000)])
     assert (timing.fps, timing.begin, timing.times) == (25, 0, None)
     assert timing.notes == ("the video tells neither time stamps nor a rate: 25 frames per second are taken",)
 

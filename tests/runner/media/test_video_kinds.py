@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from videograin.runner.media.encode import write_video
+from videograin.runner.media.geometry import GeometryError
 from videograin.runner.media.video import VideoError, probe, read_clip
 
 from .video_files import greys, make, numbers
@@ -192,9 +193,11 @@ def test_frames_that_would_fill_the_memory_are_refused_before_they_are_decoded(t
     make(tmp_path / "a.mkv", greys(2, 1024, 1024), context={"sample_aspect_ratio": Fraction(200, 1)})
     with pytest.raises(VideoError, match=r"its frames are 204800 x 1024; expected at most 134 million pixels"):
         probe(tmp_path / "a.mkv")
-    make(tmp_path / "b.mkv", greys(24))
-    with pytest.raises(VideoError, match="24 frames of 16384 x 16384 take 18 GiB of memory; expected at most 16; give"):
-        read_clip(tmp_path / "b.mkv", size=(16384, 16384))
+    make(tmp_path / "b.mkv", greys(24) * 2)
+    with pytest.raises(VideoError, match="48 frames of 8160 x 16384 take 18 GiB of memory; expected at most 16; give"):
+        read_clip(tmp_path / "b.mkv", size=(8160, 16384))
+    with pytest.raises(VideoError, match="a clip of 8168 x 8 pixels cannot be written as a video beside its edit"):
+        read_clip(tmp_path / "b.mkv", size=(8168, 8))
 
 
 def test_a_folder_of_pictures_is_a_video(tmp_path):
@@ -236,3 +239,36 @@ def test_long_files_are_counted_by_their_packets(tmp_path, name, monkeypatch):
     assert probe(tmp_path / name) == exact
     assert exact.frames == 20
     assert numbers(read_clip(tmp_path / name, start=3, count=4, stride=5)) == [3, 8, 13, 18]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [
+        ("a.mp4", "libx264", "yuv420p"),
+        ("a.mkv", "libx264", "yuv420p"),
+        ("a.avi", "mpeg4", "yuv420p"),
+        ("a.mov", "prores_ks", "yuv422p10le"),
+        ("a.webm", "libvpx-vp9", "yuv420p"),
+        ("a.gif", "gif", "rgb8"),
+        ("a.flv", "libx264", "yuv420p"),
+        ("a.ts", "libx264", "yuv420p"),
+    ],
+)
+def test_bytes_changed_anywhere_give_a_clip_or_one_clear_error(tmp_path, name, codec, pixels):
+    whole = make(tmp_path / name, greys(6), codec, pixels).read_bytes()
+    draw, read, refused = np.random.default_rng(7), 0, []
+    for index in range(500):
+        held = bytearray(whole)
+        for place in draw.integers(0, len(held) if index % 2 else min(len(held), 800), draw.integers(1, 20)):
+            held[place] = draw.integers(256)
+        (tmp_path / f"b{name}").write_bytes(held[: draw.integers(1, len(held))] if index % 5 == 0 else held)
+        try:
+            clip = read_clip(tmp_path / f"b{name}")
+        except (VideoError, GeometryError) as error:
+            refused.append(str(error))
+            continue
+        write_video(tmp_path / "out.mp4", clip.frames, clip.fps, times=clip.times)
+        read += 1
+    assert read > 50
+    assert [text for text in refused if "expected" not in text] == []
