@@ -24,8 +24,10 @@ class RangeMemory:
     """
 
     def __init__(self):
-        self._t, self._level = None, 0  # the noise level of the last call, and its number
-        # place -> (number of the level it was measured at, levels it serves, what it was measured of, range)
+        # The distinct noise levels so far. It is replaced, never changed: halves in two threads that come to a level at
+        # once write the same.
+        self._levels: tuple[float, ...] = ()
+        # place -> (index of the level it was measured at, levels it serves, what it was measured of, range)
         self._known: dict[Hashable, tuple[int, int, tuple, Tensor]] = {}
 
     def __deepcopy__(self, memo) -> RangeMemory:
@@ -58,12 +60,15 @@ class RangeMemory:
         return found
 
     def _number(self, t: float) -> int:
-        """The number of a noise level in the order in which a run comes to them."""
-        if self._t is not None and t > self._t:  # a run only ever goes down: this is another one
+        """The index of a noise level in the order in which a run comes to them."""
+        levels = self._levels
+        if levels and t > levels[-1]:  # a run only ever goes down: this is another one
             self._known.clear()
-        if t != self._t:
-            self._t, self._level = t, self._level + 1
-            for place, (measured, steps, *_) in list(self._known.items()):
-                if self._level - measured >= steps:
-                    self._known.pop(place, None)
-        return self._level
+            levels = ()
+        if t in levels:
+            return levels.index(t)
+        self._levels = (*levels, t)
+        for place, (measured, steps, *_) in list(self._known.items()):
+            if len(levels) - measured >= steps:
+                self._known.pop(place, None)
+        return len(levels)

@@ -8,14 +8,14 @@ import numpy as np
 
 from ..metrics.metric import Metric
 from ..metrics.table import Table
-from .painting import GAP, INK, PAPER, font, legend_strip, region_colour, wrap
+from .painting import GAP, INK, MUTED, PAPER, font, legend_strip, region_colour, wrap
 
 WIDTH = 1200  # pixels
 COLUMNS = 3
 TEXT = 20  # pixels
 BAR = 22
 IDENTICAL = 60.0  # dB: the bar of equal pixels is full, beside it the others are drawn against this at least
-MUTED, GROUND = (90, 90, 90), (236, 236, 236)
+GROUND = (236, 236, 236)
 
 
 def bar_sheet(table: Table, title: str = "") -> np.ndarray:

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..attention_probe import AttentionMaps
 from ..attention_shares import ShareTable
-from .painting import GAP, INK, PAPER, font, wrap
-from .sheets import MUTED, pick_columns
+from .painting import GAP, INK, MUTED, PAPER, font, wrap
+from .sheets import pick_columns
 
 # Black, purple, orange, light yellow: lightness rises all the way, so that the order is seen without seeing the hues
 # (anchors of matplotlib's inferno, made for that).

@@ -18,6 +18,7 @@ from .painting import (
     HIGHEST,
     INK,
     LEGIBLE,
+    MUTED,
     OPACITY,
     PAPER,
     font,
@@ -38,7 +39,6 @@ COLUMN = 4  # lines of a legend that stand below each other
 COMPONENTS = 3  # of the PCA: as many as a picture has channels
 ROUNDS = 8  # of the subspace iteration; the pictures of 8 and 50 cannot be told apart
 LEAST = 0.1  # of the widest direction's spread: a narrower one is mostly noise and not stretched to full colour
-MUTED = (90, 90, 90)
 
 
 def legend_lines(layout: ClipLayout) -> list[str]:

@@ -16,7 +16,7 @@ from ...editing.mask_images import COLOURS
 from ...editing.mask_shapes import check_shape
 from ...editing.regions import Region
 
-INK, PAPER = (20, 20, 20), (255, 255, 255)
+INK, MUTED, PAPER = (20, 20, 20), (90, 90, 90), (255, 255, 255)
 OPACITY = 0.55
 STRIPE = 6  # pixels: width of the stripes over preserved regions
 LEGIBLE = 384  # pixels: previews are made so wide; 14-pixel text then has some 50 letters a line

@@ -11,7 +11,6 @@ SHEET = 2 * LEGIBLE  # pixels: width of the sheet, which a node shows at half it
 TEXT = 26  # pixels: of the sheet's text, 13 at half the size
 SHOWN = 3  # frames on the sheet
 ROWS = 9  # of text below the sheet, at most
-MUTED = (90, 90, 90)
 
 
 def round_trip_frames(vae: np.ndarray, back: np.ndarray, verdict: Verdict) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...editing.mask_images import PALETTE
-from .painting import INK, PAPER, font, legend_of, paint_regions, region_colour
+from .painting import INK, MUTED, PAPER, font, legend_of, paint_regions, region_colour
 
 __all__ = [
     "PALETTE",
@@ -22,7 +22,6 @@ __all__ = [
 
 COLUMNS = 8
 GAP = 6
-MUTED = (90, 90, 90)
 Row = tuple[str, np.ndarray]
 
 

@@ -1,6 +1,8 @@
 """Logit ranges that serve several noise levels: how long one is kept, and that nothing kept is exact."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 import torch
@@ -54,6 +56,30 @@ def test_levels_are_counted_and_not_calls():
     # The halves of a batch in calls of their own are of one level, each with its own range.
     calls = [(t, ("layer", role)) for t in (0.9, 0.8, 0.7, 0.6) for role in ("cond", "uncond")]
     assert served(RangeMemory(), STEPS, calls) == [0, 1, 0, 1, 0, 1, 6, 7]
+
+
+def test_halves_that_come_to_a_level_at_once_count_it_once():
+    meeting = Barrier(2)
+
+    class Level(float):
+        """A noise level at which two threads wait for each other when it is compared with the last one."""
+
+        def __gt__(self, other):
+            meeting.wait(20)
+            return float(self) > float(other)
+
+        __ne__ = __gt__
+
+    memory, first, second = RangeMemory(), qk(0), qk(1)
+    roles = ("cond", "uncond")
+    for role in roles:
+        memory.find(STEPS, role, 0.9, *first)
+    with ThreadPoolExecutor(2) as halves:
+        for t in (0.8, 0.7):
+            kept = list(halves.map(lambda role, t=t: memory.find(STEPS, role, Level(t), *second), roles))
+            assert all(torch.allclose(found, by_hand(*first), atol=1e-5) for found in kept)
+        fresh = list(halves.map(lambda role: memory.find(STEPS, role, Level(0.6), *second), roles))
+    assert all(torch.allclose(found, by_hand(*second), atol=1e-5) for found in fresh)
 
 
 def test_a_place_that_comes_late_or_skips_levels_is_measured_when_it_comes():

@@ -93,7 +93,7 @@ class RegionProcessor:
         if attention_mask is not None:
             raise ValueError(
                 f"attention mask of shape {tuple(attention_mask.shape)} given to the UNet; expected none, because "
-                "modulated attention needs every key of a row (method.md 6). UNetCall the UNet without masks."
+                "modulated attention needs every key of a row (method.md 6). Call the UNet without masks."
             )
         context = hidden_states
         if encoder_hidden_states is not None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ....attention import DiffusionLevels
+from ....attention.old_names import renamed
 from ....editing.fingerprint import LENGTH, add_weights
 from ....editing.model import Denoiser, EncodedRegions, LatentGeometry
 from ....editing.windows import Windows
@@ -126,6 +127,7 @@ class DiffusersModel:
             end=end,
         )
 
+    @renamed(anchors="key_frames")
     def denoiser(
         self,
         prompt: Prompt,
