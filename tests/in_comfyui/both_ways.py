@@ -24,11 +24,11 @@ ENOUGH_DB = 50
 
 
 def by_runner(task, regions, mode, windows=None, motion=None):
-    """(inverted noise, decoded edit, finished edit) of the standalone runner. motion: what it is held steady along."""
+    """(inverted noise, decoded edit, finished edit) of the standalone runner, held steady along a given motion."""
     with torch.inference_mode(False):
         model, how = load_model(), {"attention": AttentionSettings(mode=mode), "windows": windows}
         trajectory = invert_clip(model, task.clip.frames, task.clip.caption, steps=STEPS, **how)
-        held = {} if motion is None else {"steady": SteadySettings(enabled=True), "motion": motion}
+        held = {"steady": SteadySettings(enabled=motion is not None), "motion": motion}
         sampling = SamplingSettings(steps=STEPS, guidance=GUIDANCE)
         edit = edit_clip(model, task.clip.frames, trajectory, task.prompt, regions, sampling=sampling, **how, **held)
         return trajectory.noise, edit.decoded, edit.frames

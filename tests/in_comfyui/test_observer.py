@@ -112,8 +112,11 @@ def test_a_window_is_shown_with_its_frames(model, windows):
     noise = tiny.noise_of(4)
     got = tiny.sample(watched, positive, noise=noise, steps=3)
     assert torch.equal(got, tiny.sample(patched, positive, noise=noise, steps=3))
-    assert {seen.frames for seen in watcher.seen} == ({(0, 1, 2), (1, 2, 3)} if windows else {None})
-    assert all(len(seen.q) == (3 if windows else 4) for seen in watcher.seen)
+    # Newer hosts put the frame before a window in front of it.
+    led = windows and getattr(patched.model_options["context_handler"], "causal_window_fix", False)
+    shown = {(0, 1, 2), (0, 1, 2, 3) if led else (1, 2, 3)} if windows else {None}
+    assert {seen.frames for seen in watcher.seen} == shown
+    assert all(len(seen.q) == len(seen.frames or noise) for seen in watcher.seen)
 
 
 def test_a_compiled_model_is_shown_too(model):
