@@ -101,7 +101,8 @@ class DiffusionLevels:
         log_sigma = torch.lerp(self._log_sigmas[low], self._log_sigmas[low + 1], position - low)
         return float(log_sigma.exp())
 
-    def scales(self, sigma: Tensor | float) -> tuple[float, float]:
+    @staticmethod
+    def scales(sigma: Tensor | float) -> tuple[float, float]:
         """(1, sigma): x = x0 + sigma noise, which is z / sqrt(a)."""
         return 1.0, one_level(sigma)
 
@@ -154,12 +155,14 @@ class FlowLevels:
         """sigma * timesteps, in [0, timesteps]: the network is told the noise level itself, shifted or not."""
         return self._level(sigma) * self.timesteps
 
-    def scales(self, sigma: Tensor | float) -> tuple[float, float]:
+    @staticmethod
+    def scales(sigma: Tensor | float) -> tuple[float, float]:
         """(1 - sigma, sigma)."""
-        sigma = self._level(sigma)
+        sigma = FlowLevels._level(sigma)
         return 1 - sigma, sigma
 
-    def _level(self, sigma: Tensor | float) -> float:
+    @staticmethod
+    def _level(sigma: Tensor | float) -> float:
         sigma = one_level(sigma)
         if sigma > 1 + 1e-6:  # float32 may round 1 up
             raise ValueError(

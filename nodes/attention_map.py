@@ -181,7 +181,7 @@ class AttentionMap(CheckedNode):
             )
             check_look(family, model, sigmas, probe)
             label_map = None if edit is None else edit.label_map(frames)
-        latent = sample_looking(model, positive, negative, cfg, sampler, sigmas, latent_image, probe, node=NAME)
+        latent = sample_looking(family, model, positive, negative, cfg, sampler, sigmas, latent_image, probe, node=NAME)
         try:
             maps = probe.result()
         except InspectionError as error:  # another node hides the layers: the latent is worth more than its maps

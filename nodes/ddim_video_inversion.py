@@ -10,8 +10,7 @@ from ..editing.attention_features import FeatureCollector, FeaturesError
 from ..editing.settings import AttentionSettings, InversionSettings, LayoutSettings, SamplingSettings
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.families import family_of
-from ..hosts.comfyui.inversion import check_latent, check_sigmas_of, invert_latent, leading_sigmas, noise_latent
-from ..hosts.comfyui.model_info import noise_levels
+from ..hosts.comfyui.inversion import check_latent, check_sigmas_of, invert_latent, noise_latent
 from .checked import CheckedNode
 from .inputs import setting
 from .sockets import CATEGORY, Inversion
@@ -152,13 +151,14 @@ class DDIMVideoInversion(CheckedNode):
     ) -> io.NodeOutput:
         family = family_of(model, NAME)
         with naming(NAME):
-            schedule = leading_sigmas(model, steps) if sigmas is None else sigmas
+            schedule = family.noise.leading_sigmas(model, steps) if sigmas is None else sigmas
             frames = len(check_latent(model, latent_image))
             collector = None
             if collect_features:
                 collector = FeatureCollector(frames, feature_level, feature_start, feature_end)
                 family.patch.check_level(model, feature_level, LEVELS, "feature_level")
-                schedule, levels = check_sigmas_of(model, schedule), noise_levels(model)
+                schedule = check_sigmas_of(family, model, schedule)
+                levels = family.noise.noise_levels(model)
                 collector.range.check_steps(levels.t(float(sigma)) for sigma in schedule[:-1])
         inversion = invert_latent(
             model,
@@ -171,10 +171,11 @@ class DDIMVideoInversion(CheckedNode):
             key_frames=key_frames,
             observer=collector,
             node=NAME,
+            family=family,
         )
         if collector is not None:
             try:
                 inversion = replace(inversion, features=collector.result())
             except FeaturesError as error:  # another node hides the layers: the inversion is worth more than them
                 log.warning("%s: %s The inversion goes on without features.", NAME, error)
-        return io.NodeOutput(noise_latent(inversion, latent_image), inversion, inversion.sigmas.clone())
+        return io.NodeOutput(noise_latent(inversion, latent_image, family), inversion, inversion.sigmas.clone())

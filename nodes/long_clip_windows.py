@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..editing.settings import WindowSettings
 from ..editing.windows import Windows
 from ..hosts.comfyui.errors import naming
-from ..hosts.comfyui.families import family_name
+from ..hosts.comfyui.families import family_of
 from ..hosts.comfyui.windows import NODE, with_windows
 from .checked import CheckedNode
 from .inputs import setting
@@ -67,7 +67,7 @@ class LongClipWindows(CheckedNode):
 
     @classmethod
     def execute(cls, model, frames, overlap, anchors) -> io.NodeOutput:
-        family_name(model, NODE)
+        family_of(model, NODE)
         with naming(NODE):
             windows = Windows(frames, overlap, anchors)
         return io.NodeOutput(with_windows(model, windows))

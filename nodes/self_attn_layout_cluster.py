@@ -11,6 +11,7 @@ from ..editing.layout.clusters_only import kinds_layout, pick_kinds
 from ..editing.layout.find import find_layout
 from ..editing.settings import LayoutSettings
 from ..hosts.comfyui.errors import naming
+from ..hosts.comfyui.families import family_named
 from ..hosts.comfyui.images import image_of, rgb_bytes
 from ..hosts.comfyui.layout import source_words
 from ..measuring.pictures.layout_pictures import (
@@ -205,6 +206,8 @@ class SelfAttnLayoutCluster(CheckedNode):
                 preview = cluster_preview(layout.clusters, frames)
                 shown = preview
             else:
+                find_words = family_named(inversion.family).prompts.word_positions
+                prompt = source_prompt or inversion.prompt
                 layout = find_layout(
                     features,
                     None if images is None else frames,
@@ -213,7 +216,7 @@ class SelfAttnLayoutCluster(CheckedNode):
                     min_area=min_area,
                     gap=gap,
                     smooth=smooth,
-                    words=source_words(clip, source_prompt or inversion.prompt, names, features, node=NAME),
+                    words=source_words(clip, prompt, names, features, find_words, node=NAME),
                     **how,
                 )
                 # A list without any item would stop whatever takes it, with a message of the host's own.

@@ -25,8 +25,9 @@ from ...editing.provenance import Provenance, differences
 from ...editing.regions import Areas
 from ...editing.trajectory import Trajectory
 from .errors import EDITING_ERRORS, naming
-from .families import family_name
-from .model_info import t_of
+from .families import family_in, family_of
+from .family import Family
+from .inversion import share_left
 from .provenance import compare, of_model, of_run
 from .run_watch import RunWatch, watched
 from .step_hooks import WATCH, with_hook
@@ -52,12 +53,14 @@ def blended_sampler(
     feather: float = 1.0,
     preserved: Tensor | None = None,
     node: str,
+    family: Family | None = None,
 ) -> Any:
     """SAMPLER that does what `sampler` does inside the mask and follows the inversion outside of it.
 
     sampler: any SAMPLER with a sampler_function (KSamplerSelect and all core nodes give such); its options are kept.
     mask, preserved: any form of attention.normalise_mask, at any size; feather in latent cells. start, end: the active
-    part of the run. Raises ValueError, with the node's name, here and in the run.
+    part of the run. family: of the model that it samples, None = the one of FAMILIES, looked up in the run. Raises
+    ValueError, with the node's name, here and in the run.
     """
     inner = getattr(sampler, "sampler_function", None)
     with naming(node):
@@ -72,9 +75,8 @@ def blended_sampler(
     def walk(network, x, sigmas, extra_args=None, callback=None, disable=None, **options):
         guider = network.inner_model
         with naming(node):
-            check_run(trajectory, guider, x, extra_args or {}, node)
+            levels = check_run(trajectory, guider, x, extra_args or {}, node, family).t_in(guider)
             check_finite(x, START, VAE_REMEDY)
-            levels = t_of(guider)
             check_levels(trajectory, sigmas, activity(start, end, levels), SAME_SIGMAS)
             # The model's own watch would see the sampler's latents with the blend in them.
             guider.model_options.pop(WATCH, None)
@@ -104,37 +106,41 @@ def blended_model(
     start_from_inversion: bool = True,
     preserved: Tensor | None = None,
     node: str,
+    family: Family | None = None,
 ) -> Any:
     """MODEL clone that blends under any sampler. Arguments as `blended_sampler`; all functions put on it are closures.
 
     start_from_inversion: the sampler begins at the inverted latent of its first noise level, whatever latent, noise and
-    seed it was given.
+    seed it was given. family: the model's, None = the one of FAMILIES.
     """
     with naming(node):
-        compare(trajectory, Provenance(family=family_name(model, node)), node)
+        its = family or family_of(model, node)
+        compare(trajectory, Provenance(family=its.name_of(model)), node)
         check_range(start, end, node)
         weights = blend_mask(trajectory, mask, feather, preserved, node)
 
     def reference(guider) -> Reference:
-        return Reference(trajectory, weights, activity(start, end, t_of(guider)))
+        return Reference(trajectory, weights, activity(start, end, its.t_in(guider)))
 
     def sample(executor, guider, sigmas, extra_args, callback, noise, latent_image=None, *args, **kwargs):
         blending = reference(guider)
         with naming(node):
-            check_run(trajectory, guider, noise, extra_args, node)
+            check_run(trajectory, guider, noise, extra_args, node, its)
             check_levels(trajectory, sigmas, blending.active, SAME_SCHEDULE)
             if start_from_inversion:
                 check_levels(trajectory, sigmas[:1], lambda sigma: True, SAME_SCHEDULE)
-                latent_image = trajectory.at(float(sigmas[0])).to(noise, copy=True)
+                latent_image = trajectory.at(float(sigmas[0])).to(noise) / share_left(its, float(sigmas[0]))
                 noise = torch.zeros_like(noise)
             elif latent_image is not None:
                 check_finite(latent_image, START, VAE_REMEDY)
             watch = guider.model_options.get(WATCH)
             if watch is not None:  # else the run has no OUTER_SAMPLE wrappers
-                first = noise * float(sigmas[0]) + (0 if latent_image is None else latent_image)
+                left, added = its.noise.scales(sigmas[0])
+                first = noise * added + (0 if latent_image is None else latent_image * left)
                 watch.begins(first, sigmas, trajectory, weights, node)
         samples = executor(guider, sigmas.clone(), extra_args, callback, noise, latent_image, *args, **kwargs)
-        samples = blending.result(samples, float(sigmas[-1]))
+        left = share_left(its, float(sigmas[-1]))  # by which the host has divided what came out
+        samples = blending.result(samples * left, float(sigmas[-1])) / left
         with naming(node):
             check_finite(samples, "the sampled latents", MODEL_REMEDY)
         return samples
@@ -175,8 +181,11 @@ def check_range(start: float, end: float, node: str) -> None:
         logger.warning(f"{node}: start_percent equals end_percent ({start:g}), so almost nothing is blended.")
 
 
-def check_run(trajectory: Trajectory, guider: Any, x: Tensor, extra_args: dict, node: str) -> None:
-    """ValueError where the sampler's run does not fit the inversion; warnings where it fits badly. x: [F, C, h, w]."""
+def check_run(
+    trajectory: Trajectory, guider: Any, x: Tensor, extra_args: dict, node: str, family: Family | None
+) -> Family:
+    """The family of the run's model (`family`, if it is known). ValueError where the sampler's run does not fit the
+    inversion; warnings where it fits badly. x: [F, C, h, w]."""
     frames, size = x.shape[0], tuple(x.shape[-2:])
     if x.ndim != 4 or differences(trajectory.made, Provenance(frames=frames, latent_size=size)):
         h, w = trajectory.size
@@ -184,16 +193,18 @@ def check_run(trajectory: Trajectory, guider: Any, x: Tensor, extra_args: dict, 
             f"the sampler was given {frames} frames of {size[1]} x {size[0]} latent cells, the inversion has "
             f"{trajectory.frames} of {w} x {h}; sample the noise output of that inversion, or the frames it is of."
         )
+    family = family or family_in(guider, node)
     patcher = getattr(guider, "model_patcher", None)
     if patcher is not None:
         apart = "it will not be undone exactly inside the mask. Invert with the checkpoint that edits"
-        compare(trajectory, of_model(patcher, node), node, apart)
+        compare(trajectory, of_model(family, patcher), node, apart)
     if extra_args.get("denoise_mask") is not None:
         logger.warning(
             f"{node}: the latent has a noise mask, which puts the clean source outside of it at every noise level and "
             "works against the blend; remove it (the blend has its own mask)."
         )
-    compare(trajectory, of_run(extra_args.get("model_options", {}), frames), node)
+    compare(trajectory, of_run(family, extra_args.get("model_options", {}), frames), node)
+    return family
 
 
 def check_levels(trajectory: Trajectory, sigmas: Tensor, active: Callable[[float], bool], remedy: str) -> None:

@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from comfy import supported_models
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-from ...editing.model import LatentGeometry
+from .family import Family
 from .unet import GEOMETRY
+from .unet import noise as unet_noise
 from .unet import patch as unet_patch
 from .unet import prompts as unet_prompts
-
-
-@dataclass(frozen=True)
-class Family:
-    """Models with one kind of network, and what is written for them.
-
-    Attributes:
-        network: the host's class of their network.
-        models: what inversions call them ("sd1") -> the host's class of their config.
-        geometry: of their latents.
-        patch: the module with `patch_edit`, `patch_space_time`, `observe`, `edits_of` and `check_level`.
-        prompts: the module with `encode_regions` and `word_positions`, for their CLIP.
-    """
-
-    network: type
-    models: Mapping[str, type]
-    geometry: LatentGeometry
-    patch: Any
-    prompts: Any
-
-    def name_of(self, model: Any) -> str | None:
-        """What inversions call a MODEL; None if it is not of this family."""
-        base = getattr(model, "model", None)
-        if not isinstance(getattr(base, "diffusion_model", None), self.network):
-            return None
-        config = getattr(base, "model_config", None)
-        return next((name for name, known in self.models.items() if isinstance(config, known)), None)
-
 
 FAMILIES = (
     Family(
@@ -49,6 +20,7 @@ FAMILIES = (
         geometry=GEOMETRY,
         patch=unet_patch,
         prompts=unet_prompts,
+        noise=unet_noise,
     ),
 )
 
@@ -66,6 +38,12 @@ def family_of(model: Any, node: str) -> Family:
     )
 
 
-def family_name(model: Any, node: str) -> str:
-    """What inversions call a MODEL: "sd1", "sd2" or "sdxl"; ValueError as `family_of`."""
-    return str(family_of(model, node).name_of(model))
+def family_in(guider: Any, node: str) -> Family:
+    """The family of the model that a guider runs; ValueError as `family_of`."""
+    patcher = getattr(guider, "model_patcher", None)
+    return family_of(guider.inner_model if patcher is None else patcher, node)
+
+
+def family_named(name: str) -> Family:
+    """The family whose models inversions call `name`; the first one for a name of none, as in files that say none."""
+    return next((family for family in FAMILIES if name in family.models), FAMILIES[0])

@@ -2,8 +2,9 @@
 
 The host loads the model, runs every wrapper, hook and ControlNet, shows progress and previews, and cleans up; this
 module hands it a sampler function that walks up the noise levels instead of down. Scales: a LATENT link holds z / scale
-(the VAE's own), the sampler sees x = z / sqrt(alpha_bar), which is z itself at sigma 0. For eps- and v-prediction the
-host adds zero noise to it, so both ways through a LATENT lose nothing but rounding.
+(the VAE's own; some families have more than one factor), the sampler sees x = a z + b noise (`Levels.scales`). With
+zero noise that is z itself for eps- and v-prediction, and (1 - sigma) z for flow matching; a is never 0, so both ways
+through a LATENT lose nothing but rounding.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import comfy.samplers
 import comfy.utils
 import latent_preview
 import torch
-from comfy import model_sampling as sampling
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -29,17 +29,15 @@ from ...editing.inversion import invert
 from ...editing.provenance import Provenance, dtype_name
 from ...editing.run_doubts import prediction_doubt
 from ...editing.trajectory import Trajectory
+from .comfy_attention import lacks_memory
 from .errors import EDITING_ERRORS, naming
-from .families import family_of
-from .model_info import noise_levels
-from .unet.patch import lacks_memory
+from .families import family_named, family_of
+from .family import Family
 from .windows import windows_of
 
 logger = logging.getLogger(__name__)
 
 HOST = "comfyui"
-# LATENT = model scale / this, where an inversion does not say (files written before it was recorded).
-USUAL_SCALE = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
 
 # Where other nodes put what they do to the CFG.
 GUIDANCE = frozenset(
@@ -81,29 +79,33 @@ def invert_latent(
     key_frames: int = 2,
     observer: Observer | None = None,
     node: str,
+    family: Family | None = None,
 ) -> Trajectory:
     """Invert the frames of a LATENT and return the whole way; the model that came in stays unpatched.
 
     model: MODEL. positive: CONDITIONING of the source prompt. latent: LATENT with samples [F, 4, h, w], encoded frames.
     sigmas: the schedule of the denoising, descending. method, calls: as editing.invert. mode, key_frames: attention's
     SpaceTime. observer: is shown the attention along the way (a FeatureCollector), or None. node: named in errors.
+    family: the model's, None = the one of FAMILIES.
     Raises ValueError for whatever does not fit, before the model is loaded.
     """
     with naming(node):
-        family = family_of(model, node)
+        family = family or family_of(model, node)
         samples = check_latent(model, latent)
-        sigmas = check_sigmas_of(model, sigmas)
+        sigmas = check_sigmas_of(family, model, sigmas)
         if not positive:
             raise ValueError("the conditioning is empty; connect CLIP Text Encode with the source prompt.")
     report(latent, sigmas, node)
-    fingerprint = weights_fingerprint(model)
+    fingerprint, scale = weights_fingerprint(model), family.latent_scale(model)
+    # What the host makes of the frames where it adds no noise: for it the run begins at the top.
+    begun, clean = (share_left(family, float(sigma)) for sigma in (sigmas[0], sigmas[-1]))
     made = Provenance(
         attention=mode,
         key_frames=key_frames,
         windows=windows_of(model.model_options, len(samples)),
         dtype=dtype_name(model.model_dtype()),
         host=HOST,
-        latent_scale=f"{model.get_model_object('latent_format').scale_factor:.6g}",
+        latent_scale=None if scale is None else f"{scale:.6g}",
     )
     guider = SourceGuider(family.patch.patch_space_time(model, mode, key_frames, node=node, observer=observer))
     guider.set_conds(positive)
@@ -123,7 +125,7 @@ def invert_latent(
 
             trajectory = invert(
                 denoise,
-                x,
+                x * (clean / begun),
                 sigmas,
                 extra_args,
                 stepped,
@@ -161,35 +163,54 @@ def invert_latent(
     return found[0]
 
 
-def leading_sigmas(model: Any, steps: int) -> Tensor:
-    """The schedule of the paper's DDIM, float32 [steps + 1], the same as the standalone runner's (timesteps 981, 961,
-    ..., 1 for 50 steps). ValueError for a number of steps that the model's levels do not give."""
-    return noise_levels(model).leading(steps)
-
-
-def noise_latent(trajectory: Trajectory, latent: dict[str, Any] | None = None) -> dict[str, Any]:
+def noise_latent(
+    trajectory: Trajectory, latent: dict[str, Any] | None = None, family: Family | None = None
+) -> dict[str, Any]:
     """LATENT with the inverted frames, in the VAE's scale as all LATENTs are: what a sampler starts from, noise off.
 
-    latent: the LATENT that was inverted; what else it holds (batch_index, ...) is kept, but no noise_mask.
+    latent: the LATENT that was inverted; what else it holds (batch_index, ...) is kept, but no noise_mask. family: None
+    = the one that the trajectory names.
     """
-    samples = (trajectory.noise / latent_scale(trajectory)).to(management.intermediate_device())
+    samples = latent_samples(trajectory, 0, family).to(management.intermediate_device())
     kept = {key: value for key, value in (latent or {}).items() if key != "noise_mask"}
     return {**kept, "samples": samples}
 
 
-def latent_scale(trajectory: Trajectory) -> float:
-    """LATENT = model scale / this. Files of old that do not say it: their family's."""
-    said = trajectory.made.latent_scale or ""
+def latent_samples(trajectory: Trajectory, level: int, family: Family | None = None) -> Tensor:
+    """The samples of a LATENT, float32 CPU [F, C, h, w], for one of an inversion's levels (0 = noise, -1 = clean).
+
+    A run without noise that begins there begins with exactly these latents: the host brings samples to the model's
+    scale and, at that level, multiplies them by `share_left`. Files of old that do not say their scale have their
+    family's.
+    family: None = the one that the trajectory names. ValueError for a scale that nobody knows, and for pure noise.
+    """
+    family = family or family_named(trajectory.family)
+    left = share_left(family, float(trajectory.sigmas[level]))
+    latents = trajectory.latents[level] / left
+    said, config = trajectory.made.latent_scale or "", family.models.get(trajectory.family)
+    if not said and config is not None:
+        return config.latent_format().process_out(latents)
     try:
-        scale = float(said or USUAL_SCALE[trajectory.family])
-    except (KeyError, ValueError):
+        scale = float(said)
+    except ValueError:
         scale = 0.0
     if not (scale > 0 and math.isfinite(scale)):
         raise ValueError(
             f"this inversion does not say its latents' scale (latent_scale {said!r}, family {trajectory.family!r}); "
             "invert the frames again."
         )
-    return scale
+    return latents / scale
+
+
+def share_left(family: Family, sigma: float) -> float:
+    """What the host multiplies latents by where a run begins at sigma, in (0, 1]; ValueError for pure noise."""
+    left, _ = family.noise.scales(sigma)
+    if left <= 0:
+        raise ValueError(
+            f"sigmas: the schedule begins at {sigma:.6g}, pure noise, where an inversion can keep nothing of the "
+            "frames; take one that begins below, or leave sigmas unconnected."
+        )
+    return left
 
 
 def check_latent(model: Any, latent: dict[str, Any]) -> Tensor:
@@ -212,27 +233,11 @@ def check_latent(model: Any, latent: dict[str, Any]) -> Tensor:
     return check_latents(samples, "latent_image").float()
 
 
-def check_sigmas_of(model: Any, sigmas: Tensor) -> Tensor:
-    """The schedule as float32 CPU, if this model can be walked up it; ValueError otherwise."""
+def check_sigmas_of(family: Family, model: Any, sigmas: Tensor) -> Tensor:
+    """The schedule as float32 CPU, if this model can be walked up it; ValueError otherwise. family: the model's."""
     sigmas = check_sigmas(sigmas).cpu()
-    kind = model.get_model_object("model_sampling")
-    right = isinstance(kind, sampling.EPS) and isinstance(kind, sampling.ModelSamplingDiscrete)
-    if not right or isinstance(kind, sampling.EDM | sampling.ModelSamplingDiscreteEDM):
-        names = " + ".join(base.__name__ for base in type(kind).__bases__)
-        raise ValueError(
-            f"model: expected eps- or v-prediction over Stable Diffusion's noise levels, got {names}; remove the "
-            "node that changed the model's sampling, or load another checkpoint."
-        )
-    if float(sigmas[0]) > float(kind.sigma_max) * (1 + 1e-4):
-        raise ValueError(
-            f"sigmas: expected at most {float(kind.sigma_max):.6g}, the model's highest noise level, got "
-            f"{float(sigmas[0]):.6g}; take the schedule from this model (Basic Scheduler), or leave it unconnected."
-        )
-    if float(sigmas[0]) > 1000:
-        raise ValueError(
-            f"sigmas: the schedule begins at {float(sigmas[0]):.6g}, pure noise (zero terminal SNR), where an "
-            "inversion can keep nothing of the frames; leave sigmas unconnected, or take the scheduler ddim_uniform."
-        )
+    family.noise.check_schedule(model, sigmas)
+    share_left(family, float(sigmas[0]))
     return sigmas
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from ...editing.attention_features import Features
 from ...editing.layout.names import Words, words_of
-from .unet.prompts import word_positions
 
 log = logging.getLogger(__name__)
 
 
-def source_words(clip: Any, prompt: str, names: str, features: Features, *, node: str) -> Words | None:
+def source_words(
+    clip: Any, prompt: str, names: str, features: Features, word_positions: Callable, *, node: str
+) -> Words | None:
     """The phrases that may name things, or None where nothing is to be named.
 
     clip: the host's CLIP or None. prompt: the source prompt. names: phrases of it, divided by commas; "" = its nouns.
-    features: of the same clip. node: for the log.
+    features: of the same clip. word_positions: of its family's `Prompts`. node: for the log.
 
     Raises:
         ValueError: features without cross-attention, a prompt of another length than that of the inversion, or a phrase

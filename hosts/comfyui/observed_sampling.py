@@ -22,8 +22,7 @@ from ...attention.options import MAP_LEVELS
 from ...measuring.attention_probe import AttentionProbe, Phrase, Place
 from ...measuring.probed_phrases import chosen_phrases
 from .edit import KEY, Edit, RegionTag
-from .families import Family, family_of
-from .model_info import noise_levels
+from .family import Family
 
 log = logging.getLogger(__name__)
 
@@ -111,13 +110,14 @@ def _find(
 
 def check_look(family: Family, model: Any, sigmas: Tensor, probe: AttentionProbe) -> None:
     """ValueError where a run would show nothing: better before it than after."""
-    levels = noise_levels(model)
+    levels = family.noise.noise_levels(model)
     looked = replace(probe.range, names=("start_percent", "end_percent"))
     looked.check_steps(levels.t(float(sigma)) for sigma in sigmas[:-1])
     family.patch.check_level(model, probe.level, MAP_LEVELS, "level")
 
 
 def sample_looking(
+    family: Family,
     model: Any,
     positive: list,
     negative: list,
@@ -130,7 +130,7 @@ def sample_looking(
     node: str,
 ) -> dict[str, Any]:
     """The LATENT of SamplerCustom with add_noise off and noise_seed 0, bit for bit; meanwhile the probe is filled."""
-    watched = family_of(model, node).patch.observe(model, probe, node=node)
+    watched = family.patch.observe(model, probe, node=node)
     samples = comfy.sample.fix_empty_latent_channels(watched, latent["samples"])
     done = comfy.sample.sample_custom(
         watched,

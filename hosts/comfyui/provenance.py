@@ -8,9 +8,8 @@ from typing import Any
 
 from ...editing.provenance import Provenance, differences
 from ...editing.trajectory import Trajectory
-from .families import family_name
+from .family import Family
 from .inversion import HOST, weights_fingerprint
-from .unet.slots import SelfSlot
 from .windows import NODE, windows_of
 
 logger = logging.getLogger(__name__)
@@ -21,23 +20,15 @@ REMEDIES = {
 }
 
 
-def of_model(model: Any, node: str) -> Provenance:
-    """What a MODEL is: its family and its weights."""
-    family = family_name(model, node)
-    return Provenance(family=family, model=weights_fingerprint(model) or None, host=HOST)
+def of_model(family: Family, model: Any) -> Provenance:
+    """What a MODEL is: its name and its weights. family: its."""
+    return Provenance(family=family.name_of(model), model=weights_fingerprint(model) or None, host=HOST)
 
 
-def of_run(options: Mapping[str, Any], frames: int) -> Provenance:
-    """How a run sees a clip of `frames` frames. options: its model_options.
-
-    A model without our patch attends within each frame; where another pack has taken the slots over, nothing is known.
-    """
-    windows = windows_of(options, frames)
-    slots = options.get("transformer_options", {}).get("patches_replace", {}).get("attn1", {}).values()
-    edits = [slot.edits[-1] for slot in slots if isinstance(slot, SelfSlot)]
-    if edits:
-        return Provenance(attention=edits[0].attention.mode, key_frames=edits[0].attention.anchors, windows=windows)
-    return Provenance(attention=None if slots else "per_frame", windows=windows)
+def of_run(family: Family, options: Mapping[str, Any], frames: int) -> Provenance:
+    """How a run of a model of this family sees a clip of `frames` frames. options: its model_options."""
+    mode, key_frames = family.patch.space_time_of(options)
+    return Provenance(attention=mode, key_frames=key_frames, windows=windows_of(options, frames))
 
 
 def compare(trajectory: Trajectory, now: Provenance, node: str, apart: str = "") -> None:

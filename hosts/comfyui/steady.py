@@ -16,7 +16,7 @@ from ...editing.regions import Region
 from ...editing.step_hooks import Frames, Fusion
 from .errors import naming
 from .families import family_of
-from .model_info import t_of
+from .family import Family
 from .motion import steady_of
 from .step_hooks import with_hook
 
@@ -30,15 +30,17 @@ def steadied_model(
     start: float = 0.0,
     end: float = 1.0,
     node: str,
+    family: Family | None = None,
 ) -> Any:
     """MODEL clone whose guided predictions are fused along the motion, under any sampler.
 
     motion: of the clip that is sampled and of these regions, in their order; preserved ones are not fused. strength: in
-    [0, 1], 0 changes no bit. start, end: the active part of the run. Raises ValueError, with the node's name, here and
-    in the run.
+    [0, 1], 0 changes no bit. start, end: the active part of the run. family: the model's, None = the one of FAMILIES.
+    Raises ValueError, with the node's name, here and in the run.
     """
     with naming(node):
-        if family_of(model, node).geometry.group != 1:
+        family = family or family_of(model, node)
+        if family.geometry.group != 1:
             raise ValueError(
                 "input `model`: its latents hold several frames each, which cannot be brought together along a motion; "
                 "leave this node out and connect motion and regions to Pixel Composite alone."
@@ -51,7 +53,7 @@ def steadied_model(
         return Fusion(steady.motion, Shares.at(steady.masks, size), steady.fused, strength)
 
     def hook(guider: Any) -> FusionOfRun:
-        return FusionOfRun(fusion, activity(start, end, t_of(guider)))
+        return FusionOfRun(fusion, activity(start, end, family.t_in(guider)))
 
     return with_hook(model, hook, node=node)
 

@@ -8,7 +8,8 @@ from comfy_extras import nodes_custom_sampler as core
 
 import nodes
 from videograin.editing.composite import latent_mask
-from videograin.hosts.comfyui.inversion import invert_latent, leading_sigmas, noise_latent
+from videograin.hosts.comfyui.inversion import invert_latent, noise_latent
+from videograin.hosts.comfyui.unet.noise import leading_sigmas
 from videograin.nodes.latent_blend import LatentBlend
 from videograin.nodes.latent_blend_model import LatentBlendModel
 

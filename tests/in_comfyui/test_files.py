@@ -11,7 +11,7 @@ from videograin.editing import trajectory_file
 from videograin.editing.pipeline import invert_clip
 from videograin.editing.trajectory import Trajectory
 from videograin.hosts.comfyui.embedded_model import embedded_model
-from videograin.hosts.comfyui.inversion import latent_scale
+from videograin.hosts.comfyui.inversion import latent_samples
 from videograin.hosts.diffusers import load_model
 from videograin.measuring.round_trip import measure_round_trip
 from videograin.nodes.ddim_video_inversion import DDIMVideoInversion
@@ -129,7 +129,8 @@ def test_sigmas_and_noise_are_copies(inverted, folders):
 @pytest.mark.parametrize(("family", "scale"), [("sd1", 0.18215), ("sd2", 0.18215), ("sdxl", 0.13025)])
 def test_files_that_do_not_say_their_scale_have_their_familys(family, scale):
     old = Trajectory(torch.ones(2, 1, 4, 2, 2), torch.tensor([1.0, 0.0]), family=family)
-    assert latent_scale(old) == scale == tiny_model(family).get_model_object("latent_format").scale_factor
+    assert scale == tiny_model(family).get_model_object("latent_format").scale_factor
+    assert torch.equal(latent_samples(old, 0), old.noise / scale)
 
 
 @pytest.mark.parametrize("extra", [{"latent_scale": "x"}, {"latent_scale": "0"}, {"latent_scale": "nan"}, {}])

@@ -17,7 +17,8 @@ from comfy_extras import nodes_model_advanced
 from videograin.editing.pipeline import invert_clip
 from videograin.editing.settings import AttentionSettings, InversionSettings
 from videograin.hosts.comfyui.embedded_model import embedded_model
-from videograin.hosts.comfyui.inversion import invert_latent, leading_sigmas, noise_latent, weights_fingerprint
+from videograin.hosts.comfyui.inversion import invert_latent, noise_latent, weights_fingerprint
+from videograin.hosts.comfyui.unet.noise import leading_sigmas
 from videograin.hosts.comfyui.unet.patch import patch_space_time
 from videograin.hosts.diffusers import load_model
 from videograin.nodes.ddim_video_inversion import DDIMVideoInversion

@@ -15,8 +15,9 @@ from comfy_extras import nodes_custom_sampler as core
 
 from videograin.editing.attention_features import FeatureCollector
 from videograin.editing.windows import Windows
-from videograin.hosts.comfyui.inversion import invert_latent, leading_sigmas, noise_latent
+from videograin.hosts.comfyui.inversion import invert_latent, noise_latent
 from videograin.hosts.comfyui.round_trip import sample_back
+from videograin.hosts.comfyui.unet.noise import leading_sigmas
 from videograin.hosts.comfyui.unet.patch import patch_edit, patch_space_time, tag
 from videograin.hosts.comfyui.windows import LongClipHandler, with_windows
 from videograin.nodes.latent_blend import LatentBlend

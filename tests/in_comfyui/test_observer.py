@@ -9,7 +9,8 @@ from videograin.editing.attention_features import FeatureCollector
 from videograin.editing.pipeline import encode_clip, invert_clip
 from videograin.editing.settings import AttentionSettings, InversionSettings
 from videograin.hosts.comfyui.embedded_model import embedded_model
-from videograin.hosts.comfyui.inversion import invert_latent, leading_sigmas
+from videograin.hosts.comfyui.inversion import invert_latent
+from videograin.hosts.comfyui.unet.noise import leading_sigmas
 from videograin.hosts.comfyui.unet.patch import edits_of, observe, patch_edit, patch_space_time, tag
 from videograin.hosts.diffusers import load_model
 from videograin.world.clips import pair_clip

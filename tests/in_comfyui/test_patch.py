@@ -1,6 +1,7 @@
 """Our patches on tiny random models of ComfyUI's own classes, sampled by ComfyUI's own samplers (hosts.md B2)."""
 
 import copy
+import inspect
 import math
 
 import comfy.model_base
@@ -14,8 +15,9 @@ from comfy.patcher_extension import WrappersMP
 
 from videograin.hosts.comfyui.edit import KEY
 from videograin.hosts.comfyui.families import FAMILIES as KNOWN
-from videograin.hosts.comfyui.families import family_name, family_of
-from videograin.hosts.comfyui.model_info import noise_levels
+from videograin.hosts.comfyui.families import family_of
+from videograin.hosts.comfyui.family import Noise, Patch, Prompts
+from videograin.hosts.comfyui.unet.noise import noise_levels
 from videograin.hosts.comfyui.unet.patch import blocks, finest_level, levels, patch_edit, patch_space_time, tag
 
 from . import tiny
@@ -204,7 +206,9 @@ def test_an_interrupted_run_leaves_nothing_behind(model):
 
 
 def test_families_and_blocks():
-    assert [family_name(tiny.tiny_model(family), NODE) for family in FAMILIES] == list(FAMILIES)
+    models = [tiny.tiny_model(family) for family in FAMILIES]
+    assert [family_of(model, NODE).name_of(model) for model in models] == list(FAMILIES)
+    assert [family_of(model, NODE).name_of(model.model) for model in models] == list(FAMILIES)
     places = list(blocks(tiny.tiny_model("sdxl")))
     assert places == [("input", 3, 2), ("middle", 0, 3), ("output", 0, 2), ("output", 1, 2)]
 
@@ -249,18 +253,21 @@ def test_a_family_is_whole(any_model):
     (family,) = (one for one in KNOWN if one.name_of(any_model) is not None)
     assert family is family_of(any_model, NODE)
     assert family.geometry.channels == any_model.get_model_object("latent_format").latent_channels
-    for module, names in (
-        (family.patch, ("patch_edit", "patch_space_time", "observe", "edits_of", "check_level")),
-        (family.prompts, ("encode_regions", "word_positions")),
-    ):
-        assert all(callable(getattr(module, name)) for name in names)
+    for module, asked in ((family.patch, Patch), (family.prompts, Prompts), (family.noise, Noise)):
+        names = [name for name in vars(asked) if not name.startswith("_")]
+        assert names
+        for name in names:
+            wanted = list(inspect.signature(getattr(asked, name)).parameters.values())[1:]
+            assert [(p.name, p.kind, p.default) for p in wanted] == [
+                (p.name, p.kind, p.default) for p in inspect.signature(getattr(module, name)).parameters.values()
+            ]
 
 
 def test_a_unet_of_another_family_is_refused():
     other = tiny.tiny_model("sd1")
     other.model.model_config = comfy.supported_models.SVD_img2vid({**other.model.model_config.unet_config})
     with pytest.raises(ValueError, match="got SVD_img2vid"):
-        family_name(other, NODE)
+        family_of(other, NODE)
 
 
 def test_noise_levels_are_the_models_own(any_model):

@@ -15,7 +15,7 @@ from comfy_extras.nodes_tomesd import TomePatchModel
 
 from nodes import ConditioningCombine
 from videograin.hosts.comfyui.edit import KEY
-from videograin.hosts.comfyui.families import family_name
+from videograin.hosts.comfyui.families import family_of
 from videograin.hosts.comfyui.unet.patch import blocks, patch_edit, patch_space_time, tag
 from videograin.hosts.comfyui.unet.slots import AttentionSlot, CrossSlot, SelfSlot
 
@@ -64,7 +64,7 @@ def apply_ipadapter(model, weight=0.3):
     options = model.model_options["transformer_options"].copy()
     options["patches_replace"] = {**options.get("patches_replace", {})}
     taken = options["patches_replace"]["attn2"] = {**options["patches_replace"].get("attn2", {})}
-    deep = family_name(model, "test") == "sdxl"
+    deep = family_of(model, "test").name_of(model) == "sdxl"
     keys = [
         (name, number, index) if deep else (name, number)
         for name, number, depth in blocks(model)

@@ -11,7 +11,8 @@ from videograin.editing.fusion import Shares, fuse
 from videograin.editing.model import LatentGeometry
 from videograin.editing.regions import Region
 from videograin.editing.windows import Windows
-from videograin.hosts.comfyui import families
+from videograin.hosts.comfyui.families import FAMILIES
+from videograin.hosts.comfyui.steady import steadied_model
 from videograin.hosts.comfyui.step_hooks import KEY
 from videograin.measuring.metrics.pixels import psnr
 from videograin.nodes.clip_motion import ClipMotion
@@ -159,17 +160,16 @@ def test_another_clip_is_refused_in_the_run(world, motion):
         world.ksampler(steadied(world, motion), latent=part)
 
 
-def test_what_does_not_fit_is_refused_at_once(world, motion, monkeypatch):
+def test_what_does_not_fit_is_refused_at_once(world, motion):
     with pytest.raises(ValueError, match=r"^Steady: input `model`: supports SD1\.x"):
         Steady.execute(object(), motion, world.regions, **WHOLE)
     with pytest.raises(ValueError, match=r"^Steady: steady: the motion has 3 frames and 1 regions, the edit 3 and 2"):
         Steady.execute(world.model, motion, world.regions * 2, **WHOLE)
     with pytest.raises(ValueError, match=r"^Steady: expected 0 <= start_percent <= end_percent"):
         steadied(world, motion, start_percent=0.6, end_percent=0.4)
-    grouped = replace(families.FAMILIES[0], geometry=LatentGeometry(cell=8, channels=16, group=4))
-    monkeypatch.setattr(families, "FAMILIES", (grouped,))
+    grouped = replace(FAMILIES[0], geometry=LatentGeometry(cell=8, channels=16, group=4))
     with pytest.raises(ValueError, match=r"^Steady: input `model`: its latents hold several frames each"):
-        steadied(world, motion)
+        steadied_model(world.model, motion, world.regions, node="Steady", family=grouped)
 
 
 # --- Clip Motion ------------------------------------------------------------------------------------------------------

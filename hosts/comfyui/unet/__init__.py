@@ -1,4 +1,4 @@
-"""SD 1.x, SD 2.x and SDXL in ComfyUI: attention slots, calls of the UNet, prompts, memory."""
+"""SD 1.x, SD 2.x and SDXL in ComfyUI: attention slots, calls of the UNet, prompts, noise levels, memory."""
 
 from ....editing.model import LatentGeometry
 

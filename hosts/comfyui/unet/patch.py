@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,25 +14,23 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 
 from ....attention import Observer
-from ....editing.checks import MODEL_REMEDY, VAE_REMEDY, check_finite
 from ....editing.settings import AttentionSettings
+from ..comfy_attention import comfy_attention
 from ..edit import KEY, Edit, tag
-from ..errors import naming
+from ..edited_runs import prepare_runs
 from ..frame_cuts import call_shape, frames_of_calls
-from ..host_attention import HostAttention
-from ..model_info import noise_levels
-from ..sampling_run import SamplingRun
 from .memory_estimate import LOOKING, Level, enlarged, peak_bytes
+from .noise import noise_levels
 from .slots import AttentionSlot, CrossSlot, SelfSlot
 
 __all__ = [
     "blocks",
     "check_level",
     "edits_of",
-    "lacks_memory",
     "observe",
     "patch_edit",
     "patch_space_time",
+    "space_time_of",
     "tag",
 ]
 
@@ -78,7 +75,7 @@ def observe(model: ModelPatcher, observer: Observer, *, node: str) -> ModelPatch
     else:
         edits = (Edit(attention=AttentionSettings(mode="per_frame")),)
         model = _patched(model, edits[0], node)
-    host, places, finest = _host_attention(), list(blocks(model)), finest_level(model)
+    host, places, finest = comfy_attention(), list(blocks(model)), finest_level(model)
     for slot, kind in SLOTS.items():
 
         def watched(previous: Any, kind: type[AttentionSlot] = kind) -> AttentionSlot:
@@ -95,6 +92,18 @@ def edits_of(model: ModelPatcher) -> tuple[Edit, ...]:
     replace = model.model_options["transformer_options"].get("patches_replace", {})
     ours = (one for slot in SLOTS for one in replace.get(slot, {}).values() if isinstance(one, AttentionSlot))
     return max((one.edits for one in ours), key=len, default=())
+
+
+def space_time_of(options: Mapping[str, Any]) -> tuple[str | None, int | None]:
+    """(mode, key frames) of the self-attention of a run by its model_options.
+
+    A model without our patch attends within each frame; where another pack has taken the slots over, nothing is known.
+    """
+    slots = options.get("transformer_options", {}).get("patches_replace", {}).get("attn1", {}).values()
+    edits = [slot.edits[-1] for slot in slots if isinstance(slot, SelfSlot)]
+    if edits:
+        return edits[0].attention.mode, edits[0].attention.anchors
+    return None if slots else "per_frame", None
 
 
 def blocks(model: ModelPatcher) -> Iterator[tuple[str, int, int]]:
@@ -147,7 +156,7 @@ def _transformers(model: ModelPatcher) -> Iterator[tuple[int, torch.nn.Module]]:
 
 
 def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
-    host, finest = _host_attention(), finest_level(model)
+    host, finest = comfy_attention(), finest_level(model)
     model = model.clone()
     places = list(blocks(model))
     _occupy(model, "attn1", SelfSlot((edit,), host, node, finest=finest).chained, places, deep=False)
@@ -156,29 +165,6 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
     known = any(isinstance(one, AttentionSlot) for one in taken.values())
     if edit.modulates and (known or edit.attention.cross_strength > 0):
         _occupy(model, "attn2", CrossSlot((edit,), host, node).chained, places, deep=_is_sdxl(model))
-
-    def begin_run(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        guider = executor.class_obj
-        options = guider.model_options.setdefault("transformer_options", {})
-        before = options.get(KEY)
-        run = before
-        if run is None:
-            noise = args[0] if args else kwargs["noise"]
-            run = SamplingRun.begin(guider.conds, noise.shape, noise_levels(guider.model_patcher))
-        options[KEY] = run.with_edit(edit, node)
-        latent = args[1] if len(args) > 1 else kwargs["latent_image"]
-        try:
-            with naming(node):
-                check_finite(latent, "latent_image", VAE_REMEDY)
-            samples = executor(*args, **kwargs)
-            with naming(node):
-                check_finite(samples, "the sampled latents", MODEL_REMEDY)
-            return samples
-        finally:
-            # The guider drops these options with the run; others who keep theirs shall not keep ours.
-            options[KEY] = before
-            if before is None:
-                del options[KEY]
 
     def extra(patcher: Any, noise_shape: Any, kept: int) -> int:
         return peak_bytes(
@@ -192,7 +178,7 @@ def _patched(model: ModelPatcher, edit: Edit, node: str) -> ModelPatcher:
             element=model_management.dtype_size(patcher.model.manual_cast_dtype or patcher.model_dtype()),
         )
 
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, begin_run)
+    prepare_runs(model, edit, noise_levels, node)
     _reserve(model, extra)
     if not any(_separate_slots in listed for listed in model.callbacks.get(CallbacksMP.ON_CLONE, {}).values()):
         model.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, _separate_slots)
@@ -259,24 +245,3 @@ def _separate_slots(parent: ModelPatcher, clone: ModelPatcher) -> None:
         taken.update({key: one.copy() for key, one in taken.items() if isinstance(one, AttentionSlot)})
     options["patches_replace"] = replace
     clone.model_options["transformer_options"] = options
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Whether an exception is the host's way to say that the memory did not suffice."""
-    return _host_attention().lacks_memory(error)
-
-
-def _host_attention() -> HostAttention:
-    def attend(*args: Any, **kwargs: Any) -> torch.Tensor:
-        return host_modules.optimized_attention(*args, **kwargs)  # looked up at call time, as the host does
-
-    # Where a host has no exception of its own for it, the name stands for every Exception.
-    oom = model_management.OOM_EXCEPTION
-    return HostAttention(
-        attend,
-        passes_options="transformer_options" in inspect.signature(host_modules.CrossAttention.forward).parameters,
-        out_of_memory=() if oom is Exception else (oom, getattr(model_management, "ACCELERATOR_ERROR", oom)),
-        is_out_of_memory=getattr(model_management, "is_oom", None),  # newer hosts know more kinds
-        release=model_management.soft_empty_cache,
-        current=lambda: host_modules.optimized_attention,
-    )

@@ -114,7 +114,8 @@ def test_long_clip_windows_are_refused_by_name(bench, sd15, apply, windows):
 @pytest.mark.parametrize("windows", [False, True])
 def test_the_inversion_takes_the_motion_module(bench, sd15, apply, windows):
     """The way up must have been walked by the network that will walk down, its temporal layers and windows included."""
-    from videograin.hosts.comfyui.inversion import invert_latent, leading_sigmas
+    from videograin.hosts.comfyui.inversion import invert_latent
+    from videograin.hosts.comfyui.unet.noise import leading_sigmas
 
     latent, sigmas = {"samples": bench.noise(FRAMES)}, leading_sigmas(sd15, 2)
     graph, seen = bench.graph(sd15), []
