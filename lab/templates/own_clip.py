@@ -280,13 +280,8 @@ def one_inversion_three_edits(definitions: Definitions) -> Graph:
         moved = replace(moved, regions=man["regions"]) if moved else motion(g, clip.images, man)
         made = edit(g, model, inverted, prompt, moved, unwanted=unwanted, chosen=chosen)
         saved = result(g, model, made, clip.images, clip.fps, f"video/videograin_{number}", audio=clip.audio)
-        columns = [
-            [man, moved.node] if number == 1 else [man],
-            [made.patch],
-            [*made.blend, made.sampler],
-            saved[:3],
-            saved[3:],
-        ]
+        first = [man, moved.node] if number == 1 else [man]
+        columns = [first, [made.patch], [*made.blend, made.sampler], saved[:3], saved[3:]]
         edits.append(Group(f"Edit {number}: {new}", BROWN, columns))
     g.layout(
         Group("Read me", YELLOW, [[about]]),
