@@ -8,7 +8,7 @@ from ..editing.settings import MotionSettings
 from ..hosts.comfyui.motion import found_motion
 from .checked import CheckedNode
 from .inputs import setting
-from .sockets import CATEGORY, Motion, Regions
+from .sockets import CATEGORY, Motion, Regions, found_by
 
 NAME = "Clip Motion"
 
@@ -22,6 +22,7 @@ class ClipMotion(CheckedNode):
             node_id="VideoGrainClipMotion",
             display_name=NAME,
             category=CATEGORY,
+            **found_by("flicker", "steady", "jitter", "track", "optical flow"),
             description=(
                 "Finds how every region and the background move from frame to frame, for Steady and Pixel Composite, "
                 "and fills holes in masks and missing masks by what other frames show of the same places. Its preview "

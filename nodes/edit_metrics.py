@@ -8,7 +8,7 @@ from ..hosts.comfyui.images import image_of, rgb_bytes
 from ..hosts.comfyui.metrics import instruments, measured, remarks
 from ..measuring.pictures.bars import bar_sheet
 from .checked import CheckedNode
-from .sockets import CATEGORY, Regions
+from .sockets import CATEGORY, Regions, found_by
 
 NAME = "Edit Metrics"
 
@@ -22,6 +22,7 @@ class EditMetrics(CheckedNode):
             node_id="VideoGrainEditMetrics",
             display_name=NAME,
             category=CATEGORY,
+            **found_by("flicker", "steady", "jitter", "warp error"),
             description=(
                 "Measures one or two edits against their source: Warp-Err and motion by optical flow, PSNR and SSIM "
                 "outside the masks, and with CLIP VISION and CLIP connected CLIP-F, CLIP-T, Q-edit, and whether every "

@@ -6,7 +6,7 @@ from ..editing.settings import CompositeSettings, SteadySettings
 from ..hosts.comfyui.composite import composite_images
 from .checked import CheckedNode
 from .inputs import setting
-from .sockets import CATEGORY, Motion, Regions
+from .sockets import CATEGORY, Motion, Regions, found_by
 
 NAME = "Pixel Composite"
 
@@ -20,6 +20,7 @@ class PixelComposite(CheckedNode):
             node_id="VideoGrainPixelComposite",
             display_name=NAME,
             category=CATEGORY,
+            **found_by("flicker", "steady", "jitter"),
             description=(
                 "Lays the edited frames over the source inside the grown, feathered mask. Outside of it every pixel is "
                 "the source's own, bit for bit: the VAE's small changes are gone too."

@@ -8,7 +8,7 @@ from ..editing.settings import SteadySettings
 from ..hosts.comfyui.steady import steadied_model
 from .checked import CheckedNode
 from .inputs import setting
-from .sockets import CATEGORY, Motion, Regions
+from .sockets import CATEGORY, Motion, Regions, found_by
 
 NAME = "Steady"
 
@@ -24,6 +24,7 @@ class Steady(CheckedNode):
             node_id="VideoGrainSteady",
             display_name=NAME,
             category=CATEGORY,
+            **found_by("flicker", "steady", "jitter", "track", "temporal consistency", "stabilize"),
             description=(
                 "Holds what is drawn steady over time: at every step, what the frames show of a region is brought "
                 "together along the region's motion. For any sampler, before or after ST-Layout Attn Patch and Latent "

@@ -8,7 +8,7 @@ hang together make a piece; between pieces nothing is known, and nothing is carr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -116,6 +116,16 @@ class Motion:
     def of(self, region: int) -> RegionMotion:
         """region: its index, or BACKGROUND."""
         return self.background if region == BACKGROUND else self.regions[region]
+
+    def resized(self, size: Size) -> Motion:
+        """The same for frames of another (height, width)."""
+        units = np.diag([size[1] / self.size[1], size[0] / self.size[0], 1.0])
+
+        def at(one: RegionMotion) -> RegionMotion:
+            bends = None if one.bends is None else (one.bends * units.diagonal()[:2]).astype(one.bends.dtype)
+            return replace(one, steps=units @ one.steps @ np.linalg.inv(units), bends=bends)
+
+        return Motion(size, tuple(map(at, self.regions)), at(self.background), self.source)
 
     def places(self, region: int, i: int, j: int, size: Size, device: torch.device | str = "cpu") -> Tensor:
         """Where in frame j the centres of the cells of frame i lie: float32 [h, w, 2], (x, y) in pixels of the frame.

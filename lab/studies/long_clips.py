@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from ...editing.pipeline import decode_clip, edit_clip, invert_clip
-from ...editing.settings import AttentionSettings, SamplingSettings
+from ...editing.settings import AttentionSettings, SamplingSettings, SteadySettings
 from ...editing.windows import Window, Windows
 from ...hosts.diffusers import load_model
 from ...measuring.metrics.pixels import psnr_outside_blend
@@ -67,7 +67,8 @@ def run(model, task: DemoTask, setting: str, steps: int) -> tuple[dict, np.ndarr
     frames = task.clip.frames
     trajectory = invert_clip(model, frames, task.clip.caption, steps=steps, **options)
     sampling = SamplingSettings(steps=steps, guidance=GUIDANCE)
-    done = edit_clip(model, frames, trajectory, task.prompt, regions_of(task), sampling=sampling, **options)
+    plain = {"sampling": sampling, "steady": SteadySettings(enabled=False)}  # long_steadiness.py compares the two
+    done = edit_clip(model, frames, trajectory, task.prompt, regions_of(task), **plain, **options)
     vae = decode_clip(model, trajectory.clean)
     cut = () if windows is None else windows.split(len(frames))
     out = {

@@ -96,6 +96,24 @@ def region(g: Graph, prompt: str | Output, mask: Output, title: str, below: Node
 
 
 @dataclass(frozen=True)
+class Moved:
+    """How the regions of a clip move, and the regions, their masks without holes. node: Clip Motion."""
+
+    node: Node
+    motion: Output
+    regions: Output
+
+
+def motion(g: Graph, images: Output, regions: Node) -> Moved:
+    node = g.add("VideoGrainClipMotion", images=images, regions=regions["regions"], tall=PICTURE)
+    return Moved(node, node["motion"], node["regions"])
+
+
+def steady(g: Graph, patch: Node, moved: Moved) -> Node:
+    return g.add("VideoGrainSteady", model=patch["model"], motion=moved.motion, regions=moved.regions)
+
+
+@dataclass(frozen=True)
 class Inverted:
     nodes: list[Node]
     node: Node
@@ -138,12 +156,14 @@ def inversion(
 
 @dataclass(frozen=True)
 class Edit:
-    """blend: what the sampler takes besides the patch; sampler: the node that denoises, its first output the latent."""
+    """blend: what the sampler takes besides the patch; sampler: the node that denoises, its first output the latent;
+    moved: what the edit is held steady along, None = it is not."""
 
     patch: Node
     negative: Node
     blend: list[Node]
     sampler: Node
+    moved: Moved | None = None
 
     @property
     def mask(self) -> Output:
@@ -158,13 +178,13 @@ class Edit:
 EMBEDDED = {"cfg": GUIDANCE, "avoid": "", "power": POWER, "end_percent": END}
 
 
-def patched(g: Graph, model: Model, prompt: str | Output, regions: Node, **more: Any) -> Node:
+def patched(g: Graph, model: Model, prompt: str | Output, moved: Moved, **more: Any) -> Node:
     return g.add(
         "VideoGrainSTLayoutAttnPatch",
         model=model.model,
         clip=model.clip,
         prompt=prompt,
-        regions=regions["regions"],
+        regions=moved.regions,
         tall=40,
         **more,
     )
@@ -179,7 +199,7 @@ def edit(
     model: Model,
     inverted: Inverted,
     prompt: str | Output,
-    regions: Node,
+    moved: Moved,
     *,
     cfg: float = CFG,
     avoid: str = NEGATIVE,
@@ -191,24 +211,25 @@ def edit(
     eyes: dict[str, Any] | None = None,
     **more: Any,
 ) -> Edit:
-    """Patch, blend and sample. Nodes that are given are used instead of new ones; conditioning: (positive, negative) if
-    something stands between patch and sampler; eyes: inputs of Attention Map, which then samples."""
-    patch = patch or patched(g, model, prompt, regions, **more)
+    """Patch, hold steady, blend and sample. Nodes that are given are used instead of new ones; conditioning: (positive,
+    negative) if something stands between patch and sampler; eyes: inputs of Attention Map, which then samples."""
+    patch = patch or patched(g, model, prompt, moved, **more)
     unwanted = unwanted or negative(g, model, avoid)
     positive, against = conditioning or (patch["positive"], unwanted["CONDITIONING"])
     own = [] if chosen else [g.add("KSamplerSelect", sampler_name="euler")]
     chosen = chosen or own[0]
+    held = steady(g, patch, moved)
     kept = {"preserved": patch["preserved"]} if preserve else {}
     blend = g.add(
         "VideoGrainLatentBlend", sampler=chosen["SAMPLER"], inversion=inverted.inversion, mask=patch["mask"], **kept
     )
-    run = {"model": patch["model"], "cfg": cfg, "positive": positive, "negative": against}
+    run = {"model": held["model"], "cfg": cfg, "positive": positive, "negative": against}
     run |= {"sampler": blend["sampler"], "sigmas": inverted.sigmas, "latent_image": inverted.noise}
     if eyes is None:
         sampler = g.add("SamplerCustom", add_noise=False, tall=PICTURE, **run)
     else:
         sampler = g.add("VideoGrainAttentionMap", tall=SHEET, wide=SHEET_WIDE, **run, **eyes)
-    return Edit(patch, unwanted, [*own, blend], sampler)
+    return Edit(patch, unwanted, [held, *own, blend], sampler, moved)
 
 
 def result(
@@ -223,9 +244,11 @@ def result(
     preserve: bool = False,
     title: str | None = None,
 ) -> list[Node]:
-    """Decode, put the source's pixels back outside the regions, save."""
+    """Decode, hold steady where the edit is, put the source's pixels back outside the regions, save."""
     decoded = g.add("VAEDecode", samples=made.latent, vae=model.vae)
     kept = {"preserved": made.patch["preserved"]} if preserve else {}
+    if made.moved is not None:
+        kept |= {"motion": made.moved.motion, "regions": made.moved.regions}
     whole = g.add("VideoGrainPixelComposite", source=source, edited=decoded["IMAGE"], mask=made.mask, **kept)
     sound = {} if audio is None else {"audio": audio}
     video = g.add("CreateVideo", images=whole["images"], fps=fps, **sound)

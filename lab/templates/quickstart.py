@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from .checker import Definitions
 from .graph import BLUE, BROWN, GREEN, PURPLE, Graph, Group
-from .parts import EMBEDDED, Model, edit, inversion, region, result
+from .parts import EMBEDDED, Model, edit, inversion, motion, region, result
 
 
 def quickstart(definitions: Definitions) -> Graph:
     g = Graph("quickstart", definitions)
-    about = g.read_me(width=360, height=360)
+    about = g.read_me(width=360, height=430)
     loaded = g.add("VideoGrainEmbeddedModel", wide=360)
     model = Model(loaded, loaded["model"], loaded["clip"], loaded["vae"])
     clip = g.add("VideoGrainDemoClip", wide=360)
@@ -17,13 +17,14 @@ def quickstart(definitions: Definitions) -> Graph:
     hint = g.note("per_frame", height=120, title="For this model")
     left = region(g, clip["phrase_1"], clip["mask_1"], "Object on the left becomes")
     right = region(g, clip["phrase_2"], clip["mask_2"], "Object on the right becomes", left)
-    shown = g.add("VideoGrainRegionPreview", images=clip["images"], regions=right["regions"], tall=300)
-    made = edit(g, model, inverted, clip["prompt"], right, spacetime="per_frame", **EMBEDDED)
+    moved = motion(g, clip["images"], right)
+    shown = g.add("VideoGrainRegionPreview", images=clip["images"], regions=moved.regions, tall=300)
+    made = edit(g, model, inverted, clip["prompt"], moved, spacetime="per_frame", **EMBEDDED)
     saved = result(g, model, made, clip["images"], clip["fps"], "video/videograin_quickstart")
     g.layout(
         Group("1  Model and clip", BLUE, [[about, loaded, clip]]),
         Group("2  Inversion", GREEN, [[*inverted.nodes, hint]]),
-        Group("3  Regions", PURPLE, [[left, right, shown]]),
+        Group("3  Regions", PURPLE, [[left, right, shown], [moved.node]]),
         Group("4  Edit", BROWN, [[made.patch, made.negative], [*made.blend, made.sampler]]),
         Group("5  Result", BLUE, [saved]),
     )

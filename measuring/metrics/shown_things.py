@@ -23,6 +23,7 @@ from .embeddings import seen_regions
 from .pixels import MARGIN, dilated
 from .steadiness import GONE, HIDDEN, absences, centre, colour_flicker, jitter, own_warp_error, pieces
 
+SIDE = 256  # pixels of the shorter side at which this is looked at: larger frames are shrunk
 UNSURE = 0.5  # of a piece's border beside what is unknown of the background: from there on its size says nothing
 SAME_COLOUR, SAME_FORM = 32, 0.7  # levels of 255 at most, intersection over union at least: the same thing as before
 
@@ -43,12 +44,14 @@ class Steadiness:
 class Things:
     """A source's side of it, made once for all its edits (`of`).
 
+    All is at SIDE where the source is larger. scale: the source's side over that.
     motion: of all regions; flow: the source's, valid only where no region is; behind: uint8 [F, H, W, 3], the source
     without its things; known: bool [F, H, W], where some frame shows that, and it is not painted in from around; seen,
     reach: bool [K, F, H, W], what is visible of the regions, and where what they show may lie; whole: int [K, F],
     pixels of their masks; edited: indices.
     """
 
+    scale: float
     motion: Motion
     flow: ClipFlow
     behind: np.ndarray
@@ -62,17 +65,25 @@ class Things:
     def of(cls, source: np.ndarray, regions: Sequence[Region], flow: ClipFlow, motion: Motion | None = None) -> Things:
         """source: uint8 [F, H, W, 3], F >= 2; regions: one or more, later ones on top; flow: the source's; motion: of
         source and regions, None = it is found here (`clip_motion`)."""
-        masks = torch.stack(sized_masks(regions, source.shape[1:3], len(source)))
+        height, width = source.shape[1:3]
+        scale = max(1.0, min(height, width) / SIDE)
+        size = (round(height / scale), round(width / scale))
+        masks = torch.stack(sized_masks(regions, size, len(source)))
+        if scale > 1:
+            source, motion = _sized(source, size), motion and motion.resized(size)
+            seen = (_sized(flow.valid, size) > 0.999).astype(np.float32)
+            flow = ClipFlow(_sized(flow.backward, size) / np.float32(scale), seen, flow.name)
         motion = motion or clip_motion(source, list(masks))
         covered = dilated(masks.amax(0).numpy() > 0, RIM)
         behind, known = background(signed(source), motion, torch.from_numpy(covered)[None].float(), wide=False)
         return cls(
+            scale,
             motion,
             replace(flow, valid=flow.valid * ~covered[1:]),
             _completed(((behind + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy(), ~known.numpy()),
             known.numpy(),
             np.stack(seen_regions(list(masks.numpy()))),
-            widened(masks, MARGIN).numpy() > 0,
+            widened(masks, MARGIN / scale).numpy() > 0,
             (masks > 0.5).sum((2, 3)).numpy(),
             tuple(k for k, region in enumerate(regions) if not region.preserve),
         )
@@ -80,6 +91,7 @@ class Things:
     def shown(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What a clip shows of the regions, bool [K, F, H, W] (`pieces`), and in which frames its size and place can be
         told, bool [K, F]: not where it is hidden, nor where its border lies beside unknown background."""
+        frames = _sized(frames, self.seen.shape[2:])
         apart = np.stack([_apart(frame, behind) for frame, behind in zip(frames, self.behind)])
         alike = np.zeros_like(self.seen)
         for k, reach in enumerate(self.reach):
@@ -96,13 +108,18 @@ class Things:
 
     def steadiness(self, frames: np.ndarray) -> Steadiness:
         """The figures of a clip, uint8 [F, H, W, 3] like the source, over the edited regions."""
+        frames = _sized(frames, self.seen.shape[2:])
         shown, told = self.shown(frames)
         mine = list(self.edited)
         outlines = np.where(shown.any((2, 3), keepdims=True), shown, self.seen)
         own = own_warp_error(frames, self.motion, outlines, self.flow)
         moved, resized = jitter(shown[mine], self.seen[mine], told[mine])
         return Steadiness(
-            own, moved, resized, colour_flicker(frames, self.seen[mine]), self._identity(frames, shown, told)
+            own,
+            moved * self.scale,
+            resized,
+            colour_flicker(frames, self.seen[mine]),
+            self._identity(frames, shown, told),
         )
 
     def _identity(self, frames: np.ndarray, shown: np.ndarray, told: np.ndarray) -> float:
@@ -127,6 +144,15 @@ def _alike(frames: np.ndarray, shown: np.ndarray, before: int, after: int) -> bo
     inside = (rows >= 0) & (rows < one.shape[0]) & (columns >= 0) & (columns < one.shape[1])
     both = one[rows[inside], columns[inside]].sum()
     return bool(both >= SAME_FORM * (one.sum() + other.sum() - both))
+
+
+def _sized(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """[F, H, W, ...] shrunk to (h, w) by area; as it is where it has that size."""
+    import cv2
+
+    if values.shape[1:3] == tuple(size):
+        return values
+    return np.stack([cv2.resize(one, tuple(size)[::-1], interpolation=cv2.INTER_AREA) for one in values])
 
 
 def _completed(frames: np.ndarray, holes: np.ndarray) -> np.ndarray:

@@ -65,6 +65,15 @@ def test_importing_the_pack_is_quick(server):
     assert float(found[1]) < 10  # sklearn, cv2 and the weights are for later
 
 
+def test_a_search_for_flicker_finds_what_helps(object_info):
+    """Where the host's search knows more words than a node's name."""
+    steady, motion = (object_info[f"VideoGrain{name}"] for name in ("Steady", "ClipMotion"))
+    if "search_aliases" in object_info["KSampler"]:
+        assert {"flicker", "steady", "jitter", "track"} <= set(steady["search_aliases"]) & set(motion["search_aliases"])
+    else:
+        assert "search_aliases" not in steady
+
+
 def test_every_node_is_there_under_one_category(object_info):
     here = {name: info for name, info in object_info.items() if name.startswith("VideoGrain")}
     assert sorted(here) == NODES

@@ -47,6 +47,16 @@ def test_its_twin_is_the_prompt_it_makes(name):
     assert checker.to_api(load(name), KNOWN) == load(name, "tests/workflows")
 
 
+SAVED = sorted((ROOT / "tests" / "in_comfyui" / "saved").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
+def test_a_workflow_of_an_earlier_version_is_a_prompt_still(path):
+    """Its nodes, inputs and values by position are there as they were; what has come since is optional."""
+    prompt = checker.to_api(json.loads(path.read_text(encoding="utf-8")), KNOWN)
+    assert checker.check_api(prompt, KNOWN) == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_note_explains_it_and_phrases_occur_in_the_prompt(name):
     nodes = load(name)["nodes"]

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -236,6 +237,37 @@ class Bench:
             return replace(graph, model=patched, positive=tag(graph.positive, edit))
 
         return step
+
+    def steady(self, frames: int = 3, regions: Sequence[Any] | None = None) -> Step:
+        """Steady, along the way of the discs of `edit`."""
+        from videograin.nodes.steady import Steady
+
+        regions = self.edit(frames).regions if regions is None else regions
+        motion = self.motion(frames)
+        return self.on_model(lambda model: Steady.execute(model, motion, regions, 1.0, 0.0, 1.0).args[0])
+
+    @staticmethod
+    def motion(frames: int):
+        """The exact motion of the discs of `edit`; the background stands still."""
+        from videograin.editing.motion.value import Motion, from_transforms
+
+        place = np.linspace(14, 50, frames)
+        ways = np.tile(np.eye(3), (3, frames, 1, 1))
+        for way, column in zip(ways, (place, place[::-1])):
+            way[:, 0, 2], way[:, 1, 2] = column - column[0], np.roll(place, 1) - place[-1]
+        one, two, behind = map(from_transforms, ways)
+        return Motion((64, 64), (one, two), behind, "exact")
+
+    def unsteady(self, latents: Tensor) -> float:
+        """How much fusion along the discs would still change latents [F, 4, h, w], in units of their spread."""
+        from videograin.editing.fusion import Shares, fuse
+
+        frames = len(latents)
+        masks = torch.stack([region.mask for region in self.edit(frames).regions])
+        shares = Shares.at(masks, tuple(latents.shape[-2:]))
+        return float(
+            (fuse(latents, self.motion(frames), shares, average="mean") - latents).abs().mean() / latents.std()
+        )
 
     @staticmethod
     def on_model(patch: Callable[[Any], Any]) -> Step:

@@ -128,3 +128,11 @@ def test_the_inversion_takes_the_motion_module(bench, sd15, apply, windows):
     assert (seen[0] is not None) == windows
     if windows:
         assert bench.difference(moving, noise(apply()(graph).model)) > 1e-4
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_steady_works_in_either_order(bench, sd15, apply, windows):
+    """It brings together what all windows predict, also theirs."""
+    result = bench.both(sd15, bench.steady(FRAMES), apply(windows=windows), frames=FRAMES)
+    assert bench.difference(result.ours_last, result.theirs_last) < 1e-5
+    assert bench.unsteady(result.ours_last) < 0.5 * bench.unsteady(result.theirs)

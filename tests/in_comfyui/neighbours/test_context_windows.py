@@ -71,3 +71,11 @@ def test_windows_that_wrap_around_were_among_them(bench, sd15, windows):
     seen: list = []
     bench.run(sd15, bench.ours(bench.edit(FRAMES)), windows("looped_uniform", seen), frames=FRAMES, steps=STEPS)
     assert any(window != sorted(window) for _, window in seen)
+
+
+def test_steady_works_in_either_order(bench, sd15, windows):
+    """It brings together what all windows predict."""
+    patch, hold = bench.ours(bench.edit(FRAMES)), bench.steady(FRAMES)
+    both = bench.both(sd15, lambda graph: hold(patch(graph)), windows("standard_static"), frames=FRAMES, steps=STEPS)
+    assert bench.difference(both.ours_last, both.theirs_last) < 1e-5
+    assert bench.unsteady(both.ours_last) < 0.5 * bench.unsteady(both.theirs)

@@ -115,3 +115,9 @@ def test_in_long_clips_the_prompts_still_share_a_call(bench, sd15, apply):
     hints = torch.rand(LONG, 64, 64, 3, generator=torch.Generator().manual_seed(3))
     bench.run(sd15, bench.long_clip(), apply(hints), watched, frames=LONG, steps=1)
     assert calls == [8, 6, 8]  # two prompts of windows of 4, 3 and 4 frames
+
+
+def test_steady_works_in_either_order(bench, sd15, apply, hints):
+    result = bench.both(sd15, bench.steady(FRAMES), apply(hints), frames=FRAMES)
+    assert torch.equal(result.ours_last, result.theirs_last)
+    assert bench.unsteady(result.ours_last) < 0.5 * bench.unsteady(result.theirs)

@@ -128,3 +128,9 @@ def test_cfg_1_and_two_positives(bench, sd15, apply, cfg):
     one, other = run(bench.ours(), apply(1.0)), run(apply(1.0), bench.ours())
     assert bench.difference(one, other) < 1e-4
     assert bench.difference(one, run(bench.ours())) > 1e-3
+
+
+def test_steady_works_in_either_order(bench, sd15, apply):
+    result = bench.both(sd15, bench.steady(), apply(1.0))
+    assert bench.difference(result.ours_last, result.theirs_last) < 1e-5
+    assert bench.unsteady(result.ours_last) < 0.5 * bench.unsteady(result.theirs)

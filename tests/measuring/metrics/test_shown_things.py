@@ -8,6 +8,7 @@ import torch
 
 from videograin.editing.motion.optical_flow import ClipFlow, clip_flow, dis
 from videograin.editing.regions import Region
+from videograin.measuring.metrics import shown_things
 from videograin.measuring.metrics.shown_things import Things
 from videograin.measuring.metrics.steadiness import absences
 from videograin.measuring.metrics.steadiness_figures import steadiness_figures
@@ -74,6 +75,20 @@ def test_a_thing_too_large_all_the_time_is_steady(ideal, things):
     larger = things.steadiness(changed(ideal, radius=ideal.scenes.radius * 1.1))
     assert larger.size < 0.02
     assert larger.own < 1.5 * things.steadiness(ideal.frames).own
+
+
+def test_large_frames_are_shrunk_and_their_pixels_counted(monkeypatch, task, ideal, things):
+    """At three quarters of their size: about the same figures, in the frames' pixels, also by a motion found there."""
+    monkeypatch.setattr(shown_things, "SIDE", SIDE * 3 // 4)
+    regions = [Region(p, m, preserve=k == 1) for k, (p, m) in enumerate(zip(task.phrases, task.clip.masks))]
+    flow = clip_flow(task.clip.frames, dis())
+    centre = ideal.scenes.centre.clone()
+    centre[:, 0, 0] += torch.from_numpy(SIGNS) * 3 / SIDE
+    for motion in (None, things.motion):
+        small = Things.of(task.clip.frames, regions, flow, motion)
+        assert small.motion.size == (SIDE * 3 // 4,) * 2
+        assert small.steadiness(changed(ideal, centre=centre)).centre == pytest.approx(3, abs=0.6)
+        assert small.steadiness(ideal.frames).centre < 0.6
 
 
 def test_preserved_regions_do_not_count(ideal, things):
