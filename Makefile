@@ -1,6 +1,6 @@
 # Two commands for a fresh machine with Python 3.10 or newer (tested: 3.11): `make demo` and `make test`. Each makes its own
 # .venv.
-# `make host` runs the tests inside a ComfyUI checkout (COMFYUI=...), in a second environment that has its requirements.
+# `make host` runs the tests inside a ComfyUI checkout (COMFYUI=... or COMFYUI_PATH=...), in a second environment that has its requirements.
 #
 # TORCH says which torch to install. The default is a CPU build of the version the tests are run with (on Linux PyPI
 # alone would bring gigabytes of CUDA). PyTorch's own index is asked once, for three seconds at most; where it cannot be
@@ -14,8 +14,9 @@ EXTRAS ?= runner,test
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-# The checkout above this folder if it lies in custom_nodes, else the conventional place.
-COMFYUI ?= $(abspath $(patsubst %/main.py,%,$(firstword $(wildcard ../../main.py) $(HOME)/comfy/ComfyUI/main.py)))
+# COMFYUI_PATH is the tests' own name of it. Else the checkout above this folder if it lies in custom_nodes, or the
+# conventional place.
+COMFYUI ?= $(or $(COMFYUI_PATH),$(abspath $(patsubst %/main.py,%,$(firstword $(wildcard ../../main.py) $(HOME)/comfy/ComfyUI/main.py))))
 HOST := .venv/host
 
 # OpenMP threads that spin while they wait starve each other on small shared machines.
@@ -38,7 +39,7 @@ slow: $(STAMP)
 coverage: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing
 
-# The method's mathematics, the nodes' definitions and the layout of the house: seconds, for while you work.
+# The method's mathematics, the nodes' definitions and the layout of the house: a minute or more, for while you work.
 quick: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/attention tests/nodes tests/test_*.py \
 	    --ignore tests/attention/kernels/test_triton.py
@@ -69,16 +70,20 @@ train: $(STAMP)
 	$(BIN)/python -m videograin.lab.training train --out runs
 
 $(STAMP): pyproject.toml
+	@echo "Installing into $(VENV): a minute or more, by the connection; once."
 	$(PYTHON) -m venv $(VENV)
 	# torch alone first: what it needs comes from PyPI with the rest, not from PyTorch's index.
 	index=$$($(PYTHON) -c "import urllib.request as r; r.urlopen('$(CPU_INDEX)/torch/', timeout=3)" 2>/dev/null \
 	    && echo --extra-index-url $(CPU_INDEX)); \
+	echo "1 of 2: $(TORCH), the largest part"; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TORCH) $$index
+	@echo "2 of 2: this pack and the packages that it needs ($(EXTRAS))"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
 	touch $(STAMP)
 
 $(HOST)/comfyui: pyproject.toml lab/install_host.sh
 	$(MAKE) VENV=$(HOST) $(HOST)/installed
+	@echo "Installing what ComfyUI in $(COMFYUI) needs into $(HOST): a minute or more."
 	sh lab/install_host.sh $(HOST)/bin/python "$(COMFYUI)"
 	touch $@
 

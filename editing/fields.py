@@ -228,7 +228,7 @@ def mistakes(error: ValidationError, kind: Any, prefix: str = "") -> list[tuple[
 
 def missing(kind: Any, data: Mapping[str, Any], names: Sequence[str], entries: str = "") -> list[tuple[Place, str]]:
     """(where, text) of those of ``names`` that data for a class of settings leaves out, or that the groups in its list
-    ``entries`` do."""
+    ``entries`` do. Not of those that it has misspelt: the message about the unknown key names them."""
     parts: Any = [((), data)]
     if entries:
         found = data.get(entries)
@@ -237,8 +237,19 @@ def missing(kind: Any, data: Mapping[str, Any], names: Sequence[str], entries: s
         (where, _text("missing", (*where, name), kind, None, "", ""))
         for where, part in parts
         for name in names
-        if isinstance(part, Mapping) and name not in part
+        if isinstance(part, Mapping) and name not in part and name not in _misspelt(part, kind, entries)
     ]
+
+
+def _misspelt(data: Mapping[Any, Any], kind: Any, entries: str) -> set[str]:
+    """Fields that unknown keys of data for a class (of entries of its list ``entries``, if it is given) may mean."""
+    known = fields_of(group_in(fields_of(kind)[entries].annotation) if entries else kind)
+    return {near for key in data if key not in known for near in _nearest(key, known)}
+
+
+def _nearest(key: Any, known: Iterable[str]) -> list[str]:
+    """The name that an unknown key may mean, if one is like it."""
+    return difflib.get_close_matches(str(key), [*known], n=1, cutoff=0.55)
 
 
 def _text(error: str, where: Place, kind: Any, came: Any, said: str, prefix: str) -> str:
@@ -248,7 +259,7 @@ def _text(error: str, where: Place, kind: Any, came: Any, said: str, prefix: str
         if isinstance(step, str):
             kind = kind if field is None else group_in(field.annotation)
             field = fields_of(kind).get(step)
-    near = difflib.get_close_matches(str(where[-1] if where else ""), known := [*fields_of(kind)], n=1, cutoff=0.55)
+    near = _nearest(where[-1] if where else "", known := [*fields_of(kind)])
     allowed = None if field is None else limits(field)
     span, remedy = (allowed.span, allowed.remedy) if allowed is not None and allowed.simple else (said, "correct it")
     text = TEXTS.get(error, TEXTS[""]).format(

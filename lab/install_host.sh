@@ -9,7 +9,7 @@ set -eu
 python=$1
 comfyui=$2
 if [ ! -f "$comfyui/requirements.txt" ]; then
-    echo "$comfyui is no ComfyUI checkout: git clone https://github.com/comfyanonymous/ComfyUI there, or set COMFYUI=..." >&2
+    echo "$comfyui is no ComfyUI checkout: git clone https://github.com/comfyanonymous/ComfyUI there, or set COMFYUI=... (or COMFYUI_PATH=...)" >&2
     exit 1
 fi
 

@@ -32,7 +32,9 @@ class ClipMotion(CheckedNode):
             inputs=[
                 io.Image.Input("images", tooltip="The frames that go into VAE Encode, all of them."),
                 Regions.Input(
-                    "regions", tooltip="From Region Prompt or Regions from Masks; masks of another size are stretched."
+                    "regions",
+                    tooltip="From Region Prompt or Regions from Masks; masks of another size are scaled, of another "
+                    "shape refused.",
                 ),
                 setting(
                     MotionSettings,

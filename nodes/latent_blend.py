@@ -67,7 +67,8 @@ def blend_inputs() -> list[io.Input]:
         io.Mask.Input(
             "mask",
             tooltip="Where the edit may change something, from ST-Layout Attn Patch or your own: one frame for all, or "
-            "one per frame, at any size. Every latent cell that it touches is edited; any value above 0 counts.",
+            "one per frame, at any size in the frames' shape. Every latent cell that it touches is edited; any value "
+            "above 0 counts.",
         ),
         option("start", "Where in the run the blend begins; 0 = at the start, as it should.", name="start_percent"),
         option(

@@ -31,7 +31,8 @@ class PixelComposite(CheckedNode):
                 io.Mask.Input(
                     "mask",
                     tooltip="What was edited: one frame for all, or one per frame. A mask of another size is scaled to "
-                    "the frames; every pixel that it touches belongs to it, and any value above 0 counts.",
+                    "the frames, of another shape refused; every pixel that it touches belongs to it, and any value "
+                    "above 0 counts.",
                 ),
                 setting(
                     CompositeSettings,

@@ -25,7 +25,10 @@ class RegionPreview(CheckedNode):
             is_output_node=True,
             inputs=[
                 io.Image.Input("images", tooltip="The frames of the clip, of any size."),
-                Regions.Input("regions", tooltip="The regions to show; masks of another size are stretched."),
+                Regions.Input(
+                    "regions",
+                    tooltip="The regions to show; masks of another size are scaled, of another shape refused.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The painted frames with the legend below."),

@@ -32,8 +32,8 @@ class RegionPrompt(CheckedNode):
                 ),
                 io.Mask.Input(
                     "mask",
-                    tooltip="Where the region is: one mask for all frames, or one for each frame. Any size; "
-                    "inside is where it is above 0.5.",
+                    tooltip="Where the region is: one mask for all frames, or one for each frame. Any size "
+                    "in the frames' shape; inside is where it is above 0.5.",
                 ),
                 limited(
                     str,

@@ -29,8 +29,8 @@ class RegionsFromMasks(CheckedNode):
                 io.MultiType.Input(
                     "masks",
                     [io.Mask, io.Image],
-                    tooltip="Masks, black and white pictures, or label images, as arrangement says. Of any size; one "
-                    "frame stands for all. Inside is where a mask is above 0.5.",
+                    tooltip="Masks, black and white pictures, or label images, as arrangement says. Of any size in "
+                    "the frames' shape; one frame stands for all. Inside is where a mask is above 0.5.",
                 ),
                 io.String.Input(
                     "prompts",

@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
 
     demo = commands.add_parser(
-        "demo", parents=[common], help="show the method on the embedded model, with figures (about three minutes)"
+        "demo", parents=[common], help="show the method on the embedded model, with figures (about a minute)"
     )
     demo.add_argument("--out", default="out/demo", metavar="DIR", help="folder for the results (default: %(default)s)")
     demo.add_argument("--frames", type=at_least(2), default=8, help="frames of the clip (default: %(default)s)")

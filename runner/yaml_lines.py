@@ -23,12 +23,13 @@ DIGITS = 40  # of a number; more is text, which no number is
 
 
 class EditFileError(ValueError):
-    """An edit file has mistakes. ``problems``: (line, text) pairs; the error's text lists all of them, one a line, as
-    ``edit.yaml:LINE: what is wrong; what was expected; remedy``."""
+    """An edit file has mistakes. ``problems``: (line, text) pairs, line 0 = the file as a whole; the error's text lists
+    all of them, one a line, as ``edit.yaml:LINE: what is wrong; what was expected; remedy``."""
 
     def __init__(self, path: Path, problems: list[tuple[int, str]]) -> None:
         self.path, self.problems = path, sorted(problems)
-        super().__init__("\n".join(f"{path.name}:{line}: {text}" for line, text in self.problems))
+        places = [f"{path.name}:{line}" if line else path.name for line, _ in self.problems]
+        super().__init__("\n".join(f"{place}: {text}" for place, (_, text) in zip(places, self.problems)))
 
 
 @dataclass(frozen=True)
@@ -121,26 +122,46 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Problems]:
     except (OSError, ValueError) as error:
         if isinstance(error, UnicodeDecodeError):
             text = "is not UTF-8 text; expected an edit file in YAML; save it as UTF-8"
-            raise EditFileError(path, [(1, text)]) from None
+            raise EditFileError(path, [(0, text)]) from None
         why = getattr(error, "strerror", None) or error
-        raise EditFileError(path, [(1, f"cannot be read ({why}); expected an edit file; correct the path")]) from None
+        raise EditFileError(path, [(0, f"cannot be read ({why}); expected an edit file; correct the path")]) from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         _check_bounds(node, path)
     except RecursionError:
         raise _too_deep(path, 1) from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or str(error)
-        line = mark.line + 1 if mark else 1
-        raise EditFileError(
-            path, [(line, f"not valid YAML ({what}); expected `key: value` lines; check the indentation")]
-        ) from None
+        raise EditFileError(path, [_syntax(error)]) from None
     if not isinstance(node, yaml.MappingNode):
         raise EditFileError(path, [(1, "holds no keys; expected lines such as `video: clip.mp4`; see the README")])
     numbers: dict[str, int] = {}
     problems = Problems(Lines(path, numbers))
     return _plain(node, "", numbers, problems, {}), problems
+
+
+SYNTAX = (
+    ("quoted scalar: found unexpected end of stream", True, "close the quote that this line opens"),
+    ("unknown escape character", False, "put single quotes round text with a backslash"),
+    ("while parsing a flow", True, "close the bracket that this line opens, and put a comma between entries"),
+    ("could not find expected ':'", True, "put a colon and a space behind the key"),
+    ("mapping values are not allowed", False, "put quotes round text with a colon, or check the indentation"),
+    ("found '<scalar>'", False, "put quotes round the whole text, and close those of the lines above"),
+    ("found character '\\t'", False, "indent with spaces"),
+    ("cannot start any token", False, "put quotes round text that begins with it"),
+    ("", False, "check the indentation"),
+)
+"""In the parser's message; whether the line is that of what it was reading, not of where it stopped; the remedy."""
+
+
+def _syntax(error: yaml.YAMLError) -> tuple[int, str]:
+    """The line of text that is no YAML, and what is wrong with it."""
+    stopped, began = (getattr(error, name, None) for name in ("problem_mark", "context_mark"))
+    what = getattr(error, "problem", None) or " ".join(str(error).split())
+    told = f"{getattr(error, 'context', None)}: {what}"
+    at_start, remedy = next((start, remedy) for part, start, remedy in SYNTAX if part in told)
+    mark = began if at_start and began else stopped
+    text = f"not valid YAML ({what}); expected `key: value` lines; {remedy}"
+    return mark.line + 1 if mark else 0, text
 
 
 def _check_bounds(node: yaml.Node | None, path: Path) -> None:
@@ -189,8 +210,16 @@ def _plain(node: yaml.Node, name: str, numbers: dict[str, int], problems: Proble
             numbers[f"{name}[{index}]"] = _line(entry)
             entries.append(_plain(entry, f"{name}[{index}]", numbers, problems, seen))
         return entries
-    group = seen[id(node)] = {}
+    group: dict[str, Any] = {}
+    seen[id(node)], key, path = group, "", ""
     for key_node, value in node.value:
+        number = _number_with_comma(node, key_node, value, group.get(key))
+        if number is not None:
+            problems.add(
+                f"{path}: {number.replace('.', ',')} has a comma; expected a decimal point; write {number}", path
+            )
+            group[key] = float(number)
+            continue
         key = str(_scalar(key_node))
         path = f"{name}.{key}" if name else key
         first, numbers[path] = numbers.get(path), _line(key_node)
@@ -198,6 +227,14 @@ def _plain(node: yaml.Node, name: str, numbers: dict[str, int], problems: Proble
             problems.add(f"{path} is given twice (first in line {first}); expected once; remove one", path)
         group[key] = _plain(value, path, numbers, problems, seen)
     return group
+
+
+def _number_with_comma(group: yaml.Node, key: yaml.Node, value: yaml.Node, before: Any) -> str | None:
+    """The number that was meant where a decimal comma cut it in two: in braces, a key of digits without a value behind
+    a whole number (``before``)."""
+    if group.flow_style and type(before) is int and value.value == "" and str(key.value).isdecimal():
+        return f"{before}.{key.value}"
+    return None
 
 
 def _line(node: yaml.Node) -> int:

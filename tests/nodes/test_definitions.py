@@ -3,6 +3,8 @@ compare the snapshot with a live server."""
 
 import pytest
 
+from videograin.editing.fields import fields_of
+from videograin.editing.settings import AttentionSettings
 from videograin.lab.templates import definitions
 from videograin.lab.templates.checker import value_mistake, widgets
 
@@ -30,6 +32,15 @@ TABLE = {
     "EmbeddedModel": "Embedded Model",
     "DemoClip": "Demo Clip",
 }
+# Fields of AttentionSettings that ST-Layout Attn Patch calls otherwise, and those that it does not have.
+RENAMED = {
+    "mode": "spacetime",
+    "anchors": "key_frames",
+    "range": "row_range",
+    "start": "start_percent",
+    "end": "end_percent",
+}
+NO_INPUTS: set[str] = set()
 MODEL_NODES = [name for name, node in OWN.items() if any(i["type"] == "MODEL" for i in node["inputs"])]
 
 
@@ -79,6 +90,12 @@ def test_both_space_time_nodes_offer_the_same():
     for name in ("spacetime", "key_frames"):
         one, two = entry("DDIMVideoInversion", name), entry("STLayoutAttnPatch", name)
         assert one == two
+
+
+def test_every_setting_of_attention_is_an_input_or_listed_as_none():
+    inputs = {entry["name"] for entry in OWN[definitions.PREFIX + "STLayoutAttnPatch"]["inputs"]}
+    named = {field: RENAMED.get(field, field) for field in fields_of(AttentionSettings)}
+    assert {field for field, name in named.items() if name not in inputs} == NO_INPUTS
 
 
 def test_compact_reads_both_forms_of_a_combo_and_knows_uploads():

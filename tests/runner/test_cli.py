@@ -147,7 +147,7 @@ def test_mistakes_end_with_2_and_one_message(edit_file, tmp_path, capsys):
     assert shown.err.count("edit.yaml:") == 1
     assert "did you mean steps?" in shown.err
     assert cli.main(["edit", str(tmp_path / "gone.yaml")]) == 2
-    assert "gone.yaml:1: cannot be read" in capsys.readouterr().err
+    assert "gone.yaml: cannot be read" in capsys.readouterr().err
     assert cli.main(["invert", str(edit_file())]) == 2
     assert "says nowhere to save the inversion" in capsys.readouterr().err
     with pytest.raises(EditFileError):

@@ -143,7 +143,15 @@ def test_sampled_ranges_of_older_files_are_exact_and_the_log_says_where_they_sta
         ("steps: 4", "inversion: {load: no.safetensors}", 12, ["does not exist", "videograin invert"]),
         ("steps: 4", "inversion: {save: inv.pt}", 12, ["inversion.save", "expected a .safetensors file"]),
         ("steps: 4", "controlnet: {model: gone, video: source.mp4}", 12, ["controlnet.model", "no config.json"]),
-        ("steps: 4", "steps: [4", 13, ["not valid YAML"]),
+        ("steps: 4", "steps: [4", 12, ["not valid YAML", "close the bracket that this line opens"]),
+        ("prompt: a green", 'prompt: "a green', 5, ["not valid YAML", "close the quote that this line opens"]),
+        ("prompt: a green", "prompt: here: a green", 5, ["not valid YAML", "put quotes round text with a colon"]),
+        ("prompt: a green", "prompt: 'a' green", 5, ["not valid YAML", "put quotes round the whole text"]),
+        ("prompt: a green", "prompt: @a green", 5, ["not valid YAML", "put quotes round text that begins with it"]),
+        ("source.mp4", '"C:\\men.mp4"', 1, ["not valid YAML", "single quotes round text with a backslash"]),
+        ("steps: 4", "steps:4", 12, ["not valid YAML", "put a colon and a space behind the key"]),
+        ("steps: 4", "attention:\n\tend: 1", 13, ["not valid YAML", "indent with spaces"]),
+        ("steps: 4", "attention: {end: 0,6}", 12, ["attention.end: 0,6 has a comma", "write 0.6"]),
         ("{boxes: [[8, 8, 24, 24]]}", "{layout: ''}", 8, ["regions[1].masks.layout: ''", 'write e.g. "red circle 1"']),
         ("{boxes: [[8, 8, 24, 24]]}", "{layout: 0}", 8, ["regions[1].masks.layout: 0", "a name or number"]),
         ("{boxes: [[8, 8, 24, 24]]}", "{layout: 1, folder: b}", 8, ["folder and layout", "keep exactly one"]),
@@ -206,6 +214,21 @@ def test_a_label_without_a_right_number_is_one_mistake(folder):
     assert [what.partition(" is not")[0] for _, what in problems(folder, text)] == ["regions[1].masks.id: -1"]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "meant"),
+    [
+        ("video:", "vidoe:", "video"),
+        ("    masks:", "    maskes:", "masks"),
+        ("{end: 1}", "{end: 0,08, power: 1}", "0.08"),
+    ],
+)
+def test_a_slip_of_the_pen_is_one_mistake(folder, old, new, meant):
+    text = GOOD + "attention: {end: 1}\n"
+    assert old in text
+    ((_, what),) = problems(folder, text.replace(old, new, 1))
+    assert meant in what
+
+
 def test_missing_keys_are_named(folder):
     found = " ".join(what for _, what in problems(folder, "steps: 3\n"))
     for key in ("video", "source_prompt", "prompt", "regions", "output"):
@@ -265,7 +288,7 @@ def test_a_file_without_keys(folder, content):
 
 def test_not_utf8(folder):
     (folder / "edit.yaml").write_bytes(b"prompt: \xff\xfe")
-    with pytest.raises(EditFileError, match=r"edit.yaml:1: is not UTF-8"):
+    with pytest.raises(EditFileError, match=r"^edit.yaml: is not UTF-8"):
         load_edit(folder / "edit.yaml")
 
 

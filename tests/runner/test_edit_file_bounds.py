@@ -26,7 +26,7 @@ def bomb(key: str) -> str:
 )
 def test_what_unfolds_or_nests_without_end_is_refused(tmp_path, content, said):
     (tmp_path / "a.yaml").write_text(content)
-    with pytest.raises(EditFileError, match=rf"^a\.yaml:\d+: .*{said}"):
+    with pytest.raises(EditFileError, match=rf"^a\.yaml(:\d+)?: .*{said}"):
         read_yaml(tmp_path / "a.yaml")
 
 
