@@ -3,6 +3,7 @@
 One thread, because on a busy two-core machine torch with two threads can be 100 times slower on tiny tensors.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ from videograin.lab.paths import ROOT
 
 torch.set_num_threads(1)
 settings.register_profile("same every time", derandomize=True)  # a run says what the run before said
-settings.load_profile("same every time")
+settings.register_profile("others every time", derandomize=False, print_blob=True)  # `make slow`, `make fuzz`
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same every time"))
 
 
 def moving_squares(frames: int = 6, height: int = 64, width: int = 96) -> np.ndarray:

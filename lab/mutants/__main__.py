@@ -8,6 +8,7 @@ same command goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import resource
 import shutil
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,8 @@ from ..paths import ROOT
 from .covering import Covering, covering
 from .sample import Mutant, drawn, files_of
 
+log = logging.getLogger(__name__)
 MEMORY, FILE = 24 * 2**30, 2**30  # bytes that a changed program may ask for, of address space and of one file
-LIBRARIES = "av coverage cv2 einops hypothesis numpy PIL.Image pydantic pytest safetensors.torch scipy.ndimage "
-LIBRARIES += "scipy.optimize sklearn.cluster sklearn.mixture torch yaml diffusers transformers"
 
 
 @dataclass
@@ -47,7 +48,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("out/mutants"))
-    parser.add_argument("--again", nargs="+", metavar="TEST", help="only survivors, with these test files besides")
+    parser.add_argument("--longest", type=float, default=60, help="seconds of tests for one mutant, the quickest first")
+    parser.add_argument("--again", nargs="*", metavar="TEST", help="survivors too, with these test files besides")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out / "mutants.jsonl"
@@ -56,10 +58,10 @@ def main() -> None:
     left = []
     for mutant in drawn(args.count, args.seed, files_of()):
         before = known.get(mutant.key)
-        if before is None or (args.again and before["outcome"] == "survived"):
+        if before is None or (args.again is not None and before["outcome"] == "survived"):
             left.append(mutant)
     print(f"{len(known)} mutants known, {len(left)} to test", flush=True)
-    for mutant, tests, outcome, seconds in tested(left, found, args.processes, args.again or []):
+    for mutant, tests, outcome, seconds in tested(left, found, args.processes, args.longest, args.again or []):
         line: dict[str, Any] = {"key": mutant.key, "file": mutant.file, "line": mutant.line}
         line |= {"operator": mutant.operator, "before": mutant.before, "after": mutant.after, "outcome": outcome}
         known[mutant.key] = {**line, "tests": len(tests), "seconds": round(seconds, 1)}
@@ -70,24 +72,32 @@ def main() -> None:
     print(f"{killed} of {len(known)} killed ({killed / max(len(known), 1):.1%})")
 
 
-def tested(left: list[Mutant], found: Covering, processes: int, more: list[str]):
+def tested(
+    left: list[Mutant], found: Covering, processes: int, longest: float, more: list[str]
+) -> Iterator[tuple[Mutant, list[str], str, float]]:
     """Yield (mutant, tests, ``killed``, ``timeout`` or ``survived``, seconds) as they end."""
-    import importlib
-
+    # What takes long to load, loaded once: the forked processes have it.
+    import av
+    import cv2
+    import diffusers
+    import hypothesis
+    import pytest
+    import scipy.ndimage
+    import sklearn.cluster
     import torch
+    import transformers
 
-    for name in LIBRARIES.split():
-        importlib.import_module(name)
+    log.info("%s", [part.__name__ for part in (av, cv2, diffusers, hypothesis, pytest, scipy, sklearn, transformers)])
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         free = [_copy(Path(folder) / str(number)) for number in range(processes)]
-        every = sorted({test for one in left for test in found.tests_of(one.file, one.line)} | set(more))
+        every = sorted({test for one in left for test in found.tests_of(one.file, one.line, longest)} | set(more))
         _check_names(every, free[0])  # a name that is none would count as a test that fails
         waiting, running = left[::-1], {}
         while waiting or running:
             while waiting and free:
                 mutant = waiting.pop()
-                tests = [*dict.fromkeys([*more, *found.tests_of(mutant.file, mutant.line)])]
+                tests = [*dict.fromkeys([*more, *found.tests_of(mutant.file, mutant.line, longest)])]
                 if not tests:
                     yield mutant, tests, "survived", 0.0
                     continue
@@ -109,7 +119,7 @@ def tested(left: list[Mutant], found: Covering, processes: int, more: list[str])
 
 
 def _copy(place: Path) -> Path:
-    """The repository without what git ignores, compiled, under its package's name."""
+    """The repository without what git ignores, under its package's name."""
     listed = ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"]
     for name in subprocess.check_output(listed, text=True).splitlines():
         if (ROOT / name).is_file():

@@ -16,7 +16,6 @@ from ..paths import ROOT
 
 TESTS = ("tests/attention", "tests/editing", "tests/runner/media")
 LEFT_OUT = ("tests/attention/kernels/test_triton.py", "tests/editing/layout/test_embedded.py")  # minutes
-LONGEST = 60.0  # seconds of tests for one mutant: the quickest ones that run its line
 _PLAIN = re.compile(r"[\w./: ,=+\-]*(\[[\w./ ,=+\-]*\])?")  # a test's name that the command line takes as it is
 _TIME = re.compile(r"^(\d+\.\d+)s (?:call|setup|teardown) +(\S.*)$", re.MULTILINE)
 
@@ -28,9 +27,9 @@ class Covering:
     lines: Mapping[str, Mapping[int, list[str]]]
     seconds: Mapping[str, float]
 
-    def tests_of(self, file: str, line: int) -> list[str]:
+    def tests_of(self, file: str, line: int, longest: float) -> list[str]:
         """The tests that run this line; of a line that runs at import alone, those of what it is part of, else of its
-        file. The quickest first, as many as LONGEST allows."""
+        file. The quickest first, as many as ``longest`` seconds allow."""
         there = self.lines.get(file, {})
         found = set(there.get(line, ()))
         if not found:
@@ -40,7 +39,7 @@ class Covering:
         chosen, spent = [], 0.0
         for test in sorted(found, key=lambda test: (self.seconds.get(test, 0), test)):
             spent += self.seconds.get(test, 0)
-            if chosen and spent > LONGEST:
+            if chosen and spent > longest:
                 break
             chosen.append(test if _PLAIN.fullmatch(test) else test.partition("[")[0])
         return list(dict.fromkeys(chosen))
