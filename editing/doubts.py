@@ -124,14 +124,17 @@ def frozen_doubt(mask: Tensor, pictures: Tensor) -> str | None:
     """About a mask [F, h, w] that stays while the clip moves in it. pictures: [F, C, h, w], latents or frames.
 
     Once other things than in the first frame stand in it, their difference is that of any two places of the clip: the
-    deviation of the pictures times the square root of 2.
+    deviation of the pictures times the square root of 2. Frames that have nothing in common with their neighbours
+    either tell nothing.
     """
     inside = mask[0] > 0.5
     if len(mask) < 2 or not inside.any() or inside.all() or not bool((mask == mask[:1]).all()):
         return None
-    seen = pictures.float()[:, :, inside]
-    change = (seen - seen[:1]).pow(2).mean((1, 2)).sqrt() / (2**0.5 * pictures.float().std()).clamp(min=1e-6)
-    if float(change.max()) < _MOVED:
+    pictures = pictures.float() / (2**0.5 * pictures.float().std()).clamp(min=1e-6)
+    seen = pictures[:, :, inside]
+    change = (seen - seen[:1]).pow(2).mean((1, 2)).sqrt()
+    steps = (pictures[1:] - pictures[:-1]).pow(2).mean((1, 2, 3)).sqrt()
+    if float(change.max()) < _MOVED or float(steps.median()) > _MOVED:
         return None
     return (
         f"the mask is the same in all {len(mask)} frames, but from frame {int((change >= _MOVED).nonzero()[0])} on the "

@@ -149,15 +149,16 @@ def neighbours(frame: int, frames: int) -> range:
     return range(first, min(first + NEIGHBOURS, frames))
 
 
-def background(source: Tensor, motion: Motion, masks: Tensor) -> tuple[Tensor, Tensor]:
+def background(source: Tensor, motion: Motion, masks: Tensor, wide: bool = True) -> tuple[Tensor, Tensor]:
     """The source without its things: where they lie, the median of the other frames along the background's motion.
 
-    source: floating [F, 3, H, W] in [-1, 1]; masks: [K, F, H, W] in [0, 1], which may be wider than the things
-    (`beside`). Returns it and where it is known, bool [F, H, W].
+    source: floating [F, 3, H, W] in [-1, 1]; masks: [K, F, H, W] in [0, 1]; wide: they may be wider than the things,
+    and what is background in them is looked for (`beside`). Returns it and where it is known, bool [F, H, W].
     """
     shown = ~_grown(masks.amax(0) > 0, 1) if len(masks) else torch.ones(source[:, 0].shape, dtype=torch.bool)
-    for k, mask in enumerate(masks):
-        shown |= beside(source, motion, k, mask)
+    if wide:
+        for k, mask in enumerate(masks):
+            shown |= beside(source, motion, k, mask)
     out, known = source.clone(), shown.clone()
     for i in range(len(source)):
         near, hidden = _linked(motion, BACKGROUND, i), ~shown[i]
@@ -233,19 +234,28 @@ def keyed(
         out = behind + smoothstep(d; D / 4, D / 2) (fused - behind), where behind is known, fading beyond
     """
     behind, sure = _reaching(behind, known)
-    apart = (raw - behind).abs().amax(1, keepdim=True)
-    apart = avg_pool2d(apart, 3, 1, 1, count_include_pad=False)
-    apart = fuse(apart, motion, shares, regions)
+    apart = fuse(contrast(raw, behind), motion, shares, regions)
     whole = torch.full_like(apart, MOST_APART)
     for k in regions:
-        told = apart[:, 0][shares.most[k] & known & (apart[:, 0] > FAINT)]
-        if len(told):
-            whole = torch.where(shares.most[k][:, None], told.median().clamp(max=MOST_APART), whole)
+        if (own := own_contrast(apart[:, 0][shares.most[k] & known])) is not None:
+            whole = torch.where(shares.most[k][:, None], own, whole)
     part = ((apart / whole - KEY[0]) / (KEY[1] - KEY[0])).clamp(0, 1)
     alpha = part * part * (3 - 2 * part)
     inside_regions = shares.of[list(regions)].sum(0) > 0 if len(regions) else torch.zeros_like(known)
     sure = sure * inside_regions[:, None]
     return torch.where(sure > 0, fused + sure * (1 - alpha) * (behind - fused), fused)
+
+
+def contrast(raw: Tensor, behind: Tensor) -> Tensor:
+    """The d of `keyed` before it is fused: [F, 1, H, W] of two [F, 3, H, W] in [-1, 1]."""
+    apart = (raw - behind).abs().amax(1, keepdim=True)
+    return avg_pool2d(apart, 3, 1, 1, count_include_pad=False)
+
+
+def own_contrast(apart: Tensor) -> Tensor | None:
+    """The D of `keyed`, from the values of d in a region, [N]; None where it shows nothing but background."""
+    told = apart[apart > FAINT]
+    return told.median().clamp(max=MOST_APART) if len(told) else None
 
 
 def _reaching(behind: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,7 @@ from .motion.value import Motion
 from .provenance import Provenance, differences, dtype_name
 from .region_modulation import build_modulation, modulated_steps
 from .regions import Areas, Region, areas, frame_masks, sized_masks
+from .run_doubts import prediction_doubt
 from .samplers import SAMPLERS
 from .settings import (
     AttentionSettings,
@@ -244,6 +245,8 @@ def invert_clip(
             source=frames_digest(frames),
             extra=made.notes(),
         )
+    if doubt := prediction_doubt(trajectory):
+        log.warning(f"inversion: {doubt}")
     return trajectory if collector is None else replace(trajectory, features=collector.result())
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..attention import phrase_occurrences
-from .prompt_text import PromptError
+from .prompt_text import PromptError, words
 
 SPECIAL = -1
 """Stands for start, end and padding among the ids that are searched."""
@@ -30,6 +31,19 @@ class PromptTokens:
         """The ids with SPECIAL wherever the prompt itself has no token, so that padding never completes a phrase."""
         inside = set(self.content)
         return [token if position in inside else SPECIAL for position, token in enumerate(self.ids)]
+
+
+def wordless(phrases: Sequence[str], weights: Sequence[Sequence[float]]) -> Iterator[str]:
+    """Regions whose phrases say nothing in the encoded prompt, a sentence each without a full stop.
+
+    weights: of every phrase's tokens, as they stand in the prompt.
+    """
+    for number, (phrase, own) in enumerate(zip(phrases, weights), start=1):
+        name = f"region {number} ({phrase.strip()!r})"
+        if all(weight == 0 for weight in own):
+            yield f"{name} has no words left: all of them have the weight 0; give one of them another weight"
+        elif all(unicodedata.category(char)[0] == "P" for word in words(phrase) for char in word):
+            yield f"{name} has no words, only punctuation; write what is, or is to be, inside its mask"
 
 
 def word_positions(

@@ -51,7 +51,7 @@ class Steady:
         `decoded` itself where both parts are off."""
         if not self._acts(settings):
             return decoded
-        out = self.values(_signed(source), _signed(decoded), settings, dilate)
+        out = self.values(signed(source), signed(decoded), settings, dilate)
         return ((out.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
     def values(self, source: Tensor, decoded: Tensor, settings: SteadySettings, dilate: float) -> Tensor:
@@ -70,6 +70,6 @@ class Steady:
         return bool(self.fused) and (settings.pixels or settings.key)
 
 
-def _signed(frames: np.ndarray) -> Tensor:
+def signed(frames: np.ndarray) -> Tensor:
     """uint8 [F, H, W, 3] -> float32 [F, 3, H, W] in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1

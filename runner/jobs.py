@@ -31,7 +31,15 @@ from .motion_files import cached_motion, motion_facts
 from .open_job import EditJob, InversionJob, PickedRegion, open_inversion, open_job, open_layout
 from .preflight import memory_errors
 from .progress import ConsoleProgress
-from .report import build_report, edit_figures, inversion_facts, inversion_figures, verdict_of, write_report
+from .report import (
+    build_report,
+    edit_figures,
+    inversion_facts,
+    inversion_figures,
+    steadiness_facts,
+    verdict_of,
+    write_report,
+)
 from .yaml_lines import EditFileError, Lines, Problems
 
 log = logging.getLogger(__name__)
@@ -126,6 +134,8 @@ def _edited(job: EditJob, inverted: Inverted, new: Path, progress: ConsoleProgre
         **inversion_figures(inverted.trajectory, trip),
         **edit_figures(settings.composite, clip.frames, vae, result, regions),
     }
+    with progress.stage("measure steadiness"):
+        measured["steadiness"] = steadiness_facts(clip.frames, result.frames, regions, moved and moved.motion)
     notes = [*clip.notes, *job.notes, *inverted.notes, *(layout.notes if layout else ()), *result.notes]
     notes += moved.notes if moved else ()
     files, written = _write_edit(new, clip, job.prompt, regions, result, progress)

@@ -17,6 +17,8 @@ import numpy as np
 
 from ..editing.composite import composite_support
 from ..editing.model import Model
+from ..editing.motion.optical_flow import FlowError, clip_flow, dis
+from ..editing.motion.value import Motion
 from ..editing.pipeline import EditResult
 from ..editing.regions import Region
 from ..editing.settings import CompositeSettings
@@ -25,6 +27,8 @@ from ..editing.whole_file import write_json
 from ..editing.windows import ALL_AT_ONCE
 from ..measuring.metrics import pixels
 from ..measuring.metrics.pixels import MARGIN
+from ..measuring.metrics.shown_things import Things
+from ..measuring.metrics.steadiness_figures import steadiness_figures
 from ..measuring.round_trip import RoundTrip, Verdict, judge
 from .media.video import Clip
 
@@ -188,6 +192,28 @@ def edit_figures(
         support = composite_support(area, dilate=composite.dilate, feather=composite.feather, keep=result.keep)
         found["outside_composite_identical"] = pixels.equal_outside(result.frames, source, support)
     return found
+
+
+def steadiness_facts(
+    source: np.ndarray, frames: np.ndarray, regions: Sequence[Region], motion: Motion | None
+) -> dict[str, dict[str, Any]]:
+    """How steady source and edit are (measuring/metrics/steadiness_figures.py): "source", "edit" -> key -> value, or a
+    text that says why there is none. Clips uint8 [F, H, W, 3]; motion: of source and regions, None = not found yet."""
+    things: Things | str = "no region is edited"
+    if len(source) < 2:
+        things = "a single frame has no motion"
+    elif not all(region.preserve for region in regions):
+        try:
+            things = Things.of(source, regions, clip_flow(source, dis()), motion)
+        except FlowError as error:
+            things = str(error)
+    return {
+        name: {
+            figure.key: f"not measured ({figure.why})" if figure.value is None else figure.value
+            for figure in steadiness_figures(things, clip)
+        }
+        for name, clip in (("source", source), ("edit", frames))
+    }
 
 
 def clip_facts(clip: Clip) -> dict[str, Any]:

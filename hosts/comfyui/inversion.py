@@ -27,6 +27,7 @@ from ...editing.checks import check_latents, check_sigmas
 from ...editing.fingerprint import LENGTH, add_weights
 from ...editing.inversion import invert
 from ...editing.provenance import Provenance, dtype_name
+from ...editing.run_doubts import prediction_doubt
 from ...editing.trajectory import Trajectory
 from .errors import EDITING_ERRORS, naming
 from .families import family_of
@@ -155,6 +156,8 @@ def invert_latent(
                 f"{mode}; take fewer or smaller frames at once (Long Clip Windows)."
             )
         raise
+    if doubt := prediction_doubt(found[0]):
+        logger.warning(f"{node}: {doubt}.")
     return found[0]
 
 

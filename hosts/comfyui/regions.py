@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ...attention import normalise_mask
-from ...editing.doubts import region_doubts
+from ...editing.doubts import frozen_doubt, region_doubts
 from ...editing.mask_images import mask_of_picture, masks_from_colours, masks_from_stack
 from ...editing.mask_values import levels_of
-from ...editing.regions import Region
+from ...editing.regions import Region, sized_masks
 from ...measuring.pictures.painting import region_preview
 from .errors import naming
 from .images import image_of, rgb_bytes
@@ -152,5 +152,10 @@ def _hint(arrangement: str, masks: Sequence[Tensor]) -> str:
 def preview(images: Tensor, regions: Sequence[Region], *, node: str) -> Tensor:
     """`measuring.pictures.painting.region_preview` on an IMAGE [F, H, W, 3 or 4]: float32 [F, H', W', 3]."""
     with naming(node):
-        painted = region_preview(rgb_bytes(images, "images", node), regions)
+        frames = rgb_bytes(images, "images", node)
+        painted = region_preview(frames, regions)
+        pictures = torch.from_numpy(frames).movedim(-1, 1)
+        for number, (region, mask) in enumerate(zip(regions, sized_masks(regions, frames.shape[1:3], len(frames))), 1):
+            if doubt := frozen_doubt(mask, pictures):
+                log.warning("%s: region %d (%r): %s.", node, number, region.phrase, doubt)
     return image_of(painted)

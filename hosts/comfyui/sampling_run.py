@@ -14,6 +14,8 @@ from ...editing.mask_shapes import check_shape
 from .edit import KEY, Edit, RegionTag, log
 from .errors import naming
 
+CUT = "cut"
+
 
 @dataclass(frozen=True, eq=False)
 class SamplingRun:
@@ -25,6 +27,7 @@ class SamplingRun:
         levels: the noise levels of the model as it is sampled in this run.
         roles: for every conditioning of the run, by its uuid, "cond" or "uncond".
         tags: for those that belong to an edit, by uuid, their tags at the conditioning's own length.
+        inputs: by Edit.id, the guider's inputs ("positive", ...) its conditionings came to, CUT for shortened ones.
         modulations: by Edit.id, for F frames.
         ranges: the logit ranges that are kept, for all edits; goes with the run.
     """
@@ -34,6 +37,7 @@ class SamplingRun:
     levels: Levels
     roles: Mapping[Any, str] = field(default_factory=dict)
     tags: Mapping[Any, RegionTag] = field(default_factory=dict)
+    inputs: Mapping[str, frozenset[str]] = field(default_factory=dict)
     modulations: Mapping[str, Modulation] = field(default_factory=dict)
     ranges: RangeMemory = field(default_factory=RangeMemory)
     # What follows from the fields and is asked for in every layer; and what was said. Threads may both
@@ -52,17 +56,19 @@ class SamplingRun:
         latent_shape: of the run's latent, [F, C, h, w].
         """
         roles, tags = {}, {}
+        inputs: dict[str, frozenset[str]] = {}
         for name, entries in conds.items():
             for entry in entries:
-                key, tag = entry["uuid"], entry.get(KEY)
-                words = entry.get("cross_attn")
-                tag = tag.padded(words.shape[1]) if isinstance(tag, RegionTag) and words is not None else None
+                key, made, words = entry["uuid"], entry.get(KEY), entry.get("cross_attn")
+                tag = made.padded(words.shape[1]) if isinstance(made, RegionTag) and words is not None else None
+                if isinstance(made, RegionTag):
+                    inputs[made.edit] = inputs.get(made.edit, frozenset()) | {CUT if tag is None else name}
                 if tag is not None:
                     tags[key] = tag
                 # The guiders of ComfyUI call every other one (negative, middle, empty_negative_prompt) negative.
                 roles[key] = "cond" if tag is not None or name == "positive" else "uncond"
         size = (int(latent_shape[-2]), int(latent_shape[-1]))
-        return cls(int(latent_shape[0]), size, levels, roles, tags)
+        return cls(int(latent_shape[0]), size, levels, roles, tags, inputs)
 
     def with_edit(self, edit: Edit, node: str) -> SamplingRun:
         """The same run, with one more edit laid out for its frames.
@@ -82,13 +88,23 @@ class SamplingRun:
         with naming(node):
             for number, region in enumerate(edit.regions, 1):
                 check_shape(region.mask, self.size, f"region {number} ({region.phrase})", cells=True)
-        if edit.attention.cross_strength > 0 and all(tag.edit != edit.id for tag in self.tags.values()):
-            log.warning(
-                "%s: no conditioning of this run comes from the node's output `positive`, so that cross-attention is "
-                "not modulated. Connect it to the sampler's positive input.",
-                node,
-            )
+        if doubt := self._positive_doubt(edit):
+            log.warning("%s: %s. Connect it to the sampler's positive input.", node, doubt)
         return replace(self, modulations={**self.modulations, edit.id: modulation})
+
+    def _positive_doubt(self, edit: Edit) -> str | None:
+        """About the way that the edit's conditioning took into this run."""
+        inputs = self.inputs.get(edit.id, frozenset())
+        lost = "the regions have none of their words" + (
+            ": cross-attention is not modulated" if edit.attention.cross_strength > 0 else ""
+        )
+        if not inputs:
+            return f"no conditioning of this run comes from the node's output `positive`, so that {lost}"
+        if inputs == {CUT}:
+            return f"another node has shortened the conditioning of the output `positive`, so that {lost}"
+        if not inputs - {CUT, "negative"}:
+            return "the output `positive` came to the sampler's negative input alone, which pushes its words away"
+        return None
 
     def t(self, sigmas: Tensor) -> float:
         """t in [0, 1) of a call's noise level; sigmas: [F], all equal."""

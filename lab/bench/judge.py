@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...measuring.metrics.pixels import MARGIN, border_band, outside, psnr, ssim, structure_error, warp_error
+from ...measuring.metrics.steadiness import GONE, absences, colour_flicker, jitter, own_warp_error
 from ...world.exact_flow import backward_flow
 from ...world.reader import classify, read_background, read_region
 from ...world.vocabulary import BACKGROUND_NAMES
-from .steadiness import jitter, own_warp_error, pieces, readable
+from .steadiness import exact_motion, pieces, readable, visible_share
 from .tasks import EditTask
 
 BAND = 8  # pixels: half the band round the border
@@ -59,8 +60,11 @@ class Judge:
         flow = backward_flow(ideal.scenes, ideal.frames.shape[1:3])
         self._flow, self._valid = flow.vectors.numpy(), flow.seen.numpy()
         self._ideal_warp = _mean(self._warp(ideal.frames))
+        self._motion = exact_motion(ideal.scenes, ideal.frames.shape[1:3])
         self._ideal_own, shown = self._own(ideal.frames)
         self._readable = readable(ideal.scenes, self._masks, shown)
+        away = visible_share(ideal.scenes, self._masks) < 1 - GONE
+        self._absences = list(absences(away, self.judged_shape))
 
     def measure(self, frames: np.ndarray) -> dict[str, float]:
         """The figures of a finished edit, uint8 [F, H, W, 3]; nan where a task has nothing to judge by.
@@ -75,8 +79,9 @@ class Judge:
         (root mean square over channels and objects). warp, warp_ideal: mean over the pairs of frames of warp_error x
         1000 (squared, values in [0, 1]) along the exact flow of the ideal result, of the edit and of the ideal frames.
         own, own_ideal: the same along the motion of what the edit itself shows (steadiness.py), of the edit and of the
-        ideal frames. centre_jitter, size_jitter: in pixels, and as a share, of the edited objects. ideal_psnr: dB
-        against the ideal frames.
+        ideal frames. centre_jitter, size_jitter: in pixels, and as a share, of the edited objects. identity: share of
+        the times that an object was hidden and came back on which the reader names the same colour and shape after as
+        before. ideal_psnr: dB against the ideal frames.
         """
         seen = read_places(frames, self._places)
         colour = seen.colour == self._wanted[:, 0]
@@ -97,11 +102,17 @@ class Judge:
         out["union"] = _share(complete, any_judged)
         out["union_clip"] = float(complete.all()) if any_judged.any() else math.nan
         out["leak"], out["leak_pixels"] = self._leaks(frames, seen)
-        out["flicker"] = self._flicker(frames)
+        out["flicker"] = colour_flicker(frames, self._cores)
         out["warp"], out["warp_ideal"] = _mean(self._warp(frames)), self._ideal_warp
         out["own"], shown = self._own(frames)
         out["own_ideal"] = self._ideal_own
         out["centre_jitter"], out["size_jitter"] = jitter(shown[edited], self._places[edited], self._readable[edited])
+        same = [
+            (seen.colour[k, before], seen.shape[k, before]) == (seen.colour[k, after], seen.shape[k, after])
+            for k, before, after in self._absences
+            if edited[k]
+        ]
+        out["identity"] = float(np.mean(same)) if same else math.nan
         out["ideal_psnr"] = decibels(psnr(frames, self.task.ideal.frames))
         return out
 
@@ -112,7 +123,7 @@ class Judge:
         """The warp error along the edit's own outlines, and these; the ideal's where nothing is found."""
         shown = pieces(frames, self._places, self._wanted[:, 0, 0].tolist())
         outlines = np.where(shown.any((2, 3), keepdims=True), shown, self._places)
-        return own_warp_error(frames, self.task.ideal.scenes, outlines), shown
+        return 1000 * own_warp_error(frames, self._motion, outlines), shown
 
     def _leaks(self, frames: np.ndarray, seen: Readings) -> tuple[float, float]:
         """Of the objects that another one's colour can leak into: shares of frames, and of pixels."""
@@ -133,14 +144,6 @@ class Judge:
         """The colour that each object of the ideal result had in the source; a new part's place was the whole's."""
         old = self.task.clip.scenes.colour[0].tolist()
         return old + [old[0]] * (len(self._masks) - len(old))
-
-    def _flicker(self, frames: np.ndarray) -> float:
-        variances = []
-        for core in self._cores:
-            means = [frame[inside].mean(0) for frame, inside in zip(frames, core) if inside.any()]
-            if len(means) > 1:
-                variances.append(np.var(means, axis=0).mean())
-        return math.sqrt(_mean(variances)) if variances else math.nan
 
 
 def measure_rest(

@@ -21,6 +21,7 @@ PICTURE = (
     "own_ideal",
     "centre_jitter",
     "size_jitter",
+    "identity",
     "ideal_psnr",
     "outside_blend_psnr",
     "band_psnr",

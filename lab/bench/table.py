@@ -69,6 +69,9 @@ MEASURES = {
         "centre px", "lower", 2, 1, "rms over time of an edited object's centre against the ideal's"
     ),
     "size_jitter": Measure("size %", "lower", 2, 100, "std over time of an edited object's size against the ideal's"),
+    "identity": Measure(
+        "same again %", "higher", 1, 100, "times that an object came back from behind another one as it was before"
+    ),
     "ideal_psnr": Measure("ideal dB", "higher", 1, 1, "PSNR against the ideal frames"),
     "outside_blend_psnr": Measure(
         "outside blend dB", "higher", 1, 1, f"{MARGIN} px outside the blend mask, before the composite, against the VAE"

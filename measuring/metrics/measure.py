@@ -20,8 +20,10 @@ from ...editing.prompt_text import PromptError, clean_prompt
 from ...editing.regions import Region, edited_area
 from . import embeddings
 from .encoders import Encoder
-from .metric import Metric
+from .metric import Metric, figure
 from .pixels import MARGIN, end_point_error, outside, psnr, ssim, warp_error
+from .shown_things import Things
+from .steadiness_figures import steadiness_figures
 
 Nothing = Callable[[], object]
 
@@ -40,8 +42,8 @@ class Instruments:
 class Ground:
     """What the edits of one source are measured against. source: uint8 [F, H, W, 3]; prompt: of the edit, "" = unknown;
     phrases, masks: one for each region, masks float32 [F, H, W]; edited: float32 [F, H, W], where the edit may change
-    the source, None without regions; flow: the source's, or why there is none. prompt and phrases are bare words,
-    without weights."""
+    the source, None without regions; flow: the source's, or why there is none; things: what edits are held against for
+    their steadiness, or why nothing is. prompt and phrases are bare words, without weights."""
 
     source: np.ndarray
     prompt: str
@@ -49,6 +51,7 @@ class Ground:
     masks: tuple[np.ndarray, ...]
     edited: np.ndarray | None
     flow: ClipFlow | str
+    things: Things | str
     instruments: Instruments
 
 
@@ -72,7 +75,12 @@ def prepare(
     flow = clip_flow(source, instruments.flow, tick) if count > 1 else "a single frame has no motion"
     phrases = tuple(_bare(one.phrase) for one in chosen)
     tools = dataclasses.replace(instruments, clip=_once(instruments.clip), pick=_once(instruments.pick))
-    return Ground(source, _bare(prompt), phrases, masks, area, flow, tools)
+    things: Things | str = "no regions were given"
+    if isinstance(flow, str):
+        things = flow
+    elif area is not None:
+        things = Things.of(source, chosen, flow) if area.any() else "no region is edited"
+    return Ground(source, _bare(prompt), phrases, masks, area, flow, things, tools)
 
 
 def measure(ground: Ground, frames: np.ndarray, tick: Nothing = lambda: None) -> tuple[Metric, ...]:
@@ -92,16 +100,8 @@ def measure(ground: Ground, frames: np.ndarray, tick: Nothing = lambda: None) ->
         *_dino(ground, frames),
         _pick(ground, frames),
         _motion(ground, frames, tick),
+        *steadiness_figures(ground.things, frames),
     )
-
-
-def _figure(key: str, name: str, definition: str, value: float | str, better: str = "higher", **more) -> Metric:
-    """A Metric; a text for a value is why there is none, and nan means that nothing could be counted."""
-    if isinstance(value, float) and math.isnan(value):
-        value = "there is nothing to count"
-    if isinstance(value, str):
-        return Metric(key, name, None, definition, better, why=value, **more)
-    return Metric(key, name, float(value), definition, better, **more)
 
 
 def _whole_frames(ground: Ground, frames: np.ndarray) -> list[Metric]:
@@ -124,7 +124,7 @@ def _whole_frames(ground: Ground, frames: np.ndarray) -> list[Metric]:
     flow_name = "" if isinstance(flow, str) else flow.name
     both = ", ".join(filter(None, (name, flow_name)))
     return [
-        _figure(
+        figure(
             "clip_t",
             "CLIP-T",
             "mean cosine between the CLIP embeddings of every frame (its middle square) and of the whole prompt",
@@ -132,7 +132,7 @@ def _whole_frames(ground: Ground, frames: np.ndarray) -> list[Metric]:
             scale=100,
             model=name,
         ),
-        _figure(
+        figure(
             "clip_f_adjacent",
             "CLIP-F, neighbours",
             "mean cosine between the CLIP embeddings of every frame and the next",
@@ -140,7 +140,7 @@ def _whole_frames(ground: Ground, frames: np.ndarray) -> list[Metric]:
             scale=100,
             model=name,
         ),
-        _figure(
+        figure(
             "clip_f_all_pairs",
             "CLIP-F, all pairs",
             "mean cosine between the CLIP embeddings of all pairs of different frames",
@@ -148,7 +148,7 @@ def _whole_frames(ground: Ground, frames: np.ndarray) -> list[Metric]:
             scale=100,
             model=name,
         ),
-        _figure(
+        figure(
             "warp_error",
             "Warp-Err",
             "mean squared difference (values 0 to 1) between every frame and the one before, warped by the backward "
@@ -158,7 +158,7 @@ def _whole_frames(ground: Ground, frames: np.ndarray) -> list[Metric]:
             scale=100,
             model=flow_name,
         ),
-        _figure("q_edit", "Q-edit", "CLIP-T / Warp-Err, both x 100", quotient, model=both),
+        figure("q_edit", "Q-edit", "CLIP-T / Warp-Err, both x 100", quotient, model=both),
     ]
 
 
@@ -176,7 +176,7 @@ def _by_region(ground: Ground, frames: np.ndarray) -> list[Metric]:
         found = _region_values(ground, frames, clip, alone)
     cut = "the regions, each cut out by its mask with the rest of its square filled with the network's mean colour"
     return [
-        _figure(
+        figure(
             "region_clip_t",
             "Region CLIP-T",
             f"mean cosine between the CLIP embeddings of {cut}, and of their own prompts",
@@ -184,7 +184,7 @@ def _by_region(ground: Ground, frames: np.ndarray) -> list[Metric]:
             scale=100,
             model=_name(clip),
         ),
-        _figure(
+        figure(
             "instance_accuracy",
             "Instance accuracy",
             f"share of {cut}, that fit their own prompt better than that of every other region"
@@ -194,7 +194,7 @@ def _by_region(ground: Ground, frames: np.ndarray) -> list[Metric]:
             unit="%",
             model=_name(clip),
         ),
-        _figure(
+        figure(
             "leakage",
             "Leakage",
             "mean probability by CLIP's softmax over the different region prompts that a region cut out as above shows "
@@ -234,9 +234,9 @@ def _outside(ground: Ground, frames: np.ndarray) -> list[Metric]:
             values = psnr(frames, ground.source, rest), ssim(frames, ground.source, rest)
             values = tuple("the masks leave nothing" if math.isnan(value) else value for value in values)
         told = f"edit against source over all pixels {where} the edited regions' masks"
-        found.append(_figure(f"psnr{key}", f"PSNR {name}", f"10 log10(255^2 / MSE) of {told}", values[0], unit="dB"))
+        found.append(figure(f"psnr{key}", f"PSNR {name}", f"10 log10(255^2 / MSE) of {told}", values[0], unit="dB"))
         found.append(
-            _figure(
+            figure(
                 f"ssim{key}",
                 f"SSIM {name}",
                 f"structural similarity of the luma (Gaussian window, sigma 1.5) of {told}",
@@ -259,7 +259,7 @@ def _dino(ground: Ground, frames: np.ndarray) -> list[Metric]:
         ("dino_all_pairs", "DINO consistency, all pairs", "all pairs of different frames"),
     )
     return [
-        _figure(
+        figure(
             key,
             name,
             f"mean cosine between the class tokens of {what}",
@@ -280,7 +280,7 @@ def _pick(ground: Ground, frames: np.ndarray) -> Metric:
             pick.pictures(frames), pick.texts([ground.prompt])[0]
         )
     told = "mean over frames of the model's logit scale times the cosine of frame and prompt"
-    return _figure("pick_score", "PickScore", told, value, model=_name(pick))
+    return figure("pick_score", "PickScore", told, value, model=_name(pick))
 
 
 def _motion(ground: Ground, frames: np.ndarray, tick: Nothing) -> Metric:
@@ -290,7 +290,7 @@ def _motion(ground: Ground, frames: np.ndarray, tick: Nothing) -> Metric:
     else:
         moved = flow.backward if frames is ground.source else backward_flow(frames, ground.instruments.flow, tick)
         value = end_point_error(moved, flow.backward, flow.valid)
-    return _figure(
+    return figure(
         "motion_error",
         "Motion error",
         "mean distance between the backward flow of the edit and that of the source (end-point error), where the "

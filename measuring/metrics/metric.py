@@ -62,3 +62,12 @@ class Metric:
             "definition": self.definition,
             **({"not_measured": self.why} if self.value is None else {}),
         }
+
+
+def figure(key: str, name: str, definition: str, value: float | str, better: str = "higher", **more) -> Metric:
+    """A Metric; a text for a value is why there is none, and nan means that nothing could be counted."""
+    if isinstance(value, float) and math.isnan(value):
+        value = "there is nothing to count"
+    if isinstance(value, str):
+        return Metric(key, name, None, definition, better, why=value, **more)
+    return Metric(key, name, float(value), definition, better, **more)

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from videograin.editing.doubts import doubts, frame_ranges
+from videograin.editing.doubts import doubts, frame_ranges, frozen_doubt
 from videograin.editing.regions import Region
 from videograin.editing.settings import AttentionSettings
 
@@ -82,3 +82,34 @@ def test_attention_that_is_not_modulated():
     uncond = AttentionSettings(self_halves="uncond", cross_halves="uncond")
     assert codes(attention=uncond) == codes(attention=uncond, guidance=2.0) == []
     assert codes(attention=uncond, guidance=1.0, active=0) == [("half", None)] * 2
+
+
+# --- a mask that stays ---
+
+
+@pytest.fixture
+def moving():
+    """A bright square goes right on a wall, 2 of 16 pixels a frame: (pictures [5, 1, 16, 16], masks [5, 16, 16])."""
+    wall = torch.rand(16, 16, generator=torch.Generator().manual_seed(0)) * 0.2
+    masks = torch.zeros(5, 16, 16)
+    for frame in range(5):
+        masks[frame, 4:8, 2 * frame : 2 * frame + 4] = 1
+    return wall.where(masks == 0, torch.ones(()))[:, None], masks
+
+
+def test_a_mask_that_stays_where_the_thing_leaves_it_is_named_with_the_frame(moving):
+    pictures, masks = moving
+    still = masks[:1].expand_as(masks)
+    assert "the same in all 5 frames, but from frame 1 on" in frozen_doubt(still, pictures)
+    assert frozen_doubt(masks, pictures) is None
+
+
+def test_a_mask_that_may_stay(moving):
+    pictures, masks = moving
+    still = masks[:1].expand_as(masks)
+    assert frozen_doubt(still, pictures[:1].expand_as(pictures)) is None  # nothing moves
+    assert frozen_doubt(torch.zeros_like(still), pictures) is None
+    assert frozen_doubt(torch.ones_like(still), pictures) is None
+    assert frozen_doubt(still[:1], pictures[:1]) is None
+    assert frozen_doubt(still.flip(1), pictures) is None  # the wall
+    assert frozen_doubt(still, torch.rand(5, 3, 16, 16)) is None  # no video

@@ -172,3 +172,16 @@ def test_other_levels_than_the_inversions(embedded, said, blend):
 def test_a_mask_that_stays_where_the_clip_moves(embedded, said, frames):
     embedded.run(mask=embedded.masks[0][:1].expand(frames, -1, -1))
     assert "the mask is the same in all 4 frames, but from frame" in said()[0]
+
+
+def test_a_model_that_is_run_as_what_it_is_not_is_said_by_the_inversion(embedded, said):
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+
+    def invert(model):
+        DDIMVideoInversion.execute(model, embedded.positive, embedded.latent, 10, "warm", 3, "full", 2, False)
+        return [text for text in said() if "predictions do not fit" in text]
+
+    assert invert(embedded.model) == []
+    (text,) = invert(ModelSamplingDiscrete().patch(embedded.model, "v_prediction", False)[0])
+    assert text.startswith("DDIM Video Inversion: ")
+    assert "ModelSamplingDiscrete" in text

@@ -7,6 +7,7 @@ object that comes in is used; nothing of ComfyUI is imported.
 
 from __future__ import annotations
 
+import logging
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from ....attention import splice as write_over
 from ....editing import prompt_tokens
 from ....editing.model import EncodedRegions
 from ....editing.prompt_text import PromptError
-from ....editing.prompt_tokens import SPECIAL, PromptTokens
+from ....editing.prompt_tokens import SPECIAL, PromptTokens, wordless
+
+log = logging.getLogger(__name__)
 
 #: What clip.tokenize calls the encoders of each family.
 FAMILIES = {frozenset("l"): "SD1.x", frozenset("h"): "SD2.x", frozenset("lg"): "SDXL"}
@@ -128,6 +131,12 @@ def encode_regions(
         spans = find_phrases(tokens.flat.searchable, [own.flat.content_ids for own in local], special=(SPECIAL,))
     except PhraseNotFound as error:
         raise PromptError(_not_found(node, prompt, phrases[error.index], error.index + 1, error.taken)) from None
+    weights = [
+        _weights(tokens, span, own) if splice else [tokens.flat.weights[position] for position in span]
+        for span, own in zip(spans, local)
+    ]
+    for doubt in wordless(phrases, weights):
+        log.warning("%s: %s.", node, doubt)
     conditioning = clip.encode_from_tokens_scheduled(tokens.pairs)
     for embedding, _ in conditioning:
         if embedding.shape[1] != len(tokens.flat.ids):
@@ -136,7 +145,7 @@ def encode_regions(
                 "of the regions cannot be found in them. A textual inversion of another model does that: leave it out."
             )
     if splice:
-        conditioning = _spliced(clip, conditioning, tokens, spans, local)
+        conditioning = _spliced(clip, conditioning, tokens, spans, local, weights)
     starts = [n for n, place in enumerate(tokens.places) if place == 0]
     return EncodedRegions(conditioning, spans, text_labels(len(tokens.flat.ids), spans, starts), prompt)
 
@@ -190,11 +199,15 @@ def _not_found(node: str, prompt: str, phrase: str, number: int, taken: bool) ->
 
 
 def _spliced(
-    clip: Any, conditioning: Conditioning, tokens: _Tokens, spans: Sequence[tuple[int, ...]], local: Sequence[_Tokens]
+    clip: Any,
+    conditioning: Conditioning,
+    tokens: _Tokens,
+    spans: Sequence[tuple[int, ...]],
+    local: Sequence[_Tokens],
+    weights: Sequence[Sequence[float]],
 ) -> Conditioning:
     """New conditioning with every phrase's own encoding over its place; what came in is left as it was."""
     encoded = [clip.encode_from_tokens_scheduled(own.unweighted) for own in local]
-    weights = [_weights(tokens, span, own) for span, own in zip(spans, local)]
     weighted = any(weight != 1.0 for region in weights for weight in region)
     empty = clip.encode_from_tokens_scheduled(clip.tokenize("")) if weighted else None
     result = []

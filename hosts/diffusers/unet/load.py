@@ -18,7 +18,7 @@ import torch
 from ....world import MODEL
 from ..vae import load_vae
 from .errors import ModelError
-from .prediction import warn_of_weights
+from .prediction import warn_of_silence, warn_of_weights
 from .prompts import TextEncoder
 
 SUPPORTED = "supports SD1.x, SD2.x, SDXL UNets"
@@ -120,7 +120,9 @@ def load_folder(folder: Path, dtype: torch.dtype) -> Parts:
     index = read_json(folder / "model_index.json")
     words = read_words(folder)
     family = family_in_folder(index, folder)
-    schedule = read_schedule(read_json(folder / "scheduler" / "scheduler_config.json"), folder)
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    schedule = read_schedule(config := read_json(scheduler), folder)
+    warn_of_silence(config, scheduler)
     unet = _load(UNet2DConditionModel, folder / "unet", dtype)
     warn_of_weights(unet, family, schedule[2], _name(folder))
     encoders = tuple(_load_encoder(folder, index, part, family, dtype) for part in text_parts(family))
@@ -138,7 +140,7 @@ def read_schedule(config: dict[str, Any], where: Path) -> tuple[torch.Tensor, in
     name = config.get("_class_name", "unknown scheduler")
     if "beta_start" not in config and config.get("trained_betas") is None:
         raise ModelError(f"{SUPPORTED}; got {where} with {name}, which has no beta schedule.")
-    prediction = config.get("prediction_type", "epsilon")
+    prediction = config.get("prediction_type") or "epsilon"
     if prediction not in ("epsilon", "v_prediction"):
         raise ModelError(
             f"{SUPPORTED} that predict epsilon or v_prediction; got prediction_type {prediction!r} in "

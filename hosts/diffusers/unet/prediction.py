@@ -107,6 +107,17 @@ def schedule_of(said: Stated, config: dict[str, Any], path: Path, folder: Path) 
     return {**config, "prediction_type": kind, **zero}
 
 
+def warn_of_silence(config: Mapping[str, Any], path: Path) -> None:
+    """Log a warning where the scheduler's config of a model folder, read from `path`, does not say what it predicts."""
+    if not config.get("prediction_type"):
+        log.warning(
+            "model: %s does not say prediction_type; the model is run as %s. If the edit is noise, set it to %s there.",
+            path,
+            EPSILON,
+            V,
+        )
+
+
 def warn_of_weights(unet: torch.nn.Module, family: str, prediction: str, name: str) -> None:
     """Log a warning where the weights of an SD2 model that is run as epsilon look like those of a v-model."""
     bias = unet.state_dict().get(BIAS) if family == "sd2" else None

@@ -7,6 +7,7 @@ in both hosts. SDXL's two encoders share one token layout and their embeddings a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,9 @@ from ....attention import PhraseNotFound, find_phrases, splice, text_labels
 from ....editing import prompt_tokens
 from ....editing.model import EncodedRegions
 from ....editing.prompt_text import PromptError, check_words, clean_prompt, weighted_words
-from ....editing.prompt_tokens import SPECIAL, PromptTokens
+from ....editing.prompt_tokens import SPECIAL, PromptTokens, wordless
+
+log = logging.getLogger(__name__)
 
 # A word of at most this many tokens is moved to the next chunk rather than cut in two (ComfyUI's number).
 LONGEST_WHOLE_WORD = 8
@@ -119,6 +122,8 @@ class TextEncoders:
             for position, source in zip(span, own[0].content):
                 if weights[position] == 1.0 and splice_local:
                     weights[position] = own[0].weights[source]
+        for doubt in wordless(phrases, [[weights[position] for position in span] for span in spans]):
+            log.warning(doubt)
         tokenizer = self.encoders[0].tokenizer
         prompt = Prompt(
             text=text,

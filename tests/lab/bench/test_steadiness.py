@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.lab.bench.steadiness import jitter, own_warp_error, pieces, readable
+from videograin.lab.bench.steadiness import exact_motion, pieces, readable
+from videograin.measuring.metrics.steadiness import jitter, own_warp_error
 from videograin.world.clips import draw, pair_clip
 
 F, SIDE = 5, 128
@@ -49,7 +50,9 @@ def figures(clip, frames):
     shown = pieces(frames, places(clip), wanted(clip))
     ideal = pieces(clip.frames, places(clip), wanted(clip))
     counted = readable(clip.scenes, clip.masks.numpy(), ideal)
-    return jitter(shown[:1], places(clip)[:1], counted[:1]), own_warp_error(frames, clip.scenes, shown)
+    return jitter(shown[:1], places(clip)[:1], counted[:1]), 1000 * own_warp_error(
+        frames, exact_motion(clip.scenes, (SIDE, SIDE)), shown
+    )
 
 
 def test_the_true_clip_is_steady(clip):

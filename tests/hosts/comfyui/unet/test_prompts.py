@@ -147,3 +147,19 @@ def test_word_positions_say_what_is_wrong():
         word_positions(Clip(["t5xxl"]), "a cup", ["cup"])
     with pytest.raises(PromptError, match=r"clip is empty"):
         word_positions(None, "a cup", ["cup"])
+
+
+@pytest.mark.parametrize("splice", [True, False])
+def test_a_region_whose_words_weigh_nothing_is_named(splice, caplog):
+    prompt = "a (red cup:0) and a (blue:0) plate"
+    encode_regions(Clip(), prompt, ["red cup", "blue plate"], splice=splice, node="Patch")
+    assert [record.getMessage() for record in caplog.records] == [
+        "Patch: region 1 ('red cup') has no words left: all of them have the weight 0; give one of them another weight."
+    ]
+
+
+def test_a_region_of_punctuation_alone_is_named(caplog):
+    encode_regions(Clip(), "a cup, 3 plates!", [",", "3", "cup"], node="Patch")
+    assert [record.getMessage() for record in caplog.records] == [
+        "Patch: region 1 (',') has no words, only punctuation; write what is, or is to be, inside its mask."
+    ]

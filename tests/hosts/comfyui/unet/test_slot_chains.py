@@ -247,3 +247,37 @@ def test_an_empty_range_modulates_at_no_noise_level_and_is_said():
     (doubt,) = edit.doubts(NODE)
     assert (doubt.code, doubt.region) == ("range", None)
     assert doubt.text.startswith("start_percent is not below end_percent")
+
+
+# --- where the conditioning went ---
+
+
+def warnings_of(caplog, guider, edit):
+    caplog.clear()
+    run_of(edit, guider=guider)
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_positive_that_does_not_come_from_the_patch_is_said(caplog):
+    for strength, words in ((0.9, "words: cross-attention is not modulated. Connect"), (0.0, "words. Connect")):
+        edit = edit_of(cross_strength=strength)
+        assert warnings_of(caplog, conds(edit), edit) == []
+        (said,) = warnings_of(caplog, conds(edit_of()), edit)
+        assert said.startswith(f"{NODE}: no conditioning of this run comes from the node's output `positive`")
+        assert words in said
+
+
+def test_a_positive_at_the_negative_input_is_said(caplog):
+    edit = edit_of()
+    sides = conds(edit)
+    swapped = {"positive": sides["negative"], "negative": sides["positive"]}
+    assert "came to the sampler's negative input alone" in warnings_of(caplog, swapped, edit)[0]
+    both = {"positive": sides["positive"], "negative": sides["positive"]}
+    assert warnings_of(caplog, both, edit) == []
+
+
+def test_a_positive_that_another_node_has_shortened_is_said(caplog):
+    edit = edit_of()
+    shortened = conds(edit)
+    shortened["positive"][0]["cross_attn"] = torch.zeros(1, 5, 8)
+    assert "another node has shortened the conditioning" in warnings_of(caplog, shortened, edit)[0]

@@ -293,3 +293,16 @@ def test_a_folder_as_the_training_writes_it_is_the_same_in_the_stock_pipeline(tm
     assert torch.allclose(got / scale, latents / scale, atol=1e-4)
     pixels = pipe(prompt, negative_prompt=negative, output_type="np", **settings).images
     assert np.abs(model.decode_latents(latents) / 255 - pixels).max() < 0.01
+
+
+def test_a_folder_that_does_not_say_what_it_predicts_is_epsilon_with_a_warning_that_names_the_setting(edited, caplog):
+    folder = edited("sdxl", "scheduler/scheduler_config.json", prediction_type=None)
+    assert load_model(folder).prediction == "epsilon"
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    assert f"{scheduler} does not say prediction_type; the model is run as epsilon" in caplog.text
+    assert "set it to v_prediction" in caplog.text
+
+
+def test_a_folder_that_says_what_it_predicts_runs_without_a_word(folders, caplog):
+    load_model(folders.sdxl)
+    assert "prediction_type" not in caplog.text

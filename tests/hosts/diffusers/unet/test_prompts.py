@@ -225,3 +225,12 @@ def test_no_phrase_that_a_tokenizer_finds_is_refused_before_it_is_asked(every_la
     except PhraseNotFound:
         return
     assert unplaced(prompt, [phrase]) == {}
+
+
+def test_a_region_without_words_is_named(model, caplog):
+    model.encode_regions("a (red:0) star, and sand", ["red", ",", "star"])
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.split(":")[0] for text in said] == [
+        "region 1 ('red') has no words left",
+        "region 2 (',') has no words, only punctuation; write what is, or is to be, inside its mask",
+    ]
