@@ -35,6 +35,10 @@ test: $(STAMP)
 slow: $(STAMP)
 	HYPOTHESIS_PROFILE="others every time" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
+# 20,000 damaged and hostile files for all that reads files: no crash, no hang, no traceback, no more than 1 GB.
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m videograin.lab.fuzz
+
 # 400 small changes of attention/, editing/ and the readers in runner/media, and whether a test notices; hours. COUNT, SEED.
 mutants: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[mutants]"
