@@ -136,7 +136,12 @@ def _orientation(frame: Any) -> tuple[bool, bool, bool]:
 
     The matrix takes a stored place to x = a x + c y, y = b x + d y (libavutil/display.h).
     """
-    for side in frame.side_data:
+    try:
+        sides = list(frame.side_data)
+    except ValueError:  # PyAV has no name for one of them (EXIF in the pictures of a camera), and then gives none
+        quarters = round(frame.rotation / 90) % 4  # anticlockwise; that it is mirrored as well is not told
+        return quarters % 2 == 1, quarters in (2, 3), quarters in (1, 2)
+    for side in sides:
         if side.type.name == "DISPLAYMATRIX":
             a, b, _, c, d, *_ = np.frombuffer(bytes(side), np.int32).tolist()
             if abs(b) + abs(c) > abs(a) + abs(d):

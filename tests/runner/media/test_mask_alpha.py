@@ -12,6 +12,7 @@ from PIL import Image
 
 from videograin.runner.media.geometry import Geometry
 from videograin.runner.media.mask_files import MaskFolder, MaskFrames, MaskVideo, load_masks
+from videograin.runner.media.mask_pictures import look_at
 
 SAME, FRAMES = Geometry.plan((48, 32)), MaskFrames(0, 3, 1, 3)
 OBJECT = np.zeros((3, 32, 48), bool)
@@ -85,3 +86,14 @@ def test_alpha_of_a_mask_video_that_is_opaque_everywhere_is_no_mask(tmp_path):
 def test_alpha_that_cannot_be_decoded_is_said(tmp_path):
     _, notes = read(video(tmp_path / "a.webm", WHITE, WHITE, "libvpx-vp9", "yuva420p"))
     assert any("alpha channel that cannot be decoded: its brightness is the mask" in note for note in notes)
+
+
+def test_the_stand_in_of_an_animation_is_no_mask(tmp_path):
+    white, black = Image.new("L", (8, 8), 255), Image.new("L", (8, 8), 0)
+    Image.new("L", (8, 8), 128).save(tmp_path / "a.png", save_all=True, default_image=True, append_images=[white])
+    Image.new("L", (8, 8), 128).save(
+        tmp_path / "b.png", save_all=True, default_image=True, append_images=[white, black]
+    )
+    one, two = look_at(tmp_path / "a.png"), look_at(tmp_path / "b.png")
+    assert (len(one.pages), len(two.pages)) == (1, 2)
+    assert next(iter(one.masks([0]))).grey.min() == 255
