@@ -151,7 +151,8 @@ def _outcome(kind: str, number: int, seed: int, folder: Path) -> str:
         _readers()[kind](path, number)
     except REFUSALS as error:
         text = str(error)
-        return "refused" if path.name in text and len(text) < 5000 else f"refused without the file's name: {text[:200]}"
+        named = all(path.name in line for line in text.splitlines())
+        return "refused" if named else f"refused without the file's name: {text[:200]}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"[:300]
     return "read"

@@ -89,11 +89,9 @@ def test_alpha_that_cannot_be_decoded_is_said(tmp_path):
 
 
 def test_the_stand_in_of_an_animation_is_no_mask(tmp_path):
-    white, black = Image.new("L", (8, 8), 255), Image.new("L", (8, 8), 0)
-    Image.new("L", (8, 8), 128).save(tmp_path / "a.png", save_all=True, default_image=True, append_images=[white])
-    Image.new("L", (8, 8), 128).save(
-        tmp_path / "b.png", save_all=True, default_image=True, append_images=[white, black]
-    )
+    grey, white, black = (Image.new("L", (8, 8), value) for value in (128, 255, 0))
+    for name, pictures in (("a.png", [white]), ("b.png", [white, black])):
+        grey.save(tmp_path / name, save_all=True, default_image=True, append_images=pictures)
     one, two = look_at(tmp_path / "a.png"), look_at(tmp_path / "b.png")
     assert (len(one.pages), len(two.pages)) == (1, 2)
     assert next(iter(one.masks([0]))).grey.min() == 255
