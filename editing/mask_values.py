@@ -151,8 +151,9 @@ class MaskSurvey:
             ValueError: pictures that cannot be read alike: palettes in which one index has several colours, numbers of
                 objects in pictures of several bit depths.
         """
-        solid = [255.0] * bool(self._opaque)
-        if self._opaque < self._pictures and min(self._alpha.low, *solid, 256) < max(self._alpha.high, *solid, -1):
+        solid, noise = [255.0] * bool(self._opaque), 2 * COMPRESSION_NOISE * 255 if self._lossy else 0
+        spread = max(self._alpha.high, *solid, -1) - min(self._alpha.low, *solid, 256)
+        if self._opaque < self._pictures and spread > noise:
             if any(levels.low < levels.high for levels in self._grey.values()):
                 note("the alpha channel is the mask (opaque = inside); the colours are not looked at")
             if solid:

@@ -205,6 +205,15 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping
             raise OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error)) from error
 
 
+def read_json(path: str | Path) -> dict[str, Any]:
+    """What ``write_json`` wrote to ``path``; empty where there is no such file, or a damaged one, or none of keys."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` (see ``plain``) as indented JSON, atomically."""
     with whole_file(path) as temporary:

@@ -15,7 +15,7 @@ from ..attention import LabelMap
 from ..editing.model import Model, Progress
 from ..editing.regions import Region, frame_masks
 from ..editing.settings import MapSettings, Pixel
-from ..editing.whole_file import ATTENTION, save_png, whole_file
+from ..editing.whole_file import ATTENTION, RESULTS, read_json, save_png, whole_file
 from ..measuring.attention_probe import AttentionProbe, InspectionError, Phrase, Place
 from ..measuring.attention_shares import ShareTable, share_table
 from ..measuring.pictures import heat
@@ -92,6 +92,14 @@ def _place(pixel: Pixel | None, geometry: Geometry) -> Place | None:
         return None
     x0, y0, x1, y1 = geometry.box
     return Place(pixel.frame, (pixel.x + 0.5 - x0) / (x1 - x0), (pixel.y + 0.5 - y0) / (y1 - y0))
+
+
+def maps_of_before(folder: Path) -> list[Path]:
+    """The maps that the last edit wrote to ``folder``, by its report; relative to it. They go with its video."""
+    told = read_json(folder / RESULTS["report"]).get("outputs")
+    names = list(told.values()) if isinstance(told, dict) else []
+    files = [Path(name) for name in ATTENTION.values() if name in names]
+    return [file for file in files if (folder / file).is_file() and not (folder / file).is_symlink()]
 
 
 def write_maps(

@@ -38,9 +38,8 @@ def check_edit(edit_file: EditFile, problems: Problems, *, purpose: str = "edit"
         if edit_file.output is not None:
             found = any(isinstance(entry.masks, FoundMask) for entry in entries)
             remade = edit_file.output / "layout" if found else None
-            results = [*RESULTS.values(), *(ATTENTION.values() if maps is not None else ())]
-            results = list(LAYOUT.values()) if purpose == "layout" else results
-            _output(edit_file.output, results, remade, _inputs(edit_file), note)
+            results = LAYOUT.values() if purpose == "layout" else (*RESULTS.values(), *ATTENTION.values())
+            _output(edit_file.output, list(results), remade, _inputs(edit_file), note)
         if inversion.save is not None and keys.model is not None and _same(inversion.save, keys.model):
             text = f"{inversion.save} is the model; expected a file that replaces no input; choose another name"
             note(f"inversion.save: {text}", "inversion.save")

@@ -19,10 +19,10 @@ from ..editing.regions import Region
 from ..editing.result_set import clear_leftovers, whole_set
 from ..editing.settings import LayoutSettings
 from ..editing.trajectory import Trajectory
-from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS, save_png
+from ..editing.whole_file import ATTENTION, LAYOUT, RESULTS, read_json, save_png
 from ..measuring.pictures import sheets
 from ..measuring.round_trip import RoundTrip, Verdict, measure_round_trip, with_round_trip
-from .attention_files import write_maps
+from .attention_files import maps_of_before, write_maps
 from .edit_file import EditFile
 from .layout_files import made_by_layout, thing_facts, thing_lines, write_layout
 from .media.encode import write_video
@@ -44,6 +44,7 @@ from .yaml_lines import EditFileError, Lines, Problems
 
 log = logging.getLogger(__name__)
 LAYOUTS = "layout"  # the folder in an edit's output
+REPORT = ".report.json"  # of a saved inversion, in place of its suffix
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,11 @@ def run_edit(edit_file: EditFile, *, progress: ConsoleProgress | None = None, mo
     clear_leftovers(edit_file.output, [*RESULTS.values(), *ATTENTION.values()])
     job = open_job(edit_file, progress, model)
     inverted, output = _inverted(job, progress), job.output
-    with whole_set(
-        output, RESULTS["report"], lambda: made_by_layout(output, LAYOUTS) if job.finds_regions else ()
-    ) as new:
+
+    def gone() -> list[Path]:
+        return [*(made_by_layout(output, LAYOUTS) if job.finds_regions else ()), *maps_of_before(output)]
+
+    with whole_set(output, RESULTS["report"], gone) as new:
         done = _edited(job, inverted, new, progress)
         write_report(new / RESULTS["report"], done.report)
     return done
@@ -179,7 +182,7 @@ def run_invert(
     """
     progress = progress or ConsoleProgress(quiet=True)
     job = open_inversion(edit_file, output, progress, model)
-    report_file = job.save.with_suffix(".report.json")
+    report_file = job.save.with_suffix(REPORT)
     clear_leftovers(job.save.parent, [job.save.name, report_file.name])
     with whole_set(job.save.parent, report_file.name) as new:
         inverted = _inverted(job, progress, new / job.save.name)
@@ -288,10 +291,19 @@ def _inverted(job: InversionJob, progress: ConsoleProgress, save: Path | None = 
         trip = measure_round_trip(model, trajectory, **same)
         trajectory = with_round_trip(trajectory, trip)
     inverted = _judged(trajectory, trip)
-    if (target := save or job.save) is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    if save is not None:
         with progress.stage("save inversion"):
-            trajectory_file.save(trajectory, target)
+            trajectory_file.save(trajectory, save)
+    elif job.save is not None:
+        # A report of `videograin invert` beside it would be that of the inversion before.
+        report = Path(job.save.with_suffix(REPORT).name)
+        told = "inversion" in read_json(job.save.parent / report)
+        clear_leftovers(job.save.parent, [job.save.name])
+        with (
+            progress.stage("save inversion"),
+            whole_set(job.save.parent, job.save.name, lambda: [report] if told else ()) as new,
+        ):
+            trajectory_file.save(trajectory, new / job.save.name)
     return inverted
 
 

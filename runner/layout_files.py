@@ -19,9 +19,10 @@ import numpy as np
 
 from ..editing.layout.clip_layout import ClipLayout
 from ..editing.layout.of_clip import eight_bits
+from ..editing.named_paths import path_within
 from ..editing.settings import LayoutSettings
 from ..editing.trajectory import Trajectory
-from ..editing.whole_file import LAYOUT, save_png, whole_file, write_errors
+from ..editing.whole_file import LAYOUT, read_json, save_png, whole_file, write_errors
 from ..measuring.pictures import layout_pictures as layouts
 from ..measuring.pictures import sheets
 from .media.encode import write_video
@@ -94,11 +95,16 @@ def made_mask(folder: Path, name: str, digest: Any) -> Path | None:
     """Where the mask ``name`` lies that `videograin` wrote to ``folder`` and that nobody changed since; None for
     anything else.
 
-    name, digest: as ``layout.json`` has them. That file may be damaged or come from somebody else, so a name becomes a
-    path here alone: it must have the form of a mask's name, and what lies there, directly in ``masks`` and reached
-    through no link, must be a file or a folder of files with this digest.
+    name, digest: as ``layout.json`` has them. That file may be damaged or come from somebody else: the name must have
+    the form of a mask's name, and what lies there, directly in ``masks`` and reached through no link, must be a file or
+    a folder of files with this digest.
     """
-    return _as_made(folder.resolve() / MASKS / name, digest) if MADE.fullmatch(name) else None
+    if not MADE.fullmatch(name):
+        return None
+    try:
+        return _as_made(path_within(folder.resolve() / MASKS, name, LAYOUT["layout"]), digest)
+    except ValueError:
+        return None
 
 
 def _as_made(place: Path, digest: Any) -> Path | None:
@@ -194,10 +200,7 @@ def _write_pictures(folder: Path, pictures: np.ndarray) -> None:
 
 def _noted(folder: Path, kind: str) -> dict[str, str]:
     """What the last run noted about the ``kind`` of pictures it wrote."""
-    try:
-        noted = json.loads((folder / LAYOUT["layout"]).read_text(encoding="utf-8"))[kind]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}
+    noted = read_json(folder / LAYOUT["layout"]).get(kind)
     return noted if isinstance(noted, dict) else {}
 
 

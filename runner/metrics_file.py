@@ -8,14 +8,14 @@ that the report of the first edit's folder names, or from the edit.yaml in that 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..editing.fields import missing, name_of
-from ..editing.whole_file import RESULTS
+from ..editing.named_paths import file_named
+from ..editing.whole_file import RESULTS, read_json
 from .edit_file import EditFile, read_edit
 from .edit_keys import MODELS, REQUIRED, MeasuredKeys, MetricsKeys, RegionEntry, user_path
 from .yaml_lines import Lines, checked, read_yaml
@@ -44,13 +44,7 @@ class MeasuredEdit:
 
     def report(self) -> dict[str, Any]:
         """What the edit's report says; empty where there is none that can be read."""
-        if not self.path.is_dir():
-            return {}
-        try:
-            found = json.loads((self.path / RESULTS["report"]).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_json(self.path / RESULTS["report"]) if self.path.is_dir() else {}
 
     def said(self, section: str, key: str) -> Any:
         """What a section of the report says under ``key``; None where it does not."""
@@ -176,7 +170,8 @@ def _edit_of(spec: MetricsSpec) -> tuple[EditFile | None, tuple[str, ...]]:
     edit, named = next(((edit, path) for edit in spec.edits if (path := edit.made_from)), (None, None))
     if named is None:
         return None, ()
-    if not named.is_file():
+    file = file_named(str(named))
+    if file is None:
         raise spec.error(
             [
                 (
@@ -186,7 +181,7 @@ def _edit_of(spec: MetricsSpec) -> tuple[EditFile | None, tuple[str, ...]]:
                 )
             ]
         )
-    return read_edit(named), (f"source, prompt and regions are those of {named}",)
+    return read_edit(file), (f"source, prompt and regions are those of {named}",)
 
 
 def _problems(spec: MetricsSpec) -> list[tuple[str, str]]:

@@ -40,7 +40,8 @@ from .edit_file import EditFile
 from .edit_keys import ControlKeys, RegionEntry
 from .layout_files import check_masks
 from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_pictures, repeated
-from .media.video import Clip, read_clip
+from .media.mask_pictures import shown
+from .media.video import Clip, probe, read_clip
 from .motion_files import beside
 from .preflight import check_section_level, check_start, check_target, chosen_device
 from .report import clip_facts, model_facts
@@ -125,7 +126,8 @@ def open_job(edit_file: EditFile, progress: Progress, model: Model | None = None
     regions, remarks = _read_regions(keys.regions, clip, frames, lines, problems, progress)
     with problems.gathered(), lines.at_line("controlnet.video"):
         if keys.controlnet is not None:
-            pictures = _read_pictures(keys.controlnet.video, clip, frames)
+            pictures, told = _read_pictures(keys.controlnet.video, clip, frames)
+            remarks = (*remarks, *told)
     if keys.inversion.load is not None:
         loaded, notes = open_saved(
             keys.inversion.load,
@@ -298,10 +300,13 @@ def _remark(remarks: list[str], number: int, text: str) -> None:
     log.warning(remarks[-1])
 
 
-def _read_pictures(video: Path, clip: Clip, frames: MaskFrames) -> np.ndarray:
-    """The frames of a control video, uint8 [F, H, W, 3], cut as the clip is."""
+def _read_pictures(video: Path, clip: Clip, frames: MaskFrames) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The frames of a control video, uint8 [F, H, W, 3], cut as the clip is, and remarks about it."""
     found = matched_pictures(video, frames)
-    return repeated([clip.geometry.frame(picture, "the control video") for picture in found], frames)
+    notes = tuple(f"controlnet.video: {shown(video)}: {text}" for text in probe(video).notes)
+    for text in notes:
+        log.warning(text)
+    return repeated([clip.geometry.frame(picture, "the control video") for picture in found], frames), notes
 
 
 def _check_on_model(

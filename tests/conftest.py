@@ -3,6 +3,7 @@
 One thread, because on a busy two-core machine torch with two threads can be 100 times slower on tiny tensors.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,8 @@ torch.set_num_threads(1)
 # A run says what the run before said, and nothing fails because the machine is busy.
 quiet = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("same every time", derandomize=True, **quiet)
-settings.load_profile("same every time")
+settings.register_profile("others every time", print_blob=True, **quiet)  # `make slow`
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same every time"))
 
 
 def moving_squares(frames: int = 6, height: int = 64, width: int = 96) -> np.ndarray:

@@ -280,7 +280,11 @@ def loaders(source: str) -> set[str]:
 def test_only_the_lazy_modules_import_by_name():
     found = {str(path.relative_to(ROOT)): loaders(path.read_text(encoding="utf-8")) for path in PRODUCT}
     found = {name: used for name, used in found.items() if used}
-    assert found == {**{name: {"import_module"} for name in BY_NAME}, "runner/cli.py": {"entry_points"}}
+    others = {
+        "runner/cli.py": {"entry_points"},
+        "lab/mutants/__main__.py": {"sys.modules"},
+    }  # the latter forgets modules
+    assert found == {**{name: {"import_module"} for name in BY_NAME}, **others}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...editing import trajectory_file
+from ...editing.named_paths import path_within
 from ...editing.trajectory import Trajectory
 from ...editing.trajectory_file import FORMAT
 
@@ -90,15 +91,6 @@ def fingerprint(name: str) -> str:
     return f"{state.st_size} {state.st_mtime_ns}"
 
 
-def path_within(root: Path, name: str, what: str) -> Path:
-    """root / name, if that lies below root, whatever "..", drive, root or link the name holds; root itself may be a
-    link. ValueError, which calls the name `what`, otherwise."""
-    path = Path(os.path.abspath(os.path.join(root, name)))
-    if "\0" in name or path == root or root not in path.parents or not _stays(root, path):
-        raise ValueError(f"{what}: {name!r} leads out of the folder {root}; name a file inside it.")
-    return path
-
-
 def is_inversion(path: Path) -> bool:
     """Whether a .safetensors file says that it is one of ours. Reads its header alone, and of regular files only: to
     open a pipe or a device may wait for ever."""
@@ -116,14 +108,6 @@ def is_inversion(path: Path) -> bool:
 
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _stays(root: Path, path: Path) -> bool:
-    """Whether a path leads below root when its links are followed."""
-    try:
-        return root.resolve() in path.resolve().parents
-    except (OSError, RuntimeError):  # links in a circle
-        return False
 
 
 def _inversions(root: Path) -> list[str]:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...editing.fields import SettingError
-from ...editing.whole_file import save_png, whole_file, write_json
+from ...editing.result_set import clear_leftovers, whole_set
+from ...editing.whole_file import save_png, write_json
 from ...measuring.pictures.sheets import contact_sheet
 from ...runner.edit_keys import device_of
 from ...runner.preflight import chosen_device, device_problem
@@ -69,11 +70,9 @@ def main(args: argparse.Namespace) -> int:
     if not records.cells:
         progress.say("nothing was measured yet")
         return 0
-    files = write_results(Path(args.out), records, plan, command_of(args))
     sheet.fill()
-    if sheet.complete:
-        files.append(Path(args.out) / "sheet.png")
-        save_png(files[-1], sheet.picture())
+    picture = sheet.picture() if sheet.complete else None
+    files = write_results(Path(args.out), records, plan, command_of(args), picture)
     print(files[0].read_text(encoding="utf-8"))
     for file in files:
         print(file)
@@ -90,8 +89,11 @@ def check_device(device: str) -> None:
         raise ValueError(f"--device: {wrong}")
 
 
-def write_results(out: Path, records: Records, plan: bench.Plan, command: str) -> list[Path]:
-    """bench.* and kinds.png from all lines of the plan's clips, seeds, systems and variations."""
+def write_results(
+    out: Path, records: Records, plan: bench.Plan, command: str, sheet: np.ndarray | None = None
+) -> list[Path]:
+    """bench.* and kinds.png from all lines of the plan's clips, seeds, systems and variations, and sheet.png where
+    there is one (uint8 [H, W, 3]): all of them together, or none."""
     wanted = {(s.name, *cell) for s in plan.specs for cell in ((a, b.name, c) for a, b, c in plan.cells(s))}
     cells = [cell for key, cell in records.cells.items() if key in wanted]
     hows = {settings.inverted_with for settings in plan.variations.values()}
@@ -99,17 +101,19 @@ def write_results(out: Path, records: Records, plan: bench.Plan, command: str) -
     inversions = [one for one in records.inversions.values() if one.clip in clips and one.how in hows]
     groups = bench_table.groups_of(cells)
     found = bench_table.facts(groups, inversions)
-    files = [out / f"bench.{kind}" for kind in ("md", "json", "csv", "png")] + [out / "kinds.png"]
-    page = bench_page.as_markdown(groups, found, command)
-    for file, text in ((files[0], page), (files[2], bench_table.as_csv(found))):
-        with whole_file(file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    write_json(files[1], {"command": command, **found})
-    with whole_file(files[3]) as temporary:
-        bench_page.plot(groups, temporary)
-    with whole_file(files[4]) as temporary:
-        bench_page.plot_kinds(groups, temporary)
-    return files
+    names = [*(f"bench.{kind}" for kind in ("md", "json", "csv", "png")), "kinds.png"]
+    clear_leftovers(out, names)
+    with whole_set(out, "bench.json") as new:
+        page = bench_page.as_markdown(groups, found, command)
+        (new / "bench.md").write_text(page, encoding="utf-8")
+        (new / "bench.csv").write_text(bench_table.as_csv(found), encoding="utf-8")
+        write_json(new / "bench.json", {"command": command, **found})
+        bench_page.plot(groups, new / "bench.png")
+        bench_page.plot_kinds(groups, new / "kinds.png")
+        if sheet is not None:
+            names.append("sheet.png")
+            save_png(new / "sheet.png", sheet)
+    return [out / name for name in names]
 
 
 class _Sheet:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ...editing.named_paths import path_within
 from ...editing.whole_file import save_png
 
 
 def strip_file(folder: Path, clip: str, seed: int, system: str, label: str) -> Path:
-    """`folder/<clip>/seed <n> <system>[ <label>].png`."""
-    label = label.replace("/", "_")
-    return folder / clip / (f"seed {seed} {system}" + (f" {label}" if label else "") + ".png")
+    """`folder/<clip>/seed <n> <system>[ <label>].png`; ValueError for names that lead out of the folder."""
+    label = re.sub(r"[/\\]", "_", label)
+    name = f"{clip}/seed {seed} {system}" + (f" {label}" if label else "") + ".png"
+    return path_within(folder, name, "edit")
 
 
 def save_strip(file: Path, frames: np.ndarray) -> None:

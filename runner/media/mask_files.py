@@ -94,8 +94,8 @@ class MaskFolder:
 
 @dataclass(frozen=True)
 class MaskVideo:
-    """A video whose brightness is the mask: black = outside, white = inside. An animation or a file of many pages is
-    one as well."""
+    """A video whose brightness is the mask: black = outside, white = inside; or its alpha, where it varies. An
+    animation or a file of many pages is one as well."""
 
     file: Path
 
@@ -118,9 +118,16 @@ class MaskVideo:
         info = probe(self.file)
         for text in info.notes:
             note(f"{name}: {text}")
-        if info.alpha:
-            note(f"{name}: has an alpha channel, which is not read: its brightness is the mask")
-        stack = _read(lambda: map(_of_video, matched_pictures(self.file, frames)), geometry, lambda _: name, name, note)
+        kept = set()  # the number of channels
+
+        def read() -> Iterator[StoredMask]:
+            for picture in matched_pictures(self.file, frames, alpha=True):
+                kept.add(picture.shape[2])
+                yield _of_video(picture)
+
+        stack = _read(read, geometry, lambda _: name, name, note)
+        if info.alpha and 4 not in kept:
+            note(f"{name}: has an alpha channel that cannot be decoded: its brightness is the mask")
         return repeated(stack, frames)
 
 
@@ -307,10 +314,11 @@ def _read(
 
 
 def _of_video(picture: np.ndarray) -> StoredMask:
-    """A frame of a mask video uint8 [H, W, 3]."""
-    spread = int(np.ptp(picture, axis=2).max())
-    grey = picture[..., 0] if spread == 0 else picture.astype(np.float32).mean(axis=2)
-    return StoredMask(grey, coloured=spread > _COLOUR, lossy=True)
+    """A frame of a mask video uint8 [H, W, 3], or with alpha [H, W, 4]."""
+    colours, alpha = picture[..., :3], picture[..., 3] if picture.shape[2] == 4 else None
+    spread = int(np.ptp(colours, axis=2).max())
+    grey = colours[..., 0] if spread == 0 else colours.astype(np.float32).mean(axis=2)
+    return StoredMask(grey, alpha=alpha, coloured=spread > _COLOUR, lossy=True)
 
 
 def _coloured(picture: np.ndarray) -> np.ndarray:
@@ -323,8 +331,9 @@ def repeated(stack: list[np.ndarray], frames: MaskFrames) -> np.ndarray:
     return np.stack(stack * frames.count if len(stack) == 1 else stack)
 
 
-def matched_pictures(file: Path, frames: MaskFrames) -> Iterator[np.ndarray]:
-    """The pictures of a mask or control video that belong to ``frames``: uint8 [H, W, 3]; one if it is static."""
+def matched_pictures(file: Path, frames: MaskFrames, alpha: bool = False) -> Iterator[np.ndarray]:
+    """The pictures of a mask or control video that belong to ``frames``: uint8 [H, W, 3], with ``alpha`` [H, W, 4]
+    where they have it; one if it is static."""
     info = probe(file)
     chosen = frames.indices(info.frames, shown(file))
     if len(set(chosen)) == 1:
@@ -332,7 +341,7 @@ def matched_pictures(file: Path, frames: MaskFrames) -> Iterator[np.ndarray]:
     else:
         start, stride, count = chosen[0], chosen[1] - chosen[0], len(chosen)
     got = 0
-    for picture, _ in pictures(file, start, count, stride, interlaced=info.interlaced):
+    for picture, _ in pictures(file, start, count, stride, interlaced=info.interlaced, alpha=alpha):
         got += 1
         yield picture
     if got < count:

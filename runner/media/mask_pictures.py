@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ FORMATS = (
 LOSSY = ("JPEG", "MPO", "WEBP", "GIF", "JPEG2000", "AVIF")  # lossless forms of these are read well all the same
 _COLOUR = 16  # of 255: channels that differ by more are a colour, not what compression leaves in a grey
 _NEW_SUBFILE, _DESCRIPTION, _REDUCED = 254, 270, 1  # TIFF tags; the flag of a page that is another's small copy
+_ORIENTATION = 274  # EXIF tag
 
 
 class MaskError(ValueError):
@@ -57,15 +58,18 @@ class PictureFile:
 
     def masks(self, pages: Sequence[int]) -> Iterator[StoredMask]:
         """The pictures with these numbers, from 0, as masks."""
-        for image in self._images(pages):
-            yield _stored(image, self.lossy)
+        for image, deep in self._images(pages):
+            stored = _stored(image, self.lossy)
+            if deep is not None and not stored.coloured:
+                stored = replace(stored, grey=deep, full=65535)
+            yield stored
 
     def labels(self, pages: Sequence[int]) -> Iterator[np.ndarray]:
         """The pictures with these numbers, from 0: palette indices or grey values [H, W], or RGB uint8 [H, W, 3].
 
         MaskError for floating values that are no whole numbers.
         """
-        for image in self._images(pages):
+        for image, _ in self._images(pages):
             if image.mode == "F":
                 values = np.asarray(image)
                 if not np.array_equal(values, np.round(values)) or abs(values).max(initial=0) >= 2**31:
@@ -83,15 +87,22 @@ class PictureFile:
             else:
                 yield np.asarray(image.convert("RGB"))
 
-    def _images(self, pages: Sequence[int]) -> Iterator[Any]:
-        from PIL import ImageOps
+    def _images(self, pages: Sequence[int]) -> Iterator[tuple[Any, np.ndarray | None]]:
+        """Each picture upright, as Pillow has it; and of colours in 16 bits, of which Pillow keeps the upper 8, the
+        brightness uint16 [H, W]."""
+        from PIL import Image, ImageOps
 
         with _reading(self.path), _opened(self.path) as image:
             for page in pages:
                 image.seek(self.pages[page])
                 _check_size(image, self.path)
+                deep = _deep_brightness(image, self.path) if len(self.pages) == 1 else None
                 image.load()
-                yield ImageOps.exif_transpose(image)
+                if deep is not None:
+                    turned = Image.fromarray(deep)
+                    turned.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+                    deep = np.asarray(ImageOps.exif_transpose(turned))
+                yield ImageOps.exif_transpose(image), deep
 
 
 def look_at(path: Path) -> PictureFile:
@@ -206,6 +217,22 @@ def _stored(image: Any, lossy: bool) -> StoredMask:
     coloured = bool((np.ptp(channels, axis=2) > _COLOUR).any())
     grey = np.asarray(colours.convert("L") if alpha is not None else image.convert("L"))
     return StoredMask(grey, 255, alpha, indices, palette, coloured, lossy)
+
+
+def _deep_brightness(image: Any, path: Path) -> np.ndarray | None:
+    """Of a picture in colours of 16 bits, not yet decoded: its brightness uint16 [H, W], as stored; None for others."""
+    import cv2
+
+    args = image.tile[0].args if image.tile else ""
+    if image.mode not in ("RGB", "RGBA") or ";16" not in str(args if isinstance(args, str) else args[0]):
+        return None
+    try:
+        stored = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if stored is None or stored.dtype != np.uint16 or stored.ndim != 3:
+        return None
+    return cv2.cvtColor(stored, cv2.COLOR_BGRA2GRAY if stored.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
 
 
 def _deep(image: Any) -> np.ndarray:

@@ -57,15 +57,19 @@ def check_size(width: int, height: int, path: Any) -> None:
         )
 
 
-def upright(frame: Any, tags: Tags) -> np.ndarray:
+def upright(frame: Any, tags: Tags, alpha: bool = False) -> np.ndarray:
     """A decoded frame -> uint8 [H, W, 3] RGB as a player shows it. Matrix and range are those of its tags, without tags
-    those that players take; HDR is tone-mapped, wide gamuts are brought to BT.709's (tone.py)."""
-    how: dict[str, Any] = {"format": "rgb48le" if tags.special else "rgb24", **_matrix(frame)}
+    those that players take; HDR is tone-mapped, wide gamuts are brought to BT.709's (tone.py). alpha: give [H, W, 4]
+    where the frame has alpha."""
+    alpha = alpha and has_alpha(frame)
+    kinds = ("rgba", "rgba64le") if alpha else ("rgb24", "rgb48le")
+    how: dict[str, Any] = {"format": kinds[tags.special], **_matrix(frame)}
     if tags.aspect != 1:
         how["width"] = max(1, round(frame.width * tags.aspect))
     picture = frame.reformat(**how).to_ndarray()
     if tags.special:
-        picture = to_sdr(picture, tags.transfer, tags.primaries)
+        colours = to_sdr(picture[..., :3], tags.transfer, tags.primaries)
+        picture = np.concatenate([colours, (picture[..., 3:] >> 8).astype(np.uint8)], axis=2)
     swapped, mirrored, flipped = _orientation(frame)
     picture = picture.swapaxes(0, 1) if swapped else picture
     return np.ascontiguousarray(picture[:: -1 if flipped else 1, :: -1 if mirrored else 1])
@@ -132,7 +136,12 @@ def _orientation(frame: Any) -> tuple[bool, bool, bool]:
 
     The matrix takes a stored place to x = a x + c y, y = b x + d y (libavutil/display.h).
     """
-    for side in frame.side_data:
+    try:
+        sides = list(frame.side_data)
+    except ValueError:  # PyAV has no name for one of them (EXIF in the pictures of a camera), and then gives none
+        quarters = round(frame.rotation / 90) % 4  # anticlockwise; that it is mirrored as well is not told
+        return quarters % 2 == 1, quarters in (2, 3), quarters in (1, 2)
+    for side in sides:
         if side.type.name == "DISPLAYMATRIX":
             a, b, _, c, d, *_ = np.frombuffer(bytes(side), np.int32).tolist()
             if abs(b) + abs(c) > abs(a) + abs(d):

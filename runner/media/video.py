@@ -167,16 +167,16 @@ def _picture_files(folder: Path) -> list[Path]:
 
 
 def pictures(
-    path: str | Path, start: int, count: int | None, stride: int, *, interlaced: bool = False
+    path: str | Path, start: int, count: int | None, stride: int, *, interlaced: bool = False, alpha: bool = False
 ) -> Iterator[tuple[np.ndarray, float | None]]:
     """Frames start, start + stride, ... of a file as (uint8 [H, W, 3] RGB, time in seconds); stops where it ends.
-    interlaced: make whole pictures, which then have no time."""
+    interlaced: make whole pictures, which then have no time. alpha: give [H, W, 4] where frames have alpha."""
     path, taken = Path(path), 0
     if count == 0:
         return
     for index, (frame, tags) in enumerate(_frames(path, interlaced)):
         if index >= start and (index - start) % stride == 0:
-            yield upright(frame, tags), None if interlaced else frame.time
+            yield upright(frame, tags, alpha), None if interlaced else frame.time
             taken += 1
             if taken == count:
                 return

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videograin.attention import LabelMap, Modulation, Schedule, SpaceTime, space_time_attention
+from videograin.attention.modulation import _check_text_labels
 
 HEADS, WIDTH, GRID, WORDS = 2, 16, (3, 5), 7
 TOKENS = GRID[0] * GRID[1]
@@ -339,3 +340,10 @@ def test_a_neutral_background_looks_at_the_start_token():
     # c = 0.5: logits (1 - c) (0, 1, 0) + c (1 - 0) on the start token = (.5, .5, 0)
     share = math.exp(0.5) / (2 * math.exp(0.5) + 1)
     torch.testing.assert_close(out[0, 3, 0], torch.tensor(share))
+
+
+@pytest.mark.parametrize("values", [[], [0.0, 1.0], [[0, 1]], [3], [-2]])
+def test_text_labels_of_another_kind_are_refused(values):
+    labels = torch.tensor(values, dtype=torch.float32 if len(values) == 2 else torch.int64)
+    with pytest.raises(ValueError, match=r"text_labels must be int64 \[text tokens\] with values 1\.\.2"):
+        _check_text_labels(labels, 2)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videograin.editing.mask_images import mask_of_picture, masks_from_colours, masks_from_stack
+from videograin.editing.mask_images import COLOURS, mask_of_picture, masks_from_colours, masks_from_stack
 
 RED, GREEN, BLACK = (255, 0, 0), (0, 128, 7), (0, 0, 0)
 
@@ -74,3 +74,8 @@ def test_grey_pictures_are_masks_and_coloured_ones_are_not():
     assert (mask_of_picture(noisy) - grey[..., 0]).abs().max() < 0.01
     with pytest.raises(ValueError, match=r"channels differ by up to 1.00.*arrangement colours"):
         mask_of_picture(pictures([[RED, BLACK]]))
+
+
+def test_regions_are_painted_in_colours_that_differ():
+    assert len(set(COLOURS)) == len(COLOURS)
+    assert all(0 <= value <= 255 for colour in COLOURS for value in colour)

@@ -1,5 +1,6 @@
 """What `invert_clip` and `edit_clip` refuse, and that they do so before the work that takes long."""
 
+import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -163,3 +164,7 @@ def test_latents_that_are_no_numbers_never_reach_the_vae(random_model, frames, m
     monkeypatch.setattr(random_model.vae.net, "decode", lambda z: pytest.fail("the VAE ran"))
     with pytest.raises(NumberError, match=r"^decode: the denoised latents: NaN or inf in frame 1; .*float16"):
         decode_clip(random_model, latents)
+
+
+def test_the_steps_of_an_inversion_are_those_of_an_edit_if_nothing_is_said():
+    assert inspect.signature(invert_clip).parameters["steps"].default == SamplingSettings().steps == 50

@@ -140,3 +140,10 @@ def test_latents_that_are_no_numbers():
     x[1, 0, 0, 0] = float("inf")
     with pytest.raises(NumberError, match=r"x: NaN or inf in frame 1;.*float32"):
         sample_euler(lambda x, sigma: x, x, torch.tensor([1.0, 0.0]))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_no_sampler_keeps_what_a_gradient_would_need(name):
+    weight = torch.ones(1, requires_grad=True)
+    end = SAMPLERS[name](lambda x, sigma: x * weight * 0.5, torch.ones(1, 1, 2, 2), torch.tensor([2.0, 1.0, 0.5, 0.0]))
+    assert not end.requires_grad

@@ -54,3 +54,10 @@ def test_every_setting_says_what_it_is_and_its_default_is_allowed(kind):
             assert allowed.low <= field.default <= allowed.high, name
         if allowed.names:
             assert field.default in allowed.names, name
+
+
+def test_masks_may_grow_and_shrink_within_bounds():
+    assert (LayoutSettings(grow=-512).grow, LayoutSettings(grow=512).grow) == (-512, 512)
+    for wrong in (-513, 513):
+        with pytest.raises(SettingError, match=rf"{wrong} is not allowed; expected a whole number from -512 to 512"):
+            LayoutSettings(grow=wrong)

@@ -11,6 +11,7 @@ from videograin.measuring.attention_probe import AttentionProbe, InspectionError
 from videograin.measuring.pictures import heat
 from videograin.runner import cli
 from videograin.runner import jobs as job
+from videograin.runner.attention_files import maps_of_before
 from videograin.runner.edit_checks import load_edit
 from videograin.runner.edit_file import EditFileError
 from videograin.runner.media.video import probe
@@ -150,3 +151,29 @@ def test_the_round_trip_is_told_frame_by_frame(edit_file, tmp_path, random_model
     assert any(note.startswith("round trip poor: ") for note in again.report["notes"])
     unmeasured = job.run_edit(load_edit(edit_file(inversion={"check": False})), model=random_model)
     assert unmeasured.report["inversion"]["round_trip"] == {"verdict": "not measured"}
+
+
+def test_maps_of_an_edit_before_go_with_its_video(edit_file, random_model, tmp_path):
+    out = tmp_path / "out"
+    job.run_edit(load_edit(edit_file(inversion={"check": False}, attention_maps={"end": 1})), model=random_model)
+    assert set(MAPS) <= {path.name for path in out.iterdir()}
+    (out / "mine.csv").write_text("keep")
+    job.run_edit(load_edit(edit_file(inversion={"check": False}, seed=3)), model=random_model)
+    assert not set(MAPS) & {path.name for path in out.iterdir()}
+    assert (out / "mine.csv").read_text() == "keep"
+    assert (out / "edit.mp4").is_file()
+
+
+def test_files_that_no_report_names_stay(edit_file, random_model, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/shares.csv").write_text("somebody's")
+    job.run_edit(load_edit(edit_file(inversion={"check": False})), model=random_model)
+    assert (tmp_path / "out/shares.csv").read_text() == "somebody's"
+
+
+@pytest.mark.parametrize("told", [["../secret.txt", "attention.mp4"], {"a": "../secret.txt"}, "attention.mp4", None])
+def test_a_report_from_somebody_else_removes_nothing_elsewhere(tmp_path, told):
+    (tmp_path / "secret.txt").write_text("keep")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/report.json").write_text(json.dumps({"outputs": told}))
+    assert maps_of_before(tmp_path / "out") == []

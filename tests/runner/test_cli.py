@@ -74,6 +74,21 @@ def test_an_inversion_is_made_once_and_used_again(edit_file, tmp_path, random_mo
     assert both[0] == pytest.approx(both[1], abs=0.006)  # saved with two digits
 
 
+def test_no_report_of_an_inversion_before_stays_beside_a_newly_saved_one(edit_file, tmp_path, random_model):
+    saved = tmp_path / "inversion.safetensors"
+    job.run_invert(load_edit(edit_file(), purpose="invert"), saved, model=random_model)
+    assert saved.with_suffix(".report.json").is_file()
+    before = saved.read_bytes()
+    again = edit_file(steps=1, output="out", inversion={"check": False, "save": saved.name})
+    job.run_edit(load_edit(again), model=random_model)
+    assert saved.read_bytes() != before
+    assert not saved.with_suffix(".report.json").exists()
+    saved.with_suffix(".report.json").write_text('{"somebody": "else"}')
+    job.run_edit(load_edit(again), model=random_model)
+    assert saved.with_suffix(".report.json").is_file()
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
 def refused(path: Path, model=None) -> str:
     with pytest.raises(EditFileError) as caught:
         job.run_edit(load_edit(path), model=model)

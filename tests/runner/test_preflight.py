@@ -15,6 +15,8 @@ from videograin.runner.edit_checks import load_edit
 from videograin.runner.edit_file import EditFileError
 from videograin.runner.preflight import device_problem, memory_errors, unwritable
 
+from .media.video_files import make
+
 GOOD = """\
 video: source.mp4
 frames: {count: 2}
@@ -246,6 +248,18 @@ def test_a_controlnet_is_opened_before_the_inversion(edit, control_folder, tmp_p
     assert line == 12  # where the section's keys begin
     assert text.startswith("controlnet: ")
     assert seen == ["control"]
+
+
+def test_what_is_out_of_the_ordinary_about_a_control_video_is_in_the_report(
+    edit, control_folder, tmp_path, random_model
+):
+    clip = [np.full((64, 96, 3), 20 + 8 * index, np.uint8) for index in range(6)]
+    options = {"flags": "+ilme+ildct", "x264-params": "tff=1"}
+    make(tmp_path / "control.mkv", clip, options=options)
+    done = job.run_edit(edit(more=f"controlnet: {{model: {control_folder}, video: control.mkv}}\n"), model=random_model)
+    told = [note for note in done.report["notes"] if note.startswith("controlnet.video: ")]
+    assert len(told) == 1
+    assert "control.mkv: the video is interlaced" in told[0]
 
 
 def _noting(load, seen):

@@ -38,6 +38,13 @@ def test_masks_and_numbers_are_those_of_the_clusters(scope):
 def test_0_clusters_are_chosen():
     layout = kinds_layout(features(), GRID, bounds=(2, 4))
     assert 2 <= layout.k <= 4
+    assert kinds_layout(features(), GRID, bounds=(3, 3)).k == 3
+
+
+def test_the_layout_is_of_the_size_of_the_frames():
+    layout = kinds_layout(features(), (24, 12), clusters=2)
+    assert layout.size == (24, 12)
+    assert layout.things[0].mask.shape == (3, 24, 12)
 
 
 def test_numbers_that_do_not_exist_are_refused_as_before():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from videograin.editing.motion.clip_motion import clip_motion
-from videograin.editing.motion.fill import Fill, fill_masks
+from videograin.editing.motion.fill import Fill, _nested, fill_masks
 from videograin.editing.motion.value import Motion, MotionError, from_transforms
 from videograin.world.clips import scene_clip
 from videograin.world.exact_flow import exact_transforms
@@ -113,3 +113,15 @@ def test_what_does_not_fit_is_refused(clip):
         fill_masks(list(clip.masks), exact(clip), clip.frames, missing="guess")
     with pytest.raises(MotionError, match="expected the clip of the motion"):
         fill_masks(list(clip.masks)[:1], exact(clip), clip.frames)
+
+
+@pytest.mark.parametrize(("inside", "nested"), [(0, False), (8, False), (9, True), (16, True)])
+def test_a_part_lies_on_a_whole_with_more_than_half_of_it(inside, nested):
+    part, whole = torch.zeros(2, 4, 8)
+    part[:, :4] = 1
+    whole.view(-1)[:] = 0
+    cells = [(y, x) for y in range(4) for x in range(4)][:inside]
+    for y, x in cells:
+        whole[y, x] = 0.75
+    assert _nested(part, whole) is nested
+    assert _nested(torch.zeros(4, 8), whole) is False

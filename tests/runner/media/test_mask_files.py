@@ -236,3 +236,11 @@ def test_a_box_a_little_beyond_the_frame_is_cut_off_and_said():
     masks = load_masks(Boxes(((-2.0, 0.0, 8.0, 65.0),)), SAME, TWO, notes.append)
     assert masks[0].sum() == 8 * 64
     assert notes == ["boxes: 1 reach beyond the frame, first boxes[1]: cut off there"]
+
+
+def test_a_box_may_reach_beyond_the_frame_by_a_tenth_and_no_more():
+    notes: list[str] = []
+    assert Boxes(((-10.0, 0.0, 50.0, 50.0),)).in_pixels(100, 100, notes.append) == ((-10.0, 0.0, 50.0, 50.0),)
+    assert len(notes) == 1
+    with pytest.raises(MaskError, match="lies partly outside"):
+        Boxes(((-10.1, 0.0, 50.0, 50.0),)).in_pixels(100, 100, notes.append)

@@ -54,3 +54,8 @@ def test_a_clip_lasts_as_long_as_its_frames_in_the_file(steps, last, begin, stri
         assert part.times[0] == begin
         assert part.times[-1] == pytest.approx(end)
         assert all(a < b for a, b in zip(part.times, part.times[1:]))
+
+
+def test_a_last_frame_of_no_length_lasts_as_long_as_most():
+    stamps = [0.0, 0.1, 0.2, 0.3, 0.7, 1.2]
+    assert timing_of(stamps, 0, [Fraction(10)]).times == pytest.approx((*stamps, 1.3))

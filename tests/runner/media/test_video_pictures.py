@@ -1,11 +1,13 @@
 """The pictures of videos as players show them: orientation, shape of pixels, colours, interlacing, alpha."""
 
+import io
 from fractions import Fraction
 from itertools import product
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from videograin.runner.media.encode import write_video
 from videograin.runner.media.geometry import Geometry
@@ -173,3 +175,24 @@ def test_mask_videos_say_what_is_out_of_the_ordinary(tmp_path):
     said = []
     MaskVideo(tmp_path / "a.mkv").load(Geometry.plan((64, 48)), MaskFrames(0, 6, 1, 6), said.append)
     assert any("a.mkv: the video is interlaced" in text for text in said)
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_pictures_of_a_camera_that_have_exif_are_read_and_turned(tmp_path, orientation, turns):
+    """PyAV has no name for EXIF beside a frame."""
+    exif = Image.Exif()
+    exif[274], exif[271] = orientation, "a camera"
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuvj420p"
+        for index in range(2):
+            data = io.BytesIO()
+            Image.fromarray(CORNER).save(data, "JPEG", quality=95, exif=exif)
+            packet = av.Packet(data.getvalue())
+            packet.pts = packet.dts = index
+            packet.time_base, packet.stream = Fraction(1, 10), stream
+            container.mux(packet)
+    frame = read_clip(tmp_path / "a.avi").frames[0].astype(int)
+    expected = np.rot90(CORNER, turns).astype(int)
+    assert frame.shape == expected.shape
+    assert np.abs(frame - expected).mean() < 6

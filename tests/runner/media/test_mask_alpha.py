@@ -1,0 +1,97 @@
+"""Masks in the alpha of videos, and in colours of 16 bits."""
+
+import struct
+import zlib
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from videograin.runner.media.geometry import Geometry
+from videograin.runner.media.mask_files import MaskFolder, MaskFrames, MaskVideo, load_masks
+from videograin.runner.media.mask_pictures import look_at
+
+SAME, FRAMES = Geometry.plan((48, 32)), MaskFrames(0, 3, 1, 3)
+OBJECT = np.zeros((3, 32, 48), bool)
+for place in range(3):
+    OBJECT[place, 8:20, 6 + 8 * place : 22 + 8 * place] = True
+WHITE = OBJECT.astype(np.uint8) * 255
+
+
+def read(source):
+    """(masks, notes)."""
+    notes: list[str] = []
+    return load_masks(source, SAME, FRAMES, notes.append).numpy(), notes
+
+
+@pytest.mark.parametrize(("ending", "channels"), [("png", 3), ("png", 4), ("tiff", 3)])
+def test_colours_of_16_bits_keep_values_below_256(tmp_path, ending, channels):
+    (tmp_path / "m").mkdir()
+    for index, mask in enumerate(OBJECT):
+        picture = np.repeat(np.where(mask, 255, 0).astype(np.uint16)[..., None], channels, axis=2)
+        picture[..., 3:] = 65535
+        assert cv2.imwrite(str(tmp_path / f"m/{index}.{ending}"), picture)
+    masks, notes = read(MaskFolder(tmp_path / "m"))
+    assert np.array_equal(masks, OBJECT)
+    assert len(notes) == 1
+    assert "0 and 255 alone (white would be 65535)" in notes[0]
+
+
+def test_colours_of_16_bits_are_soft_masks_and_turned_as_any(tmp_path):
+    ramp = np.tile(np.linspace(0, 65535, 48), (32, 1)).astype(np.uint16)
+    (tmp_path / "m").mkdir()
+    stored = np.ascontiguousarray(np.repeat(np.rot90(ramp)[..., None], 3, axis=2))
+    data = cv2.imencode(".png", stored)[1].tobytes()
+    exif = Image.Exif()
+    exif[274] = 6  # stored turned to the left: shown turned to the right
+    body = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = b"eXIf" + body
+    data = data[:33] + struct.pack(">I", len(body)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
+    (tmp_path / "m/0.png").write_bytes(data)
+    masks, notes = read(MaskFolder(tmp_path / "m"))
+    assert np.allclose(masks[0], ramp / np.float32(65535), atol=1e-6)
+    assert notes == []
+
+
+def video(path, grey, alpha, codec="png", pixels="rgba"):
+    """A mask video with alpha: uint8 [F, H, W] each."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width = alpha.shape[1:]
+        stream.pix_fmt = pixels
+        for index, (light, part) in enumerate(zip(grey, alpha)):
+            frame = av.VideoFrame.from_ndarray(np.dstack([light] * 3 + [part]), format="rgba")
+            frame.pts, frame.time_base = index, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return MaskVideo(path)
+
+
+@pytest.mark.parametrize(("codec", "pixels"), [("png", "rgba"), ("qtrle", "argb"), ("prores_ks", "yuva444p10le")])
+def test_alpha_of_a_mask_video_is_the_mask_where_it_varies(tmp_path, codec, pixels):
+    masks, notes = read(video(tmp_path / "cut.mov", np.full_like(WHITE, 120), WHITE, codec, pixels))
+    assert np.array_equal(masks, OBJECT)
+    assert not any("alpha" in note and "decoded" in note for note in notes)
+
+
+def test_alpha_of_a_mask_video_that_is_opaque_everywhere_is_no_mask(tmp_path):
+    masks, notes = read(video(tmp_path / "opaque.mov", WHITE, np.full_like(WHITE, 255)))
+    assert np.array_equal(masks, OBJECT)
+    assert notes == []
+
+
+def test_alpha_that_cannot_be_decoded_is_said(tmp_path):
+    _, notes = read(video(tmp_path / "a.webm", WHITE, WHITE, "libvpx-vp9", "yuva420p"))
+    assert any("alpha channel that cannot be decoded: its brightness is the mask" in note for note in notes)
+
+
+def test_the_stand_in_of_an_animation_is_no_mask(tmp_path):
+    grey, white, black = (Image.new("L", (8, 8), value) for value in (128, 255, 0))
+    for name, pictures in (("a.png", [white]), ("b.png", [white, black])):
+        grey.save(tmp_path / name, save_all=True, default_image=True, append_images=pictures)
+    one, two = look_at(tmp_path / "a.png"), look_at(tmp_path / "b.png")
+    assert (len(one.pages), len(two.pages)) == (1, 2)
+    assert next(iter(one.masks([0]))).grey.min() == 255
