@@ -37,6 +37,8 @@ ALIKE, TWICE, SLIGHT = 0.1, 2.0, 0.02
 """Of differences along the background's motion and a region's, values in [-1, 1]: what is background (`beside`)."""
 SOFT = 4
 """Pixels over which the key fades beyond what is known of the background."""
+LEAST = 0.1
+"""Part of a mask that must surely be background before any of it counts as that."""
 RIM = 2
 """Pixels round a thing that are not counted as background: its soft edge."""
 SHADES = 8
@@ -195,6 +197,8 @@ def beside(source: Tensor, motion: Motion, region: int, mask: Tensor) -> Tensor:
         shown[i][box] = covered & (still < ALIKE) & (carried > TWICE * still + SLIGHT)
         thing[i][box] = covered & (carried < ALIKE) & (still > TWICE * carried + SLIGHT)
         either[i][box] = covered & (still < ALIKE) & ~shown[i][box] & ~thing[i][box]
+    if int(shown.sum()) < LEAST * int((mask > 0).sum()):
+        return torch.zeros_like(shown)  # the mask fits its thing: what looks like background there is its flat inside
     colours = ((source.movedim(1, -1) + 1) * (SHADES / 2)).long().clamp(0, SHADES - 1)
     colours = (colours * torch.tensor([SHADES**2, SHADES, 1])).sum(-1)
     common = [colours[sure].bincount(minlength=SHADES**3) / sure.sum().clamp(min=1) for sure in (shown, thing)]

@@ -186,6 +186,10 @@ def test_what_a_wide_mask_holds_of_the_background_is_known_there():
     assert not bool(shown[:, 13:19, 13:27].any())
     assert shown[:, (box[0] > 0) & ~thing].float().mean() > 0.9
     assert not bool(shown[:, box[0] == 0].any())
+    fits = torch.zeros(F, *SIZE)
+    fits[:, 12:20, 12:28] = 1
+    filmed[:, :, 12:20, 12:28] = 0.5  # flat: its inside agrees along any motion
+    assert not bool(beside(filmed, motion, 0, fits).any())
 
 
 def test_the_key_puts_back_what_the_edit_shows_of_the_background():

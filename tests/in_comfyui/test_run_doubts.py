@@ -20,6 +20,7 @@ from .test_patch_node import DEFAULTS
 pytestmark = pytest.mark.usefixtures("as_the_host_runs")
 
 ADDS_NOTHING = {
+    "exp_heun_2_x0",
     "euler",
     "heun",
     "heunpp2",
