@@ -131,7 +131,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Problems]:
         raise _too_deep(path, 1) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or str(error)
+        what = " ".join((getattr(error, "problem", None) or str(error)).split())
         line = mark.line + 1 if mark else 1
         raise EditFileError(
             path, [(line, f"not valid YAML ({what}); expected `key: value` lines; check the indentation")]
