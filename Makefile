@@ -43,7 +43,7 @@ fuzz: $(STAMP)
 # 400 small changes of attention/, editing/ and the readers in runner/media, and whether a test notices; hours. COUNT, SEED.
 mutants: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[mutants]"
-	OMP_NUM_THREADS=1 $(BIN)/python -m videograin.lab.mutants --count $(or $(COUNT),400) --seed $(or $(SEED),0)
+	OMP_NUM_THREADS=1 $(BIN)/python -m videograin.lab.mutants --page --count $(or $(COUNT),400) --seed $(or $(SEED),0)
 
 # Which lines of the product `test` runs. The nodes, and most of hosts/comfyui, need `host` and show little here.
 coverage: $(STAMP)

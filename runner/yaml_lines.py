@@ -156,7 +156,7 @@ SYNTAX = (
 def _syntax(error: yaml.YAMLError) -> tuple[int, str]:
     """The line of text that is no YAML, and what is wrong with it."""
     stopped, began = (getattr(error, name, None) for name in ("problem_mark", "context_mark"))
-    what = getattr(error, "problem", None) or " ".join(str(error).split())
+    what = " ".join((getattr(error, "problem", None) or str(error)).split())
     told = f"{getattr(error, 'context', None)}: {what}"
     at_start, remedy = next((start, remedy) for part, start, remedy in SYNTAX if part in told)
     mark = began if at_start and began else stopped

@@ -25,6 +25,7 @@ from typing import Any
 from ..json_lines import add_line, resume
 from ..paths import ROOT
 from .covering import Covering, covering
+from .page import write
 from .sample import Mutant, drawn, files_of
 
 log = logging.getLogger(__name__)
@@ -49,31 +50,37 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("out/mutants"))
     parser.add_argument("--longest", type=float, default=60, help="seconds of tests for one mutant, the quickest first")
-    parser.add_argument("--again", nargs="*", metavar="TEST", help="survivors too, with these test files besides")
+    parser.add_argument("--page", action="store_true", help="write docs/benchmarks/mutants.md of these mutants")
+    parser.add_argument("--again", action="store_true", help="survivors too, with the test files named as their module")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out / "mutants.jsonl"
     known = {line["key"]: line for line in resume(file)}  # a later line of the same mutant counts
     found = covering(args.out, args.processes)
+    sample = list(drawn(args.count, args.seed, files_of()))
     left = []
-    for mutant in drawn(args.count, args.seed, files_of()):
+    for mutant in sample:
         before = known.get(mutant.key)
-        if before is None or (args.again is not None and before["outcome"] == "survived"):
+        if before is None or (args.again and before["outcome"] == "survived"):
             left.append(mutant)
     print(f"{len(known)} mutants known, {len(left)} to test", flush=True)
-    for mutant, tests, outcome, seconds in tested(left, found, args.processes, args.longest, args.again or []):
+    for mutant, tests, outcome, seconds in tested(left, found, args.processes, args.longest, args.again):
         line: dict[str, Any] = {"key": mutant.key, "file": mutant.file, "line": mutant.line}
         line |= {"operator": mutant.operator, "before": mutant.before, "after": mutant.after, "outcome": outcome}
         known[mutant.key] = {**line, "tests": len(tests), "seconds": round(seconds, 1)}
         add_line(file, known[mutant.key])
         if outcome == "survived":
             print(f"survived {mutant.file}:{mutant.line} {mutant.before} -> {mutant.after}", flush=True)
-    killed = sum(line["outcome"] != "survived" for line in known.values())
-    print(f"{killed} of {len(known)} killed ({killed / max(len(known), 1):.1%})")
+    lines = [known[mutant.key] for mutant in sample]
+    killed = sum(line["outcome"] != "survived" for line in lines)
+    print(f"{killed} of {len(lines)} killed ({killed / max(len(lines), 1):.1%})")
+    if args.page:
+        words = f"--count {args.count} --seed {args.seed} --longest {args.longest:g}{' --again' * args.again}"
+        print(write(f"python -m videograin.lab.mutants {words}", lines))
 
 
 def tested(
-    left: list[Mutant], found: Covering, processes: int, longest: float, more: list[str]
+    left: list[Mutant], found: Covering, processes: int, longest: float, named: bool
 ) -> Iterator[tuple[Mutant, list[str], str, float]]:
     """Yield (mutant, tests, ``killed``, ``timeout`` or ``survived``, seconds) as they end."""
     # What takes long to load, loaded once: the forked processes have it.
@@ -91,13 +98,14 @@ def tested(
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         free = [_copy(Path(folder) / str(number)) for number in range(processes)]
-        every = sorted({test for one in left for test in found.tests_of(one.file, one.line, longest)} | set(more))
+        chosen = {one.key: _tests(one, found, longest, named) for one in left}
+        every = sorted({test for tests in chosen.values() for test in tests})
         _check_names(every, free[0])  # a name that is none would count as a test that fails
         waiting, running = left[::-1], {}
         while waiting or running:
             while waiting and free:
                 mutant = waiting.pop()
-                tests = [*dict.fromkeys([*more, *found.tests_of(mutant.file, mutant.line, longest)])]
+                tests = chosen[mutant.key]
                 if not tests:
                     yield mutant, tests, "survived", 0.0
                     continue
@@ -116,6 +124,14 @@ def tested(
                 yield one.mutant, one.tests, outcome, seconds
             elif not child:
                 time.sleep(0.05)
+
+
+def _tests(mutant: Mutant, found: Covering, longest: float, named: bool) -> list[str]:
+    """named: the test files that are named as the module come first."""
+    place = ROOT / "tests" / Path(mutant.file).parent
+    files = sorted(place.glob(f"test_{Path(mutant.file).stem}*.py")) if named else []
+    more = [file.relative_to(ROOT).as_posix() for file in files]
+    return list(dict.fromkeys([*more, *found.tests_of(mutant.file, mutant.line, longest)]))
 
 
 def _copy(place: Path) -> Path:

@@ -49,3 +49,12 @@ def test_paths_that_no_system_has_are_refused(tmp_path, path):
     (tmp_path / "a.yaml").write_text(f"video: {path}\n")
     with pytest.raises(EditFileError, match=r"a\.yaml:1: video: .*expected a path"):
         read_edit(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("content", ["steps: 4\x7f\n", "steps: [4", "a: b: c"])
+def test_a_file_that_is_no_yaml_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / "edit.yaml").write_text(content)
+    with pytest.raises(EditFileError) as caught:
+        read_yaml(tmp_path / "edit.yaml")
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("edit.yaml:1: not valid YAML (")

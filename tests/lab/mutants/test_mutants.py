@@ -60,6 +60,6 @@ def test_a_change_that_a_test_notices_is_killed_and_another_survives():
     wrong = Mutant(SCHEDULE, 1, "by hand", "", "", source + "\nraise RuntimeError\n")
     test = "tests/attention/test_schedule.py"
     found = Covering({SCHEDULE: {1: [test]}}, {test: 1.0})
-    outcomes = mutants.tested([wrong, replace(wrong, code=source)], found, 1, 60, [])
+    outcomes = mutants.tested([wrong, replace(wrong, code=source)], found, 1, 60, False)
     assert [outcome for _, _, outcome, _ in outcomes] == ["killed", "survived"]
     assert (ROOT / SCHEDULE).read_text(encoding="utf-8") == source
