@@ -131,7 +131,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Problems]:
     except RecursionError:
         raise _too_deep(path, 1) from None
     except yaml.YAMLError as error:
-        raise EditFileError(path, [_syntax(error)]) from None
+        raise EditFileError(path, [_syntax(error, text)]) from None
     if not isinstance(node, yaml.MappingNode):
         raise EditFileError(path, [(1, "holds no keys; expected lines such as `video: clip.mp4`; see the README")])
     numbers: dict[str, int] = {}
@@ -153,14 +153,16 @@ SYNTAX = (
 """In the parser's message; whether the line is that of what it was reading, not of where it stopped; the remedy."""
 
 
-def _syntax(error: yaml.YAMLError) -> tuple[int, str]:
-    """The line of text that is no YAML, and what is wrong with it."""
+def _syntax(error: yaml.YAMLError, whole: str) -> tuple[int, str]:
+    """The line of a ``whole`` file that is no YAML, and what is wrong with it."""
     stopped, began = (getattr(error, name, None) for name in ("problem_mark", "context_mark"))
     what = " ".join((getattr(error, "problem", None) or str(error)).split())
     told = f"{getattr(error, 'context', None)}: {what}"
     at_start, remedy = next((start, remedy) for part, start, remedy in SYNTAX if part in told)
     mark = began if at_start and began else stopped
     text = f"not valid YAML ({what}); expected `key: value` lines; {remedy}"
+    if mark is None and isinstance(error, yaml.reader.ReaderError):  # a character, which has a place but no mark
+        return whole.count("\n", 0, error.position) + 1, text
     return mark.line + 1 if mark else 0, text
 
 
