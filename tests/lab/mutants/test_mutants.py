@@ -1,13 +1,13 @@
 """What counts as a mutant, which tests are run for it, and that one is found out or survives."""
 
 import os
-from dataclasses import replace
+import subprocess
+import sys
 
 import pytest
 
-from videograin.lab.mutants import __main__ as mutants
 from videograin.lab.mutants.covering import Covering, _around
-from videograin.lab.mutants.sample import LEFT_OUT, Mutant, _meaning, drawn, files_of
+from videograin.lab.mutants.sample import LEFT_OUT, _meaning, drawn, files_of
 from videograin.lab.paths import ROOT
 
 SCHEDULE = "attention/schedule.py"
@@ -53,13 +53,28 @@ def test_a_line_that_runs_at_import_has_the_tests_of_what_it_is_part_of():
     assert _around(source, 1) == (0, -1)
 
 
+IN_A_PROCESS_OF_ITS_OWN = """
+from dataclasses import replace
+
+from videograin.lab.mutants import __main__ as mutants
+from videograin.lab.mutants.covering import Covering
+from videograin.lab.mutants.sample import Mutant
+from videograin.lab.paths import ROOT
+
+file, test = "attention/schedule.py", "tests/attention/test_schedule.py"
+source = (ROOT / file).read_text(encoding="utf-8")
+wrong = Mutant(file, 1, "by hand", "", "", source + "\\nraise RuntimeError\\n")
+found = Covering({file: {1: [test]}}, {test: 1.0})
+outcomes = mutants.tested([wrong, replace(wrong, code=source)], found, 1, 60, False)
+print("outcomes:", *(outcome for _, _, outcome, _ in outcomes))
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_change_that_a_test_notices_is_killed_and_another_survives():
-    source = (ROOT / SCHEDULE).read_text(encoding="utf-8")
-    wrong = Mutant(SCHEDULE, 1, "by hand", "", "", source + "\nraise RuntimeError\n")
-    test = "tests/attention/test_schedule.py"
-    found = Covering({SCHEDULE: {1: [test]}}, {test: 1.0})
-    outcomes = mutants.tested([wrong, replace(wrong, code=source)], found, 1, 60, False)
-    assert [outcome for _, _, outcome, _ in outcomes] == ["killed", "survived"]
-    assert (ROOT / SCHEDULE).read_text(encoding="utf-8") == source
+    before = (ROOT / SCHEDULE).read_text(encoding="utf-8")
+    # Forked from this process, whose modules are loaded, a change would not be seen.
+    ended = subprocess.run([sys.executable, "-c", IN_A_PROCESS_OF_ITS_OWN], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "outcomes: killed survived"
+    assert (ROOT / SCHEDULE).read_text(encoding="utf-8") == before
