@@ -118,7 +118,8 @@ def test_two_edits_are_measured_side_by_side(server):
     for frames, told in zip(
         (pictures(server, run, edited), pictures(server, run, other)), measured["PSNR outside the masks"][1:]
     ):
-        assert float(told) == pytest.approx(psnr(frames, made.source, outside), abs=0.05)
+        # Told with one decimal, of frames that are not yet rounded to 8 bits.
+        assert float(told) == pytest.approx(psnr(frames, made.source, outside), abs=0.1)
     assert "not measured: no CLIP VISION is connected" in report
 
 
