@@ -219,8 +219,7 @@ def _unlike(
     ``part`` of them lie; 0 where none has the place."""
     places = torch.stack([motion.places(region, i, j, motion.size)[box] for j in near])
     there = sample(source[list(near)], places, motion.size)
-    apart = (there - source[i][(slice(None), *box)]).abs().amax(1, keepdim=True)
-    apart = avg_pool2d(apart, 3, 1, 1, count_include_pad=False)[:, 0]
+    apart = contrast(there, source[i][(slice(None), *box)][None])[:, 0]
     apart = torch.where(inside(places, motion.size), apart, torch.full_like(apart, float("nan")))
     return apart.nanquantile(part, dim=0).nan_to_num()
 
@@ -251,7 +250,8 @@ def keyed(
 
 
 def contrast(raw: Tensor, behind: Tensor) -> Tensor:
-    """The d of `keyed` before it is fused: [F, 1, H, W] of two [F, 3, H, W] in [-1, 1]."""
+    """By how much pictures [F, 3, H, W] in [-1, 1] differ: largest channel difference, 3 x 3 mean, [F, 1, H, W]. The d
+    of `keyed` before it is fused."""
     apart = (raw - behind).abs().amax(1, keepdim=True)
     return avg_pool2d(apart, 3, 1, 1, count_include_pad=False)
 

@@ -51,8 +51,7 @@ class Steady:
         `decoded` itself where both parts are off."""
         if not self._acts(settings):
             return decoded
-        out = self.values(signed(source), signed(decoded), settings, dilate)
-        return ((out.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+        return unsigned(self.values(signed(source), signed(decoded), settings, dilate))
 
     def values(self, source: Tensor, decoded: Tensor, settings: SteadySettings, dilate: float) -> Tensor:
         """The pixel parts. source, decoded: float32 [F, 3, H, W] in [-1, 1] of the motion's size; dilate: pixels around
@@ -73,3 +72,8 @@ class Steady:
 def signed(frames: np.ndarray) -> Tensor:
     """uint8 [F, H, W, 3] -> float32 [F, 3, H, W] in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def unsigned(values: Tensor) -> np.ndarray:
+    """float32 [F, 3, H, W], what lies outside of [-1, 1] cut off -> uint8 [F, H, W, 3]."""
+    return ((values.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()

@@ -37,7 +37,7 @@ from ..editing.windows import Windows
 from ..measuring.attention_probe import AttentionProbe
 from .attention_files import open_probe
 from .edit_file import EditFile
-from .edit_keys import ControlKeys, RegionEntry
+from .edit_keys import ControlKeys, EditKeys, RegionEntry
 from .layout_files import check_masks
 from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_pictures, repeated
 from .media.mask_pictures import shown
@@ -115,7 +115,7 @@ def open_job(edit_file: EditFile, progress: Progress, model: Model | None = None
     results = [*RESULTS.values(), *(ATTENTION.values() if keys.attention_maps is not None else ())]
     places = {"output": edit_file.output, "results": results, "save": keys.inversion.save}
     found = any(isinstance(entry.masks, FoundMask) for entry in keys.regions)
-    problems, pictures, loaded, notes = Problems(lines), None, None, ()
+    problems, pictures = Problems(lines), None
     with problems.gathered():
         check_start(lines, device=device, kernel=attention.kernel, **places)
     if found:
@@ -128,16 +128,7 @@ def open_job(edit_file: EditFile, progress: Progress, model: Model | None = None
         if keys.controlnet is not None:
             pictures, told = _read_pictures(keys.controlnet.video, clip, frames)
             remarks = (*remarks, *told)
-    if keys.inversion.load is not None:
-        loaded, notes = open_saved(
-            keys.inversion.load,
-            clip,
-            keys.source_prompt,
-            keys.attention,
-            cut_of(keys.windows),
-            edit_file.layout if found else None,
-            problems,
-        )
+    loaded, notes = _open_loaded(keys, clip, edit_file.layout if found else None, problems)
     problems.stop()
     notes = (*notes, *remarks)
     phrases, prompt, added = [region.phrase for region in regions], keys.prompt, ()
@@ -194,27 +185,28 @@ def open_layout(edit_file: EditFile, progress: Progress, model: Model | None = N
     keys, lines = edit_file.keys, edit_file.lines
     device = keys.device if model is None else None
     places = {"output": edit_file.output, "results": LAYOUT.values(), "save": keys.inversion.save}
-    problems, loaded, notes = Problems(lines), None, ()
+    problems = Problems(lines)
     with problems.gathered():
         check_start(lines, device=device, kernel=keys.attention.kernel, **places)
     with problems.gathered():
         check_masks(edit_file.output, lines)
     clip = _read_clip(edit_file, problems, progress)
-    if keys.inversion.load is not None:
-        loaded, notes = open_saved(
-            keys.inversion.load,
-            clip,
-            keys.source_prompt,
-            keys.attention,
-            cut_of(keys.windows),
-            edit_file.layout,
-            problems,
-        )
+    loaded, notes = _open_loaded(keys, clip, edit_file.layout, problems)
     problems.stop()
     job = _on_model(edit_file, clip, loaded, notes, model, progress)
     _check_inversion(job, problems)
     problems.stop()
     return job
+
+
+def _open_loaded(
+    keys: EditKeys, clip: Clip, layout: LayoutSettings | None, problems: Problems
+) -> tuple[Trajectory | None, tuple[str, ...]]:
+    """The inversion that the file loads, as `open_saved`; None where it loads none."""
+    path = keys.inversion.load
+    if path is None:
+        return None, ()
+    return open_saved(path, clip, keys.source_prompt, keys.attention, cut_of(keys.windows), layout, problems)
 
 
 def _on_model(
@@ -302,8 +294,9 @@ def _remark(remarks: list[str], number: int, text: str) -> None:
 
 def _read_pictures(video: Path, clip: Clip, frames: MaskFrames) -> tuple[np.ndarray, tuple[str, ...]]:
     """The frames of a control video, uint8 [F, H, W, 3], cut as the clip is, and remarks about it."""
-    found = matched_pictures(video, frames)
-    notes = tuple(f"controlnet.video: {shown(video)}: {text}" for text in probe(video).notes)
+    info = probe(video)
+    found = matched_pictures(video, info, frames)
+    notes = tuple(f"controlnet.video: {shown(video)}: {text}" for text in info.notes)
     for text in notes:
         log.warning(text)
     return repeated([clip.geometry.frame(picture, "the control video") for picture in found], frames), notes

@@ -18,7 +18,7 @@ from ...editing.motion.clip_motion import clip_motion
 from ...editing.motion.optical_flow import ClipFlow
 from ...editing.motion.value import Motion
 from ...editing.regions import Region, sized_masks
-from ...editing.steady import signed
+from ...editing.steady import signed, unsigned
 from .embeddings import seen_regions
 from .pixels import MARGIN, dilated
 from .steadiness import GONE, HIDDEN, absences, centre, colour_flicker, jitter, own_warp_error, pieces
@@ -80,7 +80,7 @@ class Things:
             scale,
             motion,
             replace(flow, valid=flow.valid * ~covered[1:]),
-            _completed(((behind + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy(), ~known.numpy()),
+            _completed(unsigned(behind), ~known.numpy()),
             known.numpy(),
             np.stack(seen_regions(list(masks.numpy()))),
             widened(masks, MARGIN / scale).numpy() > 0,

@@ -29,7 +29,7 @@ from .geometry import Geometry
 from .mask_boxes import Boxes
 from .mask_frames import IMAGES, MaskFrames, in_order, numbering
 from .mask_pictures import MaskError, NoPicture, PictureFile, is_picture, look_at, shown
-from .video import pictures, probe
+from .video import VideoInfo, pictures, probe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,7 +121,7 @@ class MaskVideo:
         kept = set()  # the number of channels
 
         def read() -> Iterator[StoredMask]:
-            for picture in matched_pictures(self.file, frames, alpha=True):
+            for picture in matched_pictures(self.file, info, frames, alpha=True):
                 kept.add(picture.shape[2])
                 yield _of_video(picture)
 
@@ -158,9 +158,9 @@ class LabelVideo:
         compression has moved."""
         found = self._pictures()
         if found is None:
-            return repeated(
-                self._select(lambda: matched_pictures(self.file, frames), True, geometry, frames, note), frames
-            )
+            info = probe(self.file)
+            masks = self._select(lambda: matched_pictures(self.file, info, frames), True, geometry, frames, note)
+            return repeated(masks, frames)
         chosen = frames.indices(len(found), self.place)
         places = sorted(set(chosen))
         lossy = any(file.lossy for file, _ in found)
@@ -331,10 +331,9 @@ def repeated(stack: list[np.ndarray], frames: MaskFrames) -> np.ndarray:
     return np.stack(stack * frames.count if len(stack) == 1 else stack)
 
 
-def matched_pictures(file: Path, frames: MaskFrames, alpha: bool = False) -> Iterator[np.ndarray]:
+def matched_pictures(file: Path, info: VideoInfo, frames: MaskFrames, alpha: bool = False) -> Iterator[np.ndarray]:
     """The pictures of a mask or control video that belong to ``frames``: uint8 [H, W, 3], with ``alpha`` [H, W, 4]
-    where they have it; one if it is static."""
-    info = probe(file)
+    where they have it; one if it is static. info: of the file (`probe`, which may decode all of it)."""
     chosen = frames.indices(info.frames, shown(file))
     if len(set(chosen)) == 1:
         start, stride, count = chosen[0], 1, 1
