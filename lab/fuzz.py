@@ -66,14 +66,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kind", choices=[*SHARES], help="this kind alone")
+    parser.add_argument("--kind", choices=[*SHARES], help="this kind alone, with the whole count")
     parser.add_argument("--out", type=Path, default=BENCHMARKS / "fuzz")
     args = parser.parse_args()
     torch.set_num_threads(1)
     found = {}
     for kind, share in SHARES.items():
         if args.kind in (None, kind):
-            found[kind] = fuzzed(kind, round(args.count * share), args.seed)
+            found[kind] = fuzzed(kind, args.count if args.kind else round(args.count * share), args.seed)
             print(kind, vars(found[kind]), flush=True)
     facts = {
         "command": f"python -m videograin.lab.fuzz --count {args.count} --seed {args.seed}",
@@ -90,14 +90,19 @@ def fuzzed(kind: str, count: int, seed: int) -> Found:
     found = Found(count)
     _valid(kind)  # before any process is forked
     with tempfile.TemporaryDirectory() as folder:
-        if kind == "edit files":
-            _video(Path(folder) / "source.mp4", "libx264", "yuv420p", _squares(48, 64))
-            (Path(folder) / "masks").mkdir()
-            cv2.imwrite(f"{folder}/masks/0.png", _squares(48, 64)[0])
+        companions(kind, Path(folder))
         begin = 0
         while begin < count:
             begin = _batch(kind, range(begin, min(begin + 500, count)), seed, Path(folder), found)
     return found
+
+
+def companions(kind: str, folder: Path) -> None:
+    """Write the files that files of this kind name."""
+    if kind == "edit files":
+        _video(folder / "source.mp4", "libx264", "yuv420p", _squares(48, 64))
+        (folder / "masks").mkdir()
+        cv2.imwrite(f"{folder}/masks/0.png", _squares(48, 64)[0])
 
 
 def _batch(kind: str, numbers: range, seed: int, folder: Path, found: Found) -> int:
@@ -112,22 +117,22 @@ def _batch(kind: str, numbers: range, seed: int, folder: Path, found: Found) -> 
                 for number in numbers:
                     signal.alarm(LONGEST)  # ends the process, also where it waits in a library
                     begun = time.monotonic()
-                    outcome = _outcome(kind, number, seed, folder)
+                    became = outcome(kind, number, seed, folder)
                     seconds, most = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-                    pipe.write(f"{number}\t{seconds:.3f}\t{most}\t{' '.join(outcome.split())}\n")
+                    pipe.write(f"{number}\t{seconds:.3f}\t{most}\t{' '.join(became.split())}\n")
         finally:
             os._exit(0)
     os.close(writer)
     last, large = numbers[0] - 1, False
     with os.fdopen(reader) as pipe:
         for line in pipe:
-            number, seconds, most, outcome = line.rstrip("\n").split("\t")
+            number, seconds, most, became = line.rstrip("\n").split("\t")
             last = int(number)
             found.slowest, found.most_bytes = max(found.slowest, float(seconds)), max(found.most_bytes, int(most))
-            found.read += outcome == "read"
-            found.refused += outcome == "refused"
-            if outcome not in ("read", "refused"):
-                found.wrong.append((last, outcome))
+            found.read += became == "read"
+            found.refused += became == "refused"
+            if became not in ("read", "refused"):
+                found.wrong.append((last, became))
             elif large := int(most) > MOST:  # and all that this process reads from now on would count as large
                 found.wrong.append((last, f"{int(most) >> 20} MiB"))
                 break
@@ -145,7 +150,8 @@ def _quiet() -> None:
         os.dup2(nothing, number)
 
 
-def _outcome(kind: str, number: int, seed: int, folder: Path) -> str:
+def outcome(kind: str, number: int, seed: int, folder: Path) -> str:
+    """Write the file with this number and read it: ``read``, ``refused``, or what went wrong."""
     path = file_of(kind, number, seed, folder)
     try:
         _readers()[kind](path, number)

@@ -21,7 +21,7 @@ import numpy as np
 
 from ...editing.fingerprint import frames_digest
 from .container import Damage, VideoError, clip_stream, decoded, open_video, stream_notes
-from .geometry import Geometry
+from .geometry import Geometry, GeometryError
 from .mask_frames import IMAGES, in_order
 from .picture import Tags, check_size, deinterlaced, has_alpha, shown_size, tag_notes, upright
 from .timing import ASSUMED, Timing, timing_of
@@ -222,7 +222,10 @@ def read_clip(
     take more than MAX_BYTES.
     """
     info = probe(path)
-    geometry = Geometry.plan((info.width, info.height), size, fit)
+    try:
+        geometry = Geometry.plan((info.width, info.height), size, fit)
+    except GeometryError as error:
+        raise VideoError(f"{path}: {error}") from None
     wanted = available(info.frames, start, stride) if count is None else count
     _check_clip(path, wanted, geometry.target)
     frames, times = [], []
