@@ -11,7 +11,6 @@ import torch
 from ...attention import normalise_mask
 from ...attention.options import MOTION_SOURCES
 from .contest import Scene, chained, region_motion
-from .optical_flow import consistent, dis
 from .registration import Fit, Registration, View, moments, shift
 from .value import BACKGROUND, Motion, MotionError, RegionMotion
 
@@ -76,17 +75,10 @@ def _by_moments(views: list[View], i: int, j: int) -> np.ndarray:
 
 
 def _by_flow(scene: Scene) -> Step:
-    estimate = dis().flow
-    frames = (scene.colours() * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-    known: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
-
     def step(views: list[View], i: int, j: int) -> np.ndarray:
         import cv2
 
-        if (i, j) not in known:
-            forth, back = estimate(frames[i], frames[j]), estimate(frames[j], frames[i])
-            known[i, j] = forth, consistent(forth, back)
-        forth, agreed = known[i, j]
+        forth, agreed = scene.flow(i, j)
         inside = ((views[i].mask > 0.5) & (views[i].free > 0.5)).numpy() & agreed
         rows, columns = np.nonzero(inside)
         if len(rows) < AGREED:
