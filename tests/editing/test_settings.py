@@ -114,3 +114,9 @@ def test_settings_are_values(kind):
         setattr(kind(), name, getattr(kind(), name))
     with pytest.raises(SettingError, match="unknown key"):
         kind(no_such_key=1)
+
+
+def test_one_cluster_is_none():
+    assert [LayoutSettings(clusters=clusters).clusters for clusters in (0, 2, 64)] == [0, 2, 64]
+    with pytest.raises(SettingError, match=r"clusters: 1 is not allowed"):
+        LayoutSettings(clusters=1)

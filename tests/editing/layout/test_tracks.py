@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy import ndimage
 
-from videograin.editing.layout.instances import Component, connected, cut_necks, find_components
+from videograin.editing.layout.instances import Component, _deepest_cut, connected, cut_necks, find_components
 from videograin.editing.layout.tracks import (
     STEP,
     Track,
@@ -290,3 +291,16 @@ def test_iou_and_centre():
     assert iou(box(0, 0, 0, 0), box(0, 0, 0, 0)) == 0
     assert centre(box(2, 4, 3, 5)).tolist() == [3.0, 6.0]
     assert centre(np.zeros((3, 5), bool)).tolist() == [1.0, 2.0]
+
+
+def test_a_third_lobe_goes_to_the_side_that_it_is_nearer_to():
+    """A narrow neck joins the left one to the middle, a wider one the right one to it."""
+    depth = np.zeros((15, 50), int)
+    y, x = np.indices(depth.shape)
+    for middle, radius in ((8, 6), (24, 7), (38, 5)):
+        depth |= np.hypot(y - 7, x - middle) <= radius
+    depth[7, 8:24] = 1
+    depth[6:9, 24:38] = 1
+    cut = _deepest_cut(ndimage.distance_transform_edt(depth))
+    assert cut[7, 24] != cut[7, 8]
+    assert cut[7, 24] == cut[7, 38]
