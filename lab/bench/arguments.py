@@ -12,7 +12,7 @@ world's reader judge the results. One JSON line an edit; a run that is stopped g
 
 systems: ceiling (the ideal result through the VAE), global, global_blend, cross, ours, released, released_scheduled,
 hard, composed, sequential, sequential_modulated. tasks: class, instance, "one kept", shape, background, "part colour",
-"new part".
+"new part", and colour where it is named.
 --vary takes settings of an edit file (power, end, self_halves, blend.end, mode, guidance, inversion ...), and
 masks=boxes,grow,shrink,drop,holes; levels=coarse,finest; labels=centre,any; size_term=false.
 
