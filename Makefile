@@ -31,10 +31,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# What `test` leaves out: compilers, training, fuzzing, faults. With other random examples every time; one that fails comes
-# with a line (@reproduce_failure) that brings it back.
+# What `test` leaves out: compilers, training, fuzzing, faults. With other random examples every time (but in .ci/run, which
+# must say of a change what it said before); one that fails comes with what brings it back: its seed, or @reproduce_failure.
+slow: export HYPOTHESIS_PROFILE ?= others every time
 slow: $(STAMP)
-	HYPOTHESIS_PROFILE="others every time" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 # All that needs a GPU, in order of worth, nine minutes a call; the same command goes on. Wants `make test CPU_INDEX=` before it.
 gpu: $(STAMP)
