@@ -1,7 +1,8 @@
 """A region of several things, as "two birds" is: each is registered by itself, and one motion is made of theirs.
 
-Things are the connected pieces of the region's mask. Only a mask that falls into as many pieces in every frame that has
-one is divided: a piece that comes and goes is a thing that another one crosses or touches, and says nothing.
+Things are the connected pieces of the region's mask, or of what is left of it without its rim, where things touch. Only
+a mask that falls into as many pieces in every frame that has one is divided: a piece that comes and goes is a thing
+that another one crosses, and says nothing.
 """
 
 from __future__ import annotations
@@ -17,12 +18,19 @@ from .value import CUT, RegionMotion
 
 MOST = 8  # things of one region
 LEAST = 0.1  # of the region's pixels, or a piece is a crumb of the thing beside it
+RIMS = (0, 2, 4, 6)  # pixels that are taken off the mask until it falls into pieces
+BETTER = 0.9  # of the loss of all things taken for one: theirs must be below it
 TOUCHING = 4  # pixels: another region so near to two pieces may be what divides them
 
 
 def divided(masks: Tensor, region: int) -> Tensor | None:
     """The things of a region: its mask divided, [P, F, H, W], each thing at one index in all frames, the largest first;
     None where it is one thing, or where it cannot be told. masks: float [K, F, H, W] in [0, 1] of all regions."""
+    found = (_divided(masks, region, rim) for rim in RIMS)
+    return next((things for things in found if things is not None), None)
+
+
+def _divided(masks: Tensor, region: int, rim: int) -> Tensor | None:
     hard = masks[region].numpy() > 0.5
     last = -1
     seen = [f for f in range(len(hard)) if hard[f].any()]
@@ -30,8 +38,8 @@ def divided(masks: Tensor, region: int) -> Tensor | None:
         return None
     labels: dict[int, np.ndarray] = {}
     for f in seen:
-        others = (masks[:, f].numpy() > 0.5)[[k for k in range(len(masks)) if k != region]].any(0)
-        found = _pieces(hard[f])
+        others = np.asarray((masks[:, f].numpy() > 0.5)[[k for k in range(len(masks)) if k != region]].any(0))
+        found = _pieces(hard[f], rim)
         if found is None or found.max() != (labels[seen[0]].max() if labels else found.max()):
             return None
         if others.any() and _divides(others, found):
@@ -46,11 +54,13 @@ def divided(masks: Tensor, region: int) -> Tensor | None:
     return out[torch.argsort(out.sum((1, 2, 3)), descending=True)]
 
 
-def _pieces(hard: np.ndarray) -> np.ndarray | None:
+def _pieces(hard: np.ndarray, rim: int) -> np.ndarray | None:
     """Of every pixel the number of its piece, from 1 on: of those not in the mask the nearest piece's, so that soft
     edges and crumbs belong to one. None where there is one piece, or too many."""
     import cv2
 
+    if rim:
+        hard = cv2.distanceTransform(hard.astype(np.uint8), cv2.DIST_L2, 5) > rim
     count, labels, stats, _ = cv2.connectedComponentsWithStats(hard.astype(np.uint8), connectivity=8)
     large = [k for k in range(1, count) if stats[k, cv2.CC_STAT_AREA] >= LEAST * hard.sum()]
     if not 2 <= len(large) <= MOST:
@@ -90,13 +100,13 @@ def joined(parts: Sequence[RegionMotion], whole: RegionMotion, things: Tensor) -
     """One motion of the region: every place moves as the thing that is nearest to it, by `bends`.
 
     parts: of each thing, whole: of all of them taken for one; things: of `divided`; all at one size. `whole` itself
-    where it fits better, or where the things do not hang on the same frames.
+    where it fits as well, or where the things do not hang on the same frames.
     """
     if any((one.before != parts[0].before).any() or (one.present != whole.present).any() for one in parts):
         return whole
     losses = np.mean([one.losses for one in parts], 0)
     told = np.isfinite(losses)
-    if not told.any() or losses[told].max() > CUT or losses[told].mean() >= np.nanmean(whole.losses):
+    if not told.any() or losses[told].max() > CUT or losses[told].mean() >= BETTER * np.nanmean(whole.losses):
         return whole
     grid = (things.shape[-2], things.shape[-1])
     places, nearest = centres(grid, grid), _nearest(things)

@@ -44,7 +44,17 @@ def test_pieces_that_keep_apart_are_things_under_one_number_in_all_frames():
     assert {tuple(thing.flatten().tolist()) for thing in things} == {tuple(mask.flatten().tolist()) for mask in masks}
 
 
-def test_pieces_that_touch_in_a_frame_are_one_thing():
+def test_things_that_touch_are_told_apart_without_their_rims():
+    _, masks = clip(paths=((20, 20, 6, 0), (40, 40, 6, 1)))  # they share a corner of 2 x 2 pixels, then 2 x 1
+    assert ((masks.sum(0) > 1).sum((1, 2)) > 0).any()
+    things = divided(one_region(masks), 0)
+    assert len(things) == 2
+    assert things.sum(0).equal(one_region(masks)[0])
+    alike = [max(float((thing * mask).sum() / mask.sum()) for mask in masks) for thing in things]
+    assert min(alike) > 0.98
+
+
+def test_pieces_that_run_into_one_are_one_thing():
     _, masks = clip(paths=((8, 20, 10, 0), (70, 20, -10, 0)))
     assert divided(one_region(masks), 0) is None
     assert divided(masks[:1], 0) is None
@@ -99,6 +109,15 @@ def test_a_region_of_one_thing_has_no_bends():
     frames, masks = clip()
     motion = clip_motion(frames, list(masks))
     assert [(one.form, one.bends) for one in motion.regions] == [("similarity", None)] * 2
+
+
+def test_one_thing_with_a_waist_moves_as_one():
+    frames, masks = clip(paths=((10, 20, 6, 1), (34, 20, 6, 1)))
+    for f in range(FRAMES):  # a bar joins the squares
+        place = np.s_[f, 29 + f : 33 + f, 30 + 6 * f : 36 + 6 * f]
+        frames[place], masks[0][place] = (200, 40, 40), 1
+    assert divided(one_region(masks), 0) is not None
+    assert clip_motion(frames, list(one_region(masks))).regions[0].form == "similarity"
 
 
 def test_what_fits_no_better_apart_stays_whole():
