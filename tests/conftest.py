@@ -19,9 +19,10 @@ from videograin.lab.paths import ROOT
 torch.set_num_threads(1)
 # A run says what the run before said, and nothing fails because the machine is busy.
 quiet = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("same every time", derandomize=True, **quiet)
+SAME = "same every time"
+settings.register_profile(SAME, derandomize=True, **quiet)
 settings.register_profile("others every time", print_blob=True, **quiet)  # `make slow`
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same every time"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", SAME))
 
 
 def moving_squares(frames: int = 6, height: int = 64, width: int = 96) -> np.ndarray:

@@ -108,18 +108,24 @@ _FAMILIES = (
 )
 
 
-def clip_specs(kinds: Sequence[str] = USUAL, split: str = "test") -> list[ClipSpec]:
-    """All clips of the given kinds and split (SPLITS), always the same ones. ValueError for one that does not exist."""
+def clip_specs(
+    kinds: Sequence[str] = USUAL, split: str = "test", objects: int | None = None, each: int | None = None
+) -> list[ClipSpec]:
+    """The clips of the given kinds and split (SPLITS), always the same ones. ValueError for one that does not exist.
+
+    objects: only clips with so many. each: so many clips of every family (at most 100), where a figure needs more than
+    it has; the first ones stay the same.
+    """
     if split not in SPLITS:
         raise ValueError(f"split: {split!r} does not exist; expected one of {', '.join(SPLITS)}; correct the name")
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise ValueError(f"tasks: {unknown[0]!r} does not exist; expected some of {', '.join(KINDS)}; correct the name")
     return [
-        ClipSpec(kind, objects, alike, motion, pan, number, SPLITS[split] + 100 * family + number, split)
-        for family, (kind, objects, alike, motion, pan, count) in enumerate(_FAMILIES)
-        for number in range(count)
-        if kind in kinds
+        ClipSpec(kind, things, alike, motion, pan, number, SPLITS[split] + 100 * family + number, split)
+        for family, (kind, things, alike, motion, pan, count) in enumerate(_FAMILIES)
+        for number in range(each or count)
+        if kind in kinds and objects in (None, things)
     ]
 
 

@@ -99,8 +99,8 @@ def probe(path: str | Path) -> VideoInfo:
             interlaced = interlaced or bool(frame.interlaced_frame)
             if plain and not interlaced and len(stamps) * frame.width * frame.height > DECODED_WHOLE:
                 break
-            shown.append(float(frame.pts * frame.time_base) if frame.pts is not None else None)
-            last = float(frame.duration * frame.time_base) if frame.time_base and frame.duration else 0.0
+            shown.append(_seconds(frame.pts, frame.time_base))
+            last = _seconds(frame.duration, frame.time_base) or 0.0
         else:
             if not stamped or len(shown) != len(stamps):
                 guessed = container.format.name == "avi"  # has no time stamps but one rate
@@ -140,14 +140,19 @@ def _packets(path: Path) -> tuple[list[float | None], float, bool, bool]:
         base = stream.time_base
     found.sort()
     stamped = stamped and len({pts for pts, _ in found}) == len(found) > 0
-    last = float(found[-1][1] * base) if stamped else 0.0
-    return [float(pts * base) for pts, _ in found], last, stamped, stamped and plain
+    last = (_seconds(found[-1][1], base) or 0.0) if stamped else 0.0
+    return [_seconds(pts, base) for pts, _ in found], last, stamped, stamped and plain
+
+
+def _seconds(ticks: int | None, base: Fraction | None) -> float | None:
+    """A time of a file in seconds. None where it is not told: damaged files have ticks without a time base, too."""
+    return None if ticks is None or base is None else float(ticks * base)
 
 
 def _told_seconds(stream: Any) -> float:
     """How long a stream lasts by its header; 0 where it does not say."""
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
+    if told := _seconds(stream.duration, stream.time_base):
+        return told
     hours, minutes, seconds = (stream.metadata.get("DURATION", "") + "::").split(":")[:3]  # as Matroska has it
     try:
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)

@@ -30,6 +30,13 @@ def test_there_are_enough_clips_of_every_kind():
         clip_specs(["size"])
 
 
+def test_more_clips_of_a_family_begin_with_those_it_has():
+    some = clip_specs(["instance"], objects=3, each=12)
+    assert len(some) == len({spec.seed for spec in some}) == 24
+    assert {(spec.kind, spec.objects) for spec in some} == {("instance", 3)}
+    assert set(clip_specs(["instance"], objects=3)) < set(some)
+
+
 def test_a_clip_s_name_says_its_split():
     for split in SPLITS:
         assert {split_of(spec.name) for spec in clip_specs(split=split)} == {split}

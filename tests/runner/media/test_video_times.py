@@ -6,6 +6,8 @@ import av
 import numpy as np
 import pytest
 
+from videograin.runner.media import video
+from videograin.runner.media.container import decoded
 from videograin.runner.media.encode import write_video
 from videograin.runner.media.sound import read_audio
 from videograin.runner.media.video import read_clip
@@ -70,3 +72,22 @@ def test_sound_stays_in_step_where_the_rate_varies(tmp_path):
     loud = np.abs(read_audio(tmp_path / "out.mp4", 0, back.span[1]).samples[0]) > 0.2
     assert np.flatnonzero(loud)[[0, -1]] / 48000 == pytest.approx([back.times[1], back.times[2]], abs=0.02)
     assert back.span[1] == pytest.approx(end - 0.1, abs=0.1)
+
+
+def test_frames_with_ticks_but_no_time_base_are_frames_without_times(tmp_path, monkeypatch):
+    """As a decoder gives them for some damaged files."""
+    make(tmp_path / "a.ts", greys(5), fps=10)
+    known = decoded
+
+    def without_base(*of):
+        for frame in known(*of):
+            bare = av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), format="rgb24")
+            bare.pts = frame.pts
+            assert bare.time_base is None
+            yield bare
+
+    monkeypatch.setattr(video, "decoded", without_base)
+    monkeypatch.setattr(video, "_packets", lambda path: ([None] * 5, 0.0, False, False))
+    clip = read_clip(tmp_path / "a.ts")
+    assert len(clip.frames) == 5
+    assert clip.times is None
