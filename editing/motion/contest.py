@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -38,6 +39,12 @@ class Scene:
         self.soft = _softened(self.masks)
         self.units = np.diag([width / self.size[1], height / self.size[0], 1.0])  # small places to places of the clip
 
+    def with_masks(self, masks: torch.Tensor) -> Scene:
+        """The same frames with other masks, [K, F, h, w] at working size."""
+        out = copy(self)
+        out.masks, out.soft = masks, _softened(masks)
+        return out
+
     def views(self, region: int) -> list[View]:
         """Of every frame, for a region; -1 = the background."""
         if region >= 0:
@@ -66,7 +73,8 @@ class Scene:
         return self.frames * (FULL / 255)
 
     def at_clip_size(self, motion: RegionMotion) -> RegionMotion:
-        return replace(motion, steps=self.units @ motion.steps @ np.linalg.inv(self.units))
+        bends = None if motion.bends is None else (motion.bends * self.units.diagonal()[:2]).astype(np.float32)
+        return replace(motion, steps=self.units @ motion.steps @ np.linalg.inv(self.units), bends=bends)
 
 
 def _softened(values: torch.Tensor) -> torch.Tensor:
