@@ -11,6 +11,7 @@ import torch
 from ...attention import normalise_mask
 from ...attention.options import MOTION_SOURCES
 from .contest import Scene, chained, region_motion
+from .parts import divided, joined
 from .registration import Fit, Registration, View, moments, shift
 from .value import BACKGROUND, Motion, MotionError, RegionMotion
 
@@ -46,12 +47,22 @@ def clip_motion(frames: np.ndarray, masks: Sequence[torch.Tensor], *, source: st
     scene = Scene(frames, torch.stack(sized) if sized else torch.zeros(0, len(frames), *size))
     if source == "auto":
         behind = region_motion(scene, BACKGROUND)
-        found = [*(region_motion(scene, k, behind) for k in range(len(sized))), behind]
+        found = [*(_by_things(scene, k, behind) for k in range(len(sized))), behind]
     else:
         step = STEPWISE[source](scene)
         found = [_stepwise(scene.views(k), step) for k in (*range(len(sized)), BACKGROUND)]
     found = [scene.at_clip_size(one) for one in found]
     return Motion(size, tuple(found[:-1]), found[-1], source)
+
+
+def _by_things(scene: Scene, region: int, behind: RegionMotion) -> RegionMotion:
+    """A region's motion at working size; of a region of several things, theirs."""
+    whole = region_motion(scene, region, behind)
+    things = divided(scene.masks, region)
+    if things is None:
+        return whole
+    apart = scene.with_masks(torch.cat([scene.masks[:region], things, scene.masks[region + 1 :]]))
+    return joined([region_motion(apart, region + p, behind) for p in range(len(things))], whole, things)
 
 
 Step = Callable[[list[View], int, int], np.ndarray]  # views, two frames -> the transform from one to the other

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cached_property
 
 import numpy as np
@@ -40,6 +41,12 @@ class Scene:
         self.soft = _softened(self.masks)
         self._flows: dict[tuple[int, int], np.ndarray] = {}
         self.units = np.diag([width / self.size[1], height / self.size[0], 1.0])  # small places to places of the clip
+
+    def with_masks(self, masks: torch.Tensor) -> Scene:
+        """The same frames with other masks, [K, F, h, w] at working size."""
+        out = copy(self)
+        out.masks, out.soft = masks, _softened(masks)
+        return out
 
     def views(self, region: int) -> list[View]:
         """Of every frame, for a region; -1 = the background."""

@@ -31,9 +31,10 @@ class RegionMotion:
     before: int64 [F], the earlier frame that a frame hangs on; -1 where a piece begins and where the region is absent.
     steps: float64 [F, 3, 3], the transform of places in frame before[f] to those in frame f; the identity at -1.
     losses: float64 [F], how badly a step fits (registration.py), 0 = perfectly; nan at -1 except for a step that was
-    cut: then its loss. present: bool [F], whether the region is seen in the frame. form: "similarity", "dense" or
-    "off" (nothing is carried). bends: None, or float32 [2, F, h, w, 2]: what is added to steps, in pixels, at places
-    of frame before[f] (0) and to the inverse steps, at places of frame f (1), read bilinearly.
+    cut: then its loss. present: bool [F], whether the region is seen in the frame. form: "similarity", "parts" (several
+    things in one region, parts.py), "dense" or "off" (nothing is carried). bends: None, or float32 [2, F, h, w, 2]:
+    what is added to steps, in pixels, at places of frame before[f] (0) and to the inverse steps, at places of frame f
+    (1), read bilinearly.
     """
 
     before: np.ndarray

@@ -268,6 +268,9 @@ def test_clips_are_picked_evenly():
     assert len(some) == 6
     assert len({spec.kind for spec in some}) >= 4
     assert bench.pick_specs(["shape"], 99) == clip_specs(["shape"])
+    assert {spec.objects for spec in bench.pick_specs(None, 6, objects=3)} == {3}
+    with pytest.raises(ValueError, match="no clip of these tasks has 4 objects; expected 1 to 3"):
+        bench.pick_specs(["shape"], None, objects=4)
     fast = bench.fast_specs()
     assert len(fast) == len(bench.FAST)
     assert all(spec.trained for spec in fast)
