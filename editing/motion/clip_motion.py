@@ -57,12 +57,13 @@ def clip_motion(frames: np.ndarray, masks: Sequence[torch.Tensor], *, source: st
 
 def _by_things(scene: Scene, region: int, behind: RegionMotion) -> RegionMotion:
     """A region's motion at working size; of a region of several things, theirs."""
-    whole = region_motion(scene, region, behind)
     things = divided(scene.masks, region)
     if things is None:
-        return whole
+        return region_motion(scene, region, behind)
+    stiff = region_motion(scene, region, behind, bends=False)
     apart = scene.with_masks(torch.cat([scene.masks[:region], things, scene.masks[region + 1 :]]))
-    return joined([region_motion(apart, region + p, behind) for p in range(len(things))], whole, things)
+    motion = joined([region_motion(apart, region + p, behind) for p in range(len(things))], stiff, things)
+    return motion if motion is not stiff else region_motion(scene, region, behind)
 
 
 Step = Callable[[list[View], int, int], np.ndarray]  # views, two frames -> the transform from one to the other

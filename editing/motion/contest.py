@@ -110,8 +110,9 @@ def _shrunk(values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 Fits = dict[int, tuple[int, Fit]]  # frame: the frame it hangs on, and how
 
 
-def region_motion(scene: Scene, region: int, behind: RegionMotion | None = None) -> RegionMotion:
-    """The motion of a region (-1 = the background) at working size. behind: the background's, at working size."""
+def region_motion(scene: Scene, region: int, behind: RegionMotion | None = None, *, bends: bool = True) -> RegionMotion:
+    """The motion of a region (-1 = the background) at working size. behind: the background's, at working size; bends:
+    whether the region may bend (the background never does)."""
     views = scene.views(region)
     outline = 1.0 if region >= 0 else 0.0
     fits = _chain(views, outline, behind)
@@ -120,7 +121,7 @@ def region_motion(scene: Scene, region: int, behind: RegionMotion | None = None)
         doubt = float(np.median(apart)) if apart else 0.0
         outline = float(np.clip((TRUST[1] - doubt) / (TRUST[1] - TRUST[0]), 0, 1))
     fits = _again(views, outline, behind, fits)
-    if region != BACKGROUND:
+    if bends and region != BACKGROUND:
 
         def against(i: int, j: int, guess: np.ndarray) -> Registration:
             return Registration(views[i], views[j], outline, _behind(behind, i, j), guess)
