@@ -112,7 +112,7 @@ def joined(parts: Sequence[RegionMotion], whole: RegionMotion, things: Tensor) -
     places, nearest = centres(grid, grid), _nearest(things)
     bends = np.zeros((2, len(whole.before), *grid, 2), np.float32)
     first = parts[0]
-    for f in np.flatnonzero(first.before >= 0):
+    for f in map(int, np.flatnonzero(first.before >= 0)):
         for side, frame in ((0, first.before[f]), (1, f)):
             ways = torch.stack([_way(one, side, f, places) for one in parts]) - _way(first, side, f, places, stiff=True)
             owner = torch.from_numpy(nearest[frame])[None, :, :, None].expand(1, *grid, 2)
