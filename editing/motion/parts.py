@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .places import centres, moved
+from .places import centres, moved, sample, size_of
 from .value import CUT, RegionMotion
 
 MOST = 8  # things of one region
@@ -112,13 +112,21 @@ def joined(parts: Sequence[RegionMotion], whole: RegionMotion, things: Tensor) -
     places, nearest = centres(grid, grid), _nearest(things)
     bends = np.zeros((2, len(whole.before), *grid, 2), np.float32)
     first = parts[0]
-    for f in np.flatnonzero(first.before >= 0):
+    for f in map(int, np.flatnonzero(first.before >= 0)):
         for side, frame in ((0, first.before[f]), (1, f)):
-            matrices = [one.steps[f] if side == 0 else np.linalg.inv(one.steps[f]) for one in parts]
-            ways = torch.stack([moved(places, matrix) for matrix in matrices]) - moved(places, matrices[0])
+            ways = torch.stack([_way(one, side, f, places) for one in parts]) - _way(first, side, f, places, stiff=True)
             owner = torch.from_numpy(nearest[frame])[None, :, :, None].expand(1, *grid, 2)
             bends[side, f] = ways.gather(0, owner)[0].numpy()
     return RegionMotion(first.before, first.steps, losses, first.present, "parts", bends)
+
+
+def _way(one: RegionMotion, side: int, f: int, places: Tensor, stiff: bool = False) -> Tensor:
+    """Where places [h, w, 2] of a whole grid go in the step to frame f (side 0), or back (1). stiff: without bends."""
+    there = moved(places, one.steps[f] if side == 0 else np.linalg.inv(one.steps[f]))
+    if one.bends is None or stiff:
+        return there
+    bends = torch.from_numpy(one.bends[side, f]).permute(2, 0, 1)
+    return there + sample(bends, places, size_of(places[..., 0]), "bilinear").permute(1, 2, 0)
 
 
 def _nearest(things: Tensor) -> np.ndarray:

@@ -82,6 +82,11 @@ class RegionMotion:
             raise MotionError(f"motion: frames {i} and {j} are of different pieces: {self.pieces}; ask `linked` first.")
         return np.eye(3) if i == j else self._from_root[j] @ np.linalg.inv(self._from_root[i])
 
+    def in_units(self, units: np.ndarray) -> RegionMotion:
+        """The same in places that are ``units`` (a diagonal float64 [3, 3]) times these."""
+        bends = None if self.bends is None else (self.bends * units.diagonal()[:2]).astype(self.bends.dtype)
+        return replace(self, steps=units @ self.steps @ np.linalg.inv(units), bends=bends)
+
     def way(self, i: int, j: int) -> tuple[list[int], list[int]]:
         """The frames whose steps lead from i to j: those to undo, in order, then those to take, in order."""
         undo, take = [], []
@@ -122,11 +127,8 @@ class Motion:
         """The same for frames of another (height, width)."""
         units = np.diag([size[1] / self.size[1], size[0] / self.size[0], 1.0])
 
-        def at(one: RegionMotion) -> RegionMotion:
-            bends = None if one.bends is None else (one.bends * units.diagonal()[:2]).astype(one.bends.dtype)
-            return replace(one, steps=units @ one.steps @ np.linalg.inv(units), bends=bends)
-
-        return Motion(size, tuple(map(at, self.regions)), at(self.background), self.source)
+        regions = (one.in_units(units) for one in self.regions)
+        return Motion(size, tuple(regions), self.background.in_units(units), self.source)
 
     def places(self, region: int, i: int, j: int, size: Size, device: torch.device | str = "cpu") -> Tensor:
         """Where in frame j the centres of the cells of frame i lie: float32 [h, w, 2], (x, y) in pixels of the frame.
@@ -169,7 +171,10 @@ class Motion:
         for number, one in enumerate(self.regions):
             name = names[number] if number < len(names) else f"region {number + 1}"
             if one.form == "off":
-                lines.append(f"{name}: its motion could not be found; its frames are edited one by one")
+                least = (
+                    f" (least loss {np.nanmin(one.losses):.2f}, above {CUT})" if np.isfinite(one.losses).any() else ""
+                )
+                lines.append(f"{name}: its motion could not be found{least}; its frames are edited one by one")
                 continue
             absent = np.flatnonzero(~one.present)
             if len(absent):
@@ -180,6 +185,16 @@ class Motion:
                     f"{name}: no motion found that leads to frame {f} (loss {one.losses[f]:.2f}, above {CUT}); the "
                     "frames before and after it are edited apart"
                 )
+        return lines
+
+    def bending(self, names: Sequence[str] = ()) -> list[str]:
+        """One line for every region whose motion is dense, in words. names: as in `notes`."""
+        lines = []
+        for number, one in enumerate(self.regions):
+            if one.form == "dense" and one.bends is not None:
+                name = names[number] if number < len(names) else f"region {number + 1}"
+                steps = np.flatnonzero(one.bends.any((0, 2, 3, 4)))
+                lines.append(f"{name}: bends; its motion to {frame_list(steps.tolist())} is dense")
         return lines
 
 

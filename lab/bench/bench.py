@@ -29,7 +29,7 @@ from .settings import BenchSettings
 from .strips import load_strip, save_strip, strip_file
 from .systems import System
 from .systems.common import areas_in, composited, regions_of
-from .tasks import KINDS, PAN, ClipSpec, EditTask, clip_specs, edit_task
+from .tasks import PAN, USUAL, ClipSpec, EditTask, clip_specs, edit_task
 
 #: The subset for a quick look and for CI: (kind, objects, motion) of the clips numbered 0.
 FAST = (("instance", 2, "apart"), ("one kept", 2, "apart"))
@@ -183,7 +183,7 @@ def pick_specs(
 ) -> list[ClipSpec]:
     """The benchmark's clips: of these kinds (None = all), at most `clips` evenly spread over them; or the fast ones.
     split, objects, each: of tasks.clip_specs. ValueError where there are none."""
-    specs = fast_specs(split) if fast else clip_specs(kinds or tuple(KINDS), split, objects, each)
+    specs = fast_specs(split) if fast else clip_specs(kinds or USUAL, split, objects, each)
     if not specs:
         raise ValueError(f"objects: no clip of these tasks has {objects} objects; expected 1 to 3; correct the number")
     if clips is None or clips >= len(specs):

@@ -29,7 +29,7 @@ from .records import Cell, read_folder
 from .settings import BenchSettings, variations
 from .systems import SYSTEMS
 from .table import Row, title_of
-from .tasks import EditTask, clip_specs, split_of
+from .tasks import KINDS, EditTask, clip_specs, split_of
 
 FPS = 6
 Edits = dict[Row, tuple[np.ndarray, Cell]]
@@ -43,9 +43,8 @@ def kept(folder: Path) -> tuple[bench.Plan, list[Cell]]:
     cells, _, setup = read_folder(folder)
     if not (folder / "edits").is_dir():
         raise ValueError(f"{folder} holds no kept pictures; expected a folder of videograin bench --keep; run it so")
-    specs = {
-        spec.name: spec for split in {split_of(c.clip) for c in cells} for spec in clip_specs(split=split, each=99)
-    }
+    splits = {split_of(cell.clip) for cell in cells}
+    specs = {spec.name: spec for split in splits for spec in clip_specs(tuple(KINDS), split, each=99)}
     settings = BenchSettings()
     settings = replace(settings, sampling=replace(settings.sampling, steps=setup["sampling.steps"]))
     plan = bench.Plan(
