@@ -1,0 +1,135 @@
+// Warnings of the pack's nodes, on the nodes: a note below the widgets that stays until its cause has run again, and a
+// toast. They come as events while a workflow runs, and with a node's output, which the server sends again for cached
+// results. They are kept in the node's properties, so that a reload or a saved workflow does not lose them.
+// The server's part is hosts/comfyui/notices.py.
+
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+
+const KEY = "videograin_notices"; // in a node's output, its properties, and the name of the widget
+const LINE = 16; // pixels
+const LETTER = 6.2; // pixels, about
+
+const STYLE = {
+  note: `box-sizing: border-box; width: 100%; overflow-y: auto; padding: 4px 8px; border-left: 3px solid #f0b429;
+    border-radius: 4px; background: #f0b42926; color: #ffd976; font: 12px/${LINE}px sans-serif;
+    overflow-wrap: anywhere; user-select: text;`,
+  line: "margin: 0 0 4px 0;",
+};
+
+/** The node that an id of the server means: a node, one inside of subgraphs ("5:2"), or what a node put in its place
+ * while it ran ("5.0.0.1"). */
+function nodeOf(id) {
+  let graph = app.graph;
+  let node = null;
+  for (const part of String(id).split(".")[0].split(":")) {
+    node = graph?.getNodeById(Number(part)) ?? null;
+    graph = node?.subgraph;
+  }
+  return node;
+}
+
+function* allNodes(graph = app.graph) {
+  for (const node of graph?.nodes ?? graph?._nodes ?? []) {
+    yield node;
+    if (node.subgraph) yield* allNodes(node.subgraph);
+  }
+}
+
+const kept = (node) => node.properties?.[KEY] ?? [];
+
+/** Keep these notes, a list of {text, during}; during: the node that ran when it was said. */
+function keep(node, notes) {
+  if (!notes.length && !kept(node).length) return;
+  if (notes.length) node.properties[KEY] = notes;
+  else delete node.properties[KEY];
+  draw(node);
+}
+
+function heightFor(node, texts) {
+  const letters = Math.max(16, (node.size[0] - 46) / LETTER);
+  const lines = texts.reduce((sum, text) => sum + Math.ceil(text.length / letters) + 0.25, 0);
+  return Math.min(12 + lines * LINE, 14 * LINE);
+}
+
+function draw(node) {
+  const texts = kept(node).map((note) => note.text);
+  let widget = node.widgets?.find((one) => one.name === KEY);
+  if (widget && !texts.length) {
+    const height = node.size[1] - widget.added;
+    widget.onRemove?.();
+    node.widgets.splice(node.widgets.indexOf(widget), 1);
+    node.setSize([node.size[0], Math.max(height, node.computeSize()[1])]);
+  } else if (texts.length) {
+    const before = node.size[1];
+    if (!widget) {
+      const element = document.createElement("div");
+      element.setAttribute("role", "status");
+      element.style.cssText = STYLE.note;
+      const height = () => widget?.height ?? LINE;
+      widget = node.addDOMWidget(KEY, KEY, element, {
+        serialize: false, // no input of the node
+        hideOnZoom: false,
+        getValue: () => "",
+        setValue: () => {},
+        getMinHeight: height,
+        getMaxHeight: height,
+      });
+      widget.serialize = false; // no value in a saved workflow either
+      widget.added = 0;
+    }
+    widget.element.replaceChildren(
+      ...texts.map((text) => {
+        const line = document.createElement("p");
+        line.style.cssText = STYLE.line;
+        line.textContent = `\u26a0 ${text}`;
+        return line;
+      }),
+    );
+    widget.height = heightFor(node, texts);
+    node.setSize([node.size[0], Math.max(before, node.computeSize()[1])]);
+    widget.added += node.size[1] - before;
+  }
+  node.setDirtyCanvas?.(true, true);
+}
+
+function toast(node, text) {
+  app.extensionManager?.toast?.add({ severity: "warn", summary: node.title, detail: text, life: 12000 });
+}
+
+app.registerExtension({
+  name: "videograin.notices",
+
+  setup() {
+    api.addEventListener("videograin.notice", ({ detail }) => {
+      const node = nodeOf(detail.node);
+      if (!node || kept(node).some((note) => note.text === detail.text)) return;
+      keep(node, [...kept(node), { text: detail.text, during: String(detail.during) }]);
+      toast(node, detail.text);
+    });
+
+    // What a node said the last time that it ran goes when it runs again.
+    api.addEventListener("executing", ({ detail }) => {
+      const id = typeof detail === "object" ? detail?.node : detail;
+      if (id == null) return;
+      for (const node of allNodes()) {
+        keep(
+          node,
+          kept(node).filter((note) => note.during !== String(id)),
+        );
+      }
+    });
+
+    api.addEventListener("executed", ({ detail }) => {
+      const said = detail?.output?.[KEY];
+      const node = said && nodeOf(detail.node);
+      if (!node) return;
+      const others = kept(node).filter((note) => note.during !== String(detail.node));
+      keep(node, [...others, ...said.map(({ text }) => ({ text, during: String(detail.node) }))]);
+    });
+  },
+
+  loadedGraphNode(node) {
+    if (kept(node).length) draw(node);
+  },
+});
