@@ -7,12 +7,13 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
 const KEY = "videograin_notices"; // in a node's output, its properties, and the name of the widget
+const BEFORE = `${KEY}_before`; // in the properties: the node's height without the note
 const LINE = 16; // pixels
 const LETTER = 6.2; // pixels, about
 
 const STYLE = {
   note: `box-sizing: border-box; width: 100%; overflow-y: auto; padding: 4px 8px; border-left: 3px solid #f0b429;
-    border-radius: 4px; background: #f0b42926; color: #ffd976; font: 12px/${LINE}px sans-serif;
+    border-radius: 4px; background: #3b2f10; color: #ffd976; font: 12px/${LINE}px sans-serif;
     overflow-wrap: anywhere; user-select: text;`,
   line: "margin: 0 0 4px 0;",
 };
@@ -49,35 +50,40 @@ function keep(node, notes) {
 function heightFor(node, texts) {
   const letters = Math.max(16, (node.size[0] - 46) / LETTER);
   const lines = texts.reduce((sum, text) => sum + Math.ceil(text.length / letters) + 0.25, 0);
-  return Math.min(12 + lines * LINE, 14 * LINE);
+  return Math.min(12 + lines * LINE, 12 * LINE);
+}
+
+function add(node) {
+  const element = document.createElement("div");
+  element.setAttribute("role", "status");
+  element.style.cssText = STYLE.note;
+  let widget = null;
+  const height = () => widget?.noteHeight ?? LINE;
+  widget = node.addDOMWidget(KEY, KEY, element, {
+    serialize: false, // no input of the node
+    hideOnZoom: false,
+    getValue: () => "",
+    setValue: () => {},
+    getMinHeight: height,
+    getMaxHeight: height,
+  });
+  widget.serialize = false; // no value in a saved workflow either
+  return widget;
 }
 
 function draw(node) {
   const texts = kept(node).map((note) => note.text);
   let widget = node.widgets?.find((one) => one.name === KEY);
-  if (widget && !texts.length) {
-    const height = node.size[1] - widget.added;
-    widget.onRemove?.();
-    node.widgets.splice(node.widgets.indexOf(widget), 1);
-    node.setSize([node.size[0], Math.max(height, node.computeSize()[1])]);
-  } else if (texts.length) {
-    const before = node.size[1];
-    if (!widget) {
-      const element = document.createElement("div");
-      element.setAttribute("role", "status");
-      element.style.cssText = STYLE.note;
-      const height = () => widget?.height ?? LINE;
-      widget = node.addDOMWidget(KEY, KEY, element, {
-        serialize: false, // no input of the node
-        hideOnZoom: false,
-        getValue: () => "",
-        setValue: () => {},
-        getMinHeight: height,
-        getMaxHeight: height,
-      });
-      widget.serialize = false; // no value in a saved workflow either
-      widget.added = 0;
+  if (!texts.length) {
+    if (widget) {
+      widget.onRemove?.();
+      node.widgets.splice(node.widgets.indexOf(widget), 1);
     }
+    node.setSize([node.size[0], Math.max(node.properties[BEFORE] ?? 0, node.computeSize()[1])]);
+    delete node.properties[BEFORE];
+  } else {
+    node.properties[BEFORE] ??= node.size[1];
+    widget ??= add(node);
     widget.element.replaceChildren(
       ...texts.map((text) => {
         const line = document.createElement("p");
@@ -86,9 +92,8 @@ function draw(node) {
         return line;
       }),
     );
-    widget.height = heightFor(node, texts);
-    node.setSize([node.size[0], Math.max(before, node.computeSize()[1])]);
-    widget.added += node.size[1] - before;
+    widget.noteHeight = heightFor(node, texts);
+    node.setSize([node.size[0], Math.max(node.properties[BEFORE], node.computeSize()[1])]);
   }
   node.setDirtyCanvas?.(true, true);
 }

@@ -1,4 +1,4 @@
-"""Warnings on the canvas: in the output of the node that is executed, and as events that name the node they belong to."""
+"""Warnings on the canvas: in the output of the node that is executed, and as events that name their node."""
 
 import logging
 import threading
