@@ -24,9 +24,25 @@ class CheckedNode(io.ComfyNode):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        define = cls.__dict__.get("define_schema")
+        if define is not None and not hasattr(define.__func__, "__wrapped__"):
+            cls.define_schema = classmethod(_shown_when_cached(define.__func__))
         execute = cls.__dict__.get("execute")
         if execute is not None and not hasattr(execute.__func__, "__wrapped__"):  # the host clones classes
             cls.execute = classmethod(_checked(execute.__func__))
+
+
+def _shown_when_cached(define: Callable[..., io.Schema]) -> Callable[..., io.Schema]:
+    """Newer hosts send what a cached node shows again only where its schema says so."""
+
+    @functools.wraps(define)
+    def defined(cls: type[io.ComfyNode]) -> io.Schema:
+        schema = define(cls)
+        if hasattr(schema, "has_intermediate_output"):
+            schema.has_intermediate_output = True
+        return schema
+
+    return defined
 
 
 def _checked(execute: Callable[..., Any]) -> Callable[..., Any]:

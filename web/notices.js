@@ -102,6 +102,14 @@ function toast(node, text) {
   app.extensionManager?.toast?.add({ severity: "warn", summary: node.title, detail: text, life: 12000 });
 }
 
+/** What a node's output says of it, in place of what it said before. */
+function said(id, output) {
+  const node = output?.[KEY] && nodeOf(id);
+  if (!node) return;
+  const others = kept(node).filter((note) => note.during !== String(id));
+  keep(node, [...others, ...output[KEY].map(({ text }) => ({ text, during: String(id) }))]);
+}
+
 app.registerExtension({
   name: "videograin.notices",
 
@@ -116,7 +124,7 @@ app.registerExtension({
     // What a node said the last time that it ran goes when it runs again.
     api.addEventListener("executing", ({ detail }) => {
       const id = typeof detail === "object" ? detail?.node : detail;
-      if (id == null) return;
+      if (id == null) return fromHistory();
       for (const node of allNodes()) {
         keep(
           node,
@@ -125,13 +133,17 @@ app.registerExtension({
       }
     });
 
-    api.addEventListener("executed", ({ detail }) => {
-      const said = detail?.output?.[KEY];
-      const node = said && nodeOf(detail.node);
-      if (!node) return;
-      const others = kept(node).filter((note) => note.during !== String(detail.node));
-      keep(node, [...others, ...said.map(({ text }) => ({ text, during: String(detail.node) }))]);
-    });
+    api.addEventListener("executed", ({ detail }) => said(detail?.node, detail?.output));
+
+    // Cached nodes that show nothing else are not sent again; the server's history has what they said.
+    let running = null;
+    api.addEventListener("execution_start", ({ detail }) => (running = detail?.prompt_id));
+    const fromHistory = async () => {
+      if (!running) return;
+      const answer = await api.fetchApi(`/history/${running}`);
+      const outputs = (await answer.json())?.[running]?.outputs ?? {};
+      for (const [id, output] of Object.entries(outputs)) said(id, output);
+    };
   },
 
   loadedGraphNode(node) {

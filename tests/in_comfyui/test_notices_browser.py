@@ -97,12 +97,11 @@ def test_a_warning_of_a_cached_node_comes_again_in_another_browser(frontend, ser
     run(frontend, server)
     said = frontend.page.evaluate(NOTICES)
     assert "start_percent is not below end_percent" in said["VideoGrainSTLayoutAttnPatch"][0]
-    with launched() as browser:
-        other = Frontend(browser, server.url)
-        other.open_template("videograin", "quickstart")
-        other.page.evaluate(SET, changes)
-        assert other.page.evaluate(NOTICES) == {}
-        run(other, server)
-        shown = other.page.evaluate(NOTICES)
-        other.close()
+    other = Frontend(frontend.page.context.browser, server.url)
+    other.open_template("videograin", "quickstart")
+    other.page.evaluate(SET, changes)
+    assert other.page.evaluate(NOTICES) == {}
+    run(other, server)
+    shown = other.page.evaluate(NOTICES)
+    other.close()
     assert shown["VideoGrainSTLayoutAttnPatch"] == said["VideoGrainSTLayoutAttnPatch"]

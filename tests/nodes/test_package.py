@@ -18,6 +18,7 @@ NEEDED = (
     "nodes/",
     "runner/",
     "web/docs/",
+    "web/notices.js",
     "workflows/",
     "world/",
 )
