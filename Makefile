@@ -23,7 +23,7 @@ HOST := .venv/host
 export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: demo test slow fuzz mutants coverage quick host lint types docs evaluate train clean
+.PHONY: demo test slow gpu fuzz mutants coverage quick host lint types docs evaluate train clean
 
 demo: $(STAMP)
 	$(BIN)/videograin demo --out out/demo
@@ -36,6 +36,11 @@ test: $(STAMP)
 slow: export HYPOTHESIS_PROFILE ?= others every time
 slow: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+# All that needs a GPU, in order of worth, nine minutes a call; the same command goes on. Wants `make test CPU_INDEX=` before it.
+gpu: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[kernels]"
+	$(BIN)/python -m videograin.lab.gpu
 
 # 20,000 damaged and hostile files for all that reads files: no crash, no hang, no traceback, no more than 1 GB.
 fuzz: $(STAMP)

@@ -19,6 +19,7 @@ from pathlib import Path
 from .whole_file import WriteError, leftovers, temporary_name, write_errors
 
 NAME = "videograin"  # of the folder that holds the new results until they are whole
+CLEANING_NEEDS = 2**18  # bytes, kept for the end: removing a folder takes memory too, and there may be none left
 
 
 @contextmanager
@@ -35,6 +36,7 @@ def whole_set(folder: str | Path, last: str, gone: Callable[[], Iterable[Path]] 
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     own = folder / temporary_name(NAME)
     new, settled = own / "new", False
+    reserve = bytearray(CLEANING_NEEDS)
     try:
         with write_errors(folder):
             new.mkdir(parents=True)
@@ -51,6 +53,7 @@ def whole_set(folder: str | Path, last: str, gone: Callable[[], Iterable[Path]] 
             _settle(own, folder, list(gone()))
         settled = True
     finally:
+        del reserve
         shutil.rmtree(own, ignore_errors=True)
         for path in () if settled else missing:  # innermost first; rmdir takes empty ones alone
             with suppress(OSError):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STARTED = time.time()  # of this process, nearly
+SAFETENSORS_NEEDS = 2**22  # bytes; where they are lacking its writer ends the process instead of raising MemoryError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
 
@@ -197,6 +198,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    bytearray(SAFETENSORS_NEEDS)
     with whole_file(path) as temporary:
         try:
             save_file(dict(tensors), str(temporary), metadata=dict(facts))

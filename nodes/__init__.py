@@ -18,6 +18,7 @@ from .load_inversion import LoadInversion
 from .long_clip_windows import LongClipWindows
 from .pick_layout_mask import PickLayoutMask
 from .pixel_composite import PixelComposite
+from .region_edit import RegionEdit
 from .region_preview import RegionPreview
 from .region_prompt import RegionPrompt
 from .regions_from_masks import RegionsFromMasks
@@ -27,6 +28,7 @@ from .st_layout_attn_patch import STLayoutAttnPatch
 from .steady import Steady
 
 NODES: list[type[io.ComfyNode]] = [
+    RegionEdit,
     DDIMVideoInversion,
     SaveInversion,
     LoadInversion,

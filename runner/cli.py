@@ -1,4 +1,4 @@
-"""The ``videograin`` command: demo, edit, invert, layout, bench, metrics.
+"""The ``videograin`` command: demo, edit, invert, layout, bench, metrics, presets.
 
 Exit status: 0 done; 1 a result could not be written (disk full, no right to), or something unforeseen; 2 a mistake in
 the input; 130 stopped with Ctrl-C, 143 told to end. But for 0 there is one clear message, and nothing half-written.
@@ -27,7 +27,7 @@ from ..version import __version__
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     from ..editing.fields import fields_of, limits
-    from ..editing.presets import MODE
+    from ..editing.presets import MODE, PRESETS
     from ..editing.settings import AttentionSettings, SamplingSettings, WindowSettings
     from ..world.vocabulary import MOTIONS
     from .edit_keys import MODELS, MetricsKeys
@@ -49,9 +49,8 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--frames", type=at_least(2), default=8, help="frames of the clip (default: %(default)s)")
     demo.add_argument("--size", type=at_least(64), default=128, help="side in pixels, 8 n (default: %(default)s)")
     demo.add_argument("--seed", type=at_least(0), default=1, help="seed of the clip (default: %(default)s)")
-    demo.add_argument(
-        "--steps", type=at_least(1), default=SamplingSettings().steps, help="denoising steps (default: %(default)s)"
-    )
+    steps = SamplingSettings().steps
+    demo.add_argument("--steps", type=at_least(1), help=f"denoising steps (default: {steps}, or the preset's)")
     demo.add_argument(
         "--clips", type=at_least(1), default=1, help="edit this many clips, seeds on from --seed (default: 1)"
     )
@@ -59,10 +58,10 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--attention",
         choices=limits(fields_of(AttentionSettings)["mode"]).names,
-        default=MODE,
         help="space-time attention; the embedded model, which learnt from single pictures, does best per frame (the "
-        "default here; elsewhere the default is full)",
+        f"default here: {MODE}; elsewhere the default is full)",
     )
+    demo.add_argument("--preset", choices=PRESETS, help="settings by purpose, see `videograin presets`")
     windows = WindowSettings()
     demo.add_argument(
         "--windows",
@@ -129,6 +128,10 @@ def build_parser() -> argparse.ArgumentParser:
         metrics.add_argument(f"--{name}", metavar=what, help=fields_of(MetricsKeys)[name].description)
     metrics.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, ... (default: auto)")
     metrics.add_argument("--output", metavar="DIR", help="folder for metrics.json, .csv, .md, .png")
+
+    commands.add_parser(
+        "presets", parents=[common], help="list the settings by purpose that an edit file can name (`preset: NAME`)"
+    )
     return parser
 
 
@@ -295,6 +298,20 @@ def _metrics(args: argparse.Namespace) -> int:
     return 0
 
 
+def _presets(_: argparse.Namespace) -> int:
+    from ..editing.presets import PRESETS, Preset, flat, told
+
+    for name, preset in PRESETS.items():
+        print(f"{name}: {preset.purpose}")
+        found = [told(preset.differences(embedded)) for embedded in (False, True)]
+        models = "" if found[0] == found[1] else f" (on the embedded model: {found[1] or 'nothing'})"
+        print(f"  sets otherwise than its model: {found[0] or 'nothing'}{models}")
+        print(f"  {preset.why}")
+    usual = [told(flat(Preset("", "", "").keys(embedded))) for embedded in (False, True)]
+    print(f"Where nothing else stands above, every preset sets {usual[0]}; on the embedded model {usual[1]}")
+    return 0
+
+
 COMMANDS = {
     "demo": _demo,
     "edit": _edit,
@@ -302,6 +319,7 @@ COMMANDS = {
     "layout": _layout,
     "bench": _bench,
     "metrics": _metrics,
+    "presets": _presets,
 }
 
 

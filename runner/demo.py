@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ import numpy as np
 from ..editing.composite import composite_support
 from ..editing.model import Model
 from ..editing.pipeline import EditResult, edit_clip, invert_clip
-from ..editing.presets import GUIDANCE, embedded_attention
+from ..editing.presets import PRESETS, model_settings
 from ..editing.regions import Region
 from ..editing.result_set import whole_set
-from ..editing.settings import AttentionSettings, CompositeSettings, SamplingSettings
+from ..editing.settings import EditSettings
 from ..editing.whole_file import save_png, whole_file
 from ..editing.windows import Windows
 from ..measuring.metrics import pixels
@@ -61,17 +61,17 @@ def run_clip(
     model: Model,
     task: DemoTask,
     source: np.ndarray,
-    steps: int,
-    attention: AttentionSettings,
+    settings: EditSettings,
     progress: ConsoleProgress,
     windows: Windows | None = None,
 ) -> Outcome:
     """Invert once, edit twice, judge."""
-    sampling = SamplingSettings(steps=steps, guidance=GUIDANCE)
-    same = {"attention": attention, "windows": windows, "progress": progress}
-    trajectory = invert_clip(model, source, task.clip.caption, steps=steps, **same)
+    same = {"attention": settings.attention, "windows": windows, "progress": progress}
+    how = {"steps": settings.sampling.steps, "inversion": settings.inversion}
+    trajectory = invert_clip(model, source, task.clip.caption, **how, **same)
     trip = measure_round_trip(model, trajectory, **same)
-    common = {"sampling": sampling, **same}
+    parts = ("sampling", "blend", "composite", "steady")
+    common = {**{name: getattr(settings, name) for name in parts}, **same}
     with progress.part("global prompt alone"):
         baseline = edit_clip(model, source, trajectory, task.prompt, **common)
     regions = [Region(text, mask) for text, mask in zip(task.phrases, task.masks)]
@@ -79,7 +79,7 @@ def run_clip(
         edited = edit_clip(model, source, trajectory, task.prompt, regions, **common)
     masks = (task.masks > 0.5).numpy()
     area = edited.area.numpy()
-    support = composite_support(area, dilate=CompositeSettings().dilate, feather=CompositeSettings().feather)
+    support = composite_support(area, dilate=settings.composite.dilate, feather=settings.composite.feather)
     return Outcome(
         task,
         source,
@@ -92,6 +92,13 @@ def run_clip(
         pixels.psnr_outside_blend(baseline.decoded, trip.vae, edited.blend_mask),
         pixels.equal_outside(edited.frames, source, support),
     )
+
+
+def demo_settings(preset: str | None, steps: int | None, mode: str | None) -> EditSettings:
+    """The demo's settings: those of the preset, or those that suit the embedded model, with what else was asked for."""
+    found = model_settings(True) if preset is None else PRESETS[preset].settings(True)
+    sampling = replace(found.sampling, steps=steps or found.sampling.steps)
+    return replace(found, sampling=sampling, attention=replace(found.attention, mode=mode or found.attention.mode))
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -120,8 +127,9 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def edit_file(task: DemoTask, steps: int, attention: AttentionSettings, windows: Windows | None = None) -> str:
-    """The same edit as a file for `videograin edit`."""
+def edit_file(task: DemoTask, settings: EditSettings, preset: str | None, windows: Windows | None = None) -> str:
+    """The same edit as a file for `videograin edit`. preset: the one that the settings come from."""
+    attention = settings.attention
     lines = [
         "# The demo's edit, for `videograin edit`. Boxes are [x0, y0, x1, y1] in pixels of the source, one per frame.",
         "video: source.mp4",
@@ -133,7 +141,8 @@ def edit_file(task: DemoTask, steps: int, attention: AttentionSettings, windows:
         lines += [f"  - phrase: {text}", "    masks:", "      boxes:"]
         lines += [f"        - [{', '.join(f'{v:.1f}' for v in box)}]" for box in boxes]
     how = f"{{mode: {attention.mode}, power: {attention.power:g}, end: {attention.end:g}}}"
-    lines += [f"steps: {steps}", f"guidance: {GUIDANCE}", f"attention: {how}"]
+    lines += [] if preset is None else [f"preset: {preset}"]
+    lines += [f"steps: {settings.sampling.steps}", f"guidance: {settings.sampling.guidance}", f"attention: {how}"]
     if windows is not None:
         lines.append(f"windows: {{frames: {windows.frames}, overlap: {windows.overlap}, anchors: {windows.anchors}}}")
     return "\n".join([*lines, "output: replayed", ""])
@@ -160,7 +169,8 @@ def moving_picture(path: Path, columns: Sequence[tuple[str, np.ndarray]], side: 
 
 
 def main(args: argparse.Namespace) -> int:
-    """The command. args: out, frames, size, seed, steps, clips, motion, attention, windows, quiet."""
+    """The command. args: out, frames, size, seed, steps, clips, motion, attention, windows, preset, quiet; None where
+    the preset decides."""
     from ..hosts.diffusers import load_model
 
     if args.size % 8:
@@ -172,7 +182,7 @@ def main(args: argparse.Namespace) -> int:
     progress = ConsoleProgress(quiet=args.quiet)
     with progress.stage("load model"):
         model = load_model()
-    attention = embedded_attention(args.attention)
+    settings = demo_settings(args.preset, args.steps, args.attention)
     windows = None if args.windows is None else Windows(frames=args.windows)
     outcomes = []
     with whole_set(out, "report.json") as new:
@@ -181,19 +191,22 @@ def main(args: argparse.Namespace) -> int:
             write_video(new / name, task.clip.frames, FPS)
             clip = read_clip(new / name)
             progress.say(f"{task.clip.caption}  ->  {task.prompt}")
-            outcomes.append(run_clip(model, task, clip.frames, args.steps, attention, progress, windows))
-        _write(new, outcomes[0], edit_file(outcomes[0].task, args.steps, attention, windows), progress)
+            outcomes.append(run_clip(model, task, clip.frames, settings, progress, windows))
+        _write(new, outcomes[0], edit_file(outcomes[0].task, settings, args.preset, windows), progress)
         shown = table(outcomes)
         whole = [pooled([s for o in outcomes for s in getattr(o, n)]) for n in ("score_baseline", "score_regions")]
         report = build_report(
             command=f"videograin demo --seed {args.seed} --frames {args.frames} --size {args.size} "
-            f"--steps {args.steps} --clips {args.clips} --motion {args.motion} --attention {args.attention}"
-            + ("" if windows is None else f" --windows {args.windows}"),
+            f"--steps {settings.sampling.steps} --clips {args.clips} --motion {args.motion} "
+            f"--attention {settings.attention.mode}"
+            + ("" if windows is None else f" --windows {args.windows}")
+            + ("" if args.preset is None else f" --preset {args.preset}"),
             settings={
-                "sampling": SamplingSettings(steps=args.steps, guidance=GUIDANCE),
-                "attention": attention,
+                "sampling": settings.sampling,
+                "attention": settings.attention,
                 "windows": windows,
-            },
+            }
+            | ({} if args.preset is None else {"preset": args.preset}),
             seed=args.seed,
             table=shown.split("\n"),
             model={"family": model.family, "fingerprint": model.fingerprint},

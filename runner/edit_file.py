@@ -14,6 +14,7 @@ from typing import Any
 
 from ..attention.options import SAMPLED
 from ..editing.fields import fields_of, missing, name_of
+from ..editing.presets import PRESETS, flat, told
 from ..editing.settings import (
     WITHOUT_SAMPLED,
     EditSettings,
@@ -30,7 +31,7 @@ __all__ = ["EditFile", "EditFileError", "RegionEntry", "read_edit", "read_keys"]
 FACTS = (
     "path video source_prompt prompt negative_prompt regions start count stride size fit model model_config sampling "
     "attention blend composite inversion steady motion load save controlnet device dtype output append_phrases layout "
-    "attention_maps windows"
+    "attention_maps windows preset"
 )
 """What a report says of an edit file, in this order."""
 
@@ -39,7 +40,8 @@ FACTS = (
 class EditFile:
     """A checked edit. path: the edit file; keys: what it says, with defaults for what it leaves out. output: the folder
     for the results (None only where the file is used for an inversion alone); layout: how regions are found without
-    masks, None = none are. lines: where each key stands; notes: what in the file does nothing any more."""
+    masks, None = none are. lines: where each key stands; notes: what in the file does nothing any more, and what its
+    preset sets."""
 
     path: Path
     keys: EditKeys
@@ -86,7 +88,7 @@ def read_keys(path: Path, purpose: str, output: Path | None) -> tuple[EditFile, 
         data.pop("output", None)
     for where, text in _left_out(data, purpose, output):
         problems.add(text, name_of(where))
-    notes = _old_keys(data, problems.lines)
+    notes = (*_old_keys(data, problems.lines), *_fill_by_preset(data, problems.lines))
     keys = checked(EditKeys, data, problems)
     found = purpose == "layout" or any(isinstance(region.masks, FoundMask) for region in keys.regions)
     layout = keys.layout or (LayoutSettings() if found else None)
@@ -102,6 +104,23 @@ def _old_keys(data: Mapping[str, Any], lines: Lines) -> tuple[str, ...]:
     if isinstance(attention, dict) and "range_every" in attention:
         found["attention.range_every"] = "it is not used any more, sampled is gone; remove it"
     return tuple(f"{lines.path.name}:{lines.line_of(key)}: {key}: {text}" for key, text in found.items())
+
+
+def _fill_by_preset(data: dict[str, Any], lines: Lines) -> tuple[str, ...]:
+    """Fill what the file leaves out of what its preset sets, and say so; nothing where it names none that exists."""
+    preset = PRESETS.get(name) if isinstance(name := data.get("preset"), str) else None
+    if preset is None:
+        return ()
+    keys = preset.keys(embedded=data.get("model") is None)
+    filled = {key: value for key, value in flat(keys).items() if key not in lines}
+    own = [key for key in flat(keys) if key in lines]
+    for key, value in keys.items():
+        if not isinstance(value, dict):
+            data.setdefault(key, value)
+        elif (written := data.get(key)) is None or isinstance(written, dict):
+            data[key] = value | (written or {})
+    whose = f"; the file itself says {', '.join(own)}" if own else ""
+    return (f"{lines.path.name}:{lines.line_of('preset')}: preset {name} sets {told(filled)}{whose}",)
 
 
 def _left_out(data: Mapping[str, Any], purpose: str, output: Path | None) -> list[tuple[tuple, str]]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo
 
 from ..editing.fields import Flag, Number, OneOf, SettingError, Text, Told, Whole, settings, show, wrong
+from ..editing.presets import PRESETS
 from ..editing.settings import (
     AttentionSettings,
     BlendSettings,
@@ -285,6 +286,9 @@ class EditKeys(SourceKeys, SamplingSettings):
     )
     controlnet: ControlKeys | None = Field(
         default=None, examples=["{model: FOLDER, video: FILE}"], description="a ControlNet; left out: none"
+    )
+    preset: Annotated[str, OneOf(PRESETS)] | None = Field(
+        default=None, description="settings by purpose (`videograin presets`); what the file says itself wins"
     )
 
 

@@ -6,6 +6,7 @@ loaded; and an error that the edit file caused names the line of the file, which
 
 from __future__ import annotations
 
+import errno
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from ..editing.model import Model
 
 log = logging.getLogger(__name__)
-CPU_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")  # how torch names it without a type of its own
+# How torch, OpenCV and threads name it, which have no type of their own for it on the CPU.
+CPU_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "Insufficient memory", "can't start new thread")
+LACKING = (errno.ENOMEM, errno.EAGAIN)  # the latter where FFmpeg cannot start a thread
 
 
 class OutOfMemory(MemoryError):
@@ -42,7 +45,7 @@ def memory_errors(
     "float16 or bfloat16 on a GPU",
     room: str = "the frames that are denoised at once",
 ) -> Iterator[None]:
-    """Turn torch's out-of-memory errors of the block (any device) and numpy's into an OutOfMemory that says what to do.
+    """Turn the out-of-memory errors of the block, whoever raises them, into an OutOfMemory that says what to do.
 
     remedy: what helps. room: for what there was to be memory."""
     import torch
@@ -51,10 +54,12 @@ def memory_errors(
         yield
     except OutOfMemory:  # of a block inside this one, which knows better what helps
         raise
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:
         text = str(error)
-        known = isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
-        if not (known or any(sign in text for sign in CPU_OUT_OF_MEMORY)):
+        known = (
+            isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or getattr(error, "errno", None) in LACKING
+        )
+        if isinstance(error, ValueError) or not (known or any(sign in text for sign in CPU_OUT_OF_MEMORY)):
             raise
         what = text.splitlines()[0].rstrip(". ") if text else type(error).__name__
         raise OutOfMemory(f"not enough memory ({what}); expected room for {room}; {remedy}") from error

@@ -18,12 +18,14 @@ const STYLE = {
   line: "margin: 0 0 4px 0;",
 };
 
-/** The node that an id of the server means: a node, one inside of subgraphs ("5:2"), or what a node put in its place
- * while it ran ("5.0.0.1"). */
+/** The node on the canvas that an id means; what a node put in its place while it ran counts as that node ("5.0.0.1"). */
+const shownAs = (id) => String(id).split(".")[0];
+
+/** The node that an id of the server means, also one inside of subgraphs ("5:2"). */
 function nodeOf(id) {
   let graph = app.graph;
   let node = null;
-  for (const part of String(id).split(".")[0].split(":")) {
+  for (const part of shownAs(id).split(":")) {
     node = graph?.getNodeById(Number(part)) ?? null;
     graph = node?.subgraph;
   }
@@ -39,9 +41,11 @@ function* allNodes(graph = app.graph) {
 
 const kept = (node) => node.properties?.[KEY] ?? [];
 
-/** Keep these notes, a list of {text, during}; during: the node that ran when it was said. */
+let running = null; // the run's id
+
+/** Keep these notes, a list of {text, during, run}: the node that ran when it was said, and the run. */
 function keep(node, notes) {
-  if (!notes.length && !kept(node).length) return;
+  if (notes.length === kept(node).length && notes.every((note, number) => note === kept(node)[number])) return;
   if (notes.length) node.properties[KEY] = notes;
   else delete node.properties[KEY];
   draw(node);
@@ -102,12 +106,16 @@ function toast(node, text) {
   app.extensionManager?.toast?.add({ severity: "warn", summary: node.title, detail: text, life: 12000 });
 }
 
+/** A node's notes but for those of an earlier run that were said while this one ran. */
+const stillTrue = (node, id) => kept(node).filter((note) => note.during !== shownAs(id) || note.run === running);
+
 /** What a node's output says of it, in place of what it said before. */
 function said(id, output) {
   const node = output?.[KEY] && nodeOf(id);
   if (!node) return;
-  const others = kept(node).filter((note) => note.during !== String(id));
-  keep(node, [...others, ...output[KEY].map(({ text }) => ({ text, during: String(id) }))]);
+  const others = stillTrue(node, id);
+  const texts = output[KEY].map(({ text }) => text).filter((text) => !others.some((note) => note.text === text));
+  keep(node, [...others, ...texts.map((text) => ({ text, during: shownAs(id), run: running }))]);
 }
 
 app.registerExtension({
@@ -117,7 +125,7 @@ app.registerExtension({
     api.addEventListener("videograin.notice", ({ detail }) => {
       const node = nodeOf(detail.node);
       if (!node || kept(node).some((note) => note.text === detail.text)) return;
-      keep(node, [...kept(node), { text: detail.text, during: String(detail.during) }]);
+      keep(node, [...kept(node), { text: detail.text, during: shownAs(detail.during), run: running }]);
       toast(node, detail.text);
     });
 
@@ -125,18 +133,12 @@ app.registerExtension({
     api.addEventListener("executing", ({ detail }) => {
       const id = typeof detail === "object" ? detail?.node : detail;
       if (id == null) return fromHistory();
-      for (const node of allNodes()) {
-        keep(
-          node,
-          kept(node).filter((note) => note.during !== String(id)),
-        );
-      }
+      for (const node of allNodes()) keep(node, stillTrue(node, id));
     });
 
     api.addEventListener("executed", ({ detail }) => said(detail?.node, detail?.output));
 
     // Cached nodes that show nothing else are not sent again; the server's history has what they said.
-    let running = null;
     api.addEventListener("execution_start", ({ detail }) => (running = detail?.prompt_id));
     const fromHistory = async () => {
       if (!running) return;

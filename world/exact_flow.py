@@ -1,8 +1,8 @@
 """Exact optical flow and occlusion of a rendered clip, from the same closed formulas as its pixels.
 
-Objects only move (no turning, no growing) and a background only pans, so the flow of every point is that of the topmost
-thing it lies on. Whether the point is still seen in the other frame is asked of the other frame's formulas at exactly
-the place it moves to, between pixels too, not of rounded pixels.
+Objects move, and bend where they are said to (bends.py), but keep their size and shape; a background only pans. So the
+flow of every point is that of the topmost thing it lies on. Whether the point is still seen in the other frame is asked
+of the other frame's formulas at exactly the place it moves to, between pixels too, not of rounded pixels.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .render import Scenes, signed_distance
+from .bends import bent
+from .render import Scenes, at_rest_of, pixel_distance
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def backward_flow(scenes: Scenes, size: tuple[int, int]) -> Flow:
 
 def exact_transforms(scenes: Scenes, size: tuple[int, int]) -> np.ndarray:
     """How every object, and last the background, moves from frame 0: float64 [K + 1, F, 3, 3], transforms of places in
-    continuous pixels (the centre of pixel x is x + 0.5). Objects may grow and shrink; none turns."""
+    continuous pixels (the centre of pixel x is x + 0.5). Objects may grow and shrink; none bends (ValueError)."""
+    if scenes.bend is not None:
+        raise ValueError("transforms: an object bends; expected ones that move and grow; ask `exact_displacements`")
     side = min(size)
     centre, radius = scenes.centre.double().numpy() * side, scenes.radius.double().numpy()
     scale = radius / radius[:1]
@@ -69,6 +72,7 @@ def _flow(scenes: Scenes, size: tuple[int, int], here: Scenes, there: Scenes) ->
         )
     height, width = size
     side = min(height, width)
+    bends = here.bend is not None
     y = torch.arange(height, dtype=torch.float32)[None, :, None].expand(len(here), height, width)
     x = torch.arange(width, dtype=torch.float32)[None, None, :].expand(len(here), height, width)
     owner, border = owners(here, x, y, side)
@@ -76,11 +80,32 @@ def _flow(scenes: Scenes, size: tuple[int, int], here: Scenes, there: Scenes) ->
     vectors = (-(there.pan - here.pan) * side)[:, None, None, :].expand(-1, height, width, 2).clone()
     moved = (there.centre - here.centre) * side
     for k in range(moved.shape[1]):
-        vectors = torch.where((owner == k)[..., None], moved[:, k, None, None, :], vectors)
+        by = _displacements(here, there, k, x, y, side) if bends else moved[:, k, None, None, :]
+        vectors = torch.where((owner == k)[..., None], by, vectors)
     to_x, to_y = x + vectors[..., 0], y + vectors[..., 1]
     inside = (to_x >= 0) & (to_x <= width - 1) & (to_y >= 0) & (to_y <= height - 1)
     then, border_then = owners(there, to_x, to_y, side)
     return Flow(vectors, inside & (then == owner), torch.minimum(border, border_then))
+
+
+def _displacements(here: Scenes, there: Scenes, k: int, x: Tensor, y: Tensor, side: int) -> Tensor:
+    """How far object k's points at pixels x, y of `here` move to `there`: float32 [B, H, W, 2]. Beyond the object what
+    its formula says, which grows with the distance."""
+    if here.bend is None or there.bend is None:
+        return ((there.centre - here.centre)[:, k] * side)[:, None, None].expand(*x.shape, 2)
+    x, y = (x + 0.5) / side, (y + 0.5) / side
+    u, v = bent(there.bend[:, k], *at_rest_of(x, y, here.centre[:, k], here.radius[:, k], here.bend[:, k]))
+    centre, radius = there.centre[:, k, :, None, None], there.radius[:, k, None, None]
+    return torch.stack([centre[:, 0] + u * radius - x, centre[:, 1] + v * radius - y], -1) * side
+
+
+def exact_displacements(scenes: Scenes, size: tuple[int, int], k: int) -> tuple[Tensor, Tensor]:
+    """How far the points of object k move from every frame to the next, and back from every frame but the first to the
+    one before: float32 [F - 1, H, W, 2] each, at every pixel, hidden ones and those beyond the object too."""
+    y, x = torch.meshgrid(*(torch.arange(length, dtype=torch.float32) for length in size), indexing="ij")
+    x, y = (part.expand(len(scenes) - 1, *size) for part in (x, y))
+    one, other = scenes[:-1], scenes[1:]
+    return _displacements(one, other, k, x, y, min(size)), _displacements(other, one, k, x, y, min(size))
 
 
 def owners(scenes: Scenes, x: Tensor, y: Tensor, side: int) -> tuple[Tensor, Tensor]:
@@ -93,12 +118,12 @@ def owners(scenes: Scenes, x: Tensor, y: Tensor, side: int) -> tuple[Tensor, Ten
     owner = torch.full(x.shape, -1)
     border = torch.full(x.shape, torch.inf)
     for k in range(scenes.colour.shape[1]):
-        radius = scenes.radius[:, k, None, None]
-        u = ((x + 0.5) / side - scenes.centre[:, k, 0, None, None]) / radius
-        v = ((y + 0.5) / side - scenes.centre[:, k, 1, None, None]) / radius
+        bend = None if scenes.bend is None else scenes.bend[:, k]
         for kind in scenes.shape[:, k].unique().tolist():
             rows = (scenes.shape[:, k] == kind) & (scenes.colour[:, k] >= 0)
-            distance = signed_distance(kind, u, v) * radius * side
+            distance = pixel_distance(
+                kind, (x + 0.5) / side, (y + 0.5) / side, scenes.centre[:, k], scenes.radius[:, k], side, bend
+            )
             owner = torch.where(rows[:, None, None] & (distance < 0), k, owner)
             border = torch.where(rows[:, None, None], torch.minimum(border, distance.abs()), border)
     return owner, border

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .bends import at_rest, shade
 from .vocabulary import BACKGROUNDS, COLOURS, SHAPES
 
 #: Backgrounds are drawn in units of a 128-pixel frame, whatever the size of the picture.
@@ -29,7 +30,7 @@ class Scenes:
 
     background: int64 [B]; pan: float32 [B, 2] shift (x, y) of the background in sides of the frame; shape, colour:
     int64 [B, K], colour -1 = no object; centre: float32 [B, K, 2] as (x, y) in sides of the frame; radius: float32
-    [B, K] in sides of the frame.
+    [B, K] in sides of the frame; bend: None, or float32 [B, K, 8], how every object is bent (bends.py).
     """
 
     background: Tensor
@@ -38,6 +39,7 @@ class Scenes:
     colour: Tensor
     centre: Tensor
     radius: Tensor
+    bend: Tensor | None = None
 
     def __len__(self) -> int:
         return self.background.shape[0]
@@ -45,7 +47,8 @@ class Scenes:
     def __getitem__(self, index) -> Scenes:
         if isinstance(index, int):
             index = slice(index, index + 1)
-        return Scenes(*(getattr(self, f)[index] for f in self.__dataclass_fields__))
+        parts = (getattr(self, f) for f in self.__dataclass_fields__)
+        return Scenes(*(part if part is None else part[index] for part in parts))
 
 
 def signed_distance(shape: int, x: Tensor, y: Tensor) -> Tensor:
@@ -63,20 +66,50 @@ def signed_distance(shape: int, x: Tensor, y: Tensor) -> Tensor:
     return torch.maximum(long_ - _CROSS_LENGTH, short - _CROSS_WIDTH)
 
 
-def coverage(shape: Tensor, centre: Tensor, radius: Tensor, height: int, width: int) -> Tensor:
+def at_rest_of(
+    x: Tensor, y: Tensor, centre: Tensor, radius: Tensor, bend: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The points (u, v) of N unit shapes at rest that are drawn at the places x, y, [N or 1, h, w] in sides of the
+    frame. centre [N, 2], radius [N], bend [N, 8]."""
+    r = radius[:, None, None]
+    u, v = (x - centre[:, 0, None, None]) / r, (y - centre[:, 1, None, None]) / r
+    return (u, v) if bend is None else at_rest(bend, u, v)
+
+
+def pixel_distance(
+    shape: int, x: Tensor, y: Tensor, centre: Tensor, radius: Tensor, side: int, bend: Tensor | None = None
+) -> Tensor:
+    """`signed_distance` of N objects of one shape in pixels, [N, h, w]; arguments as of `at_rest_of`. Of bent ones to
+    the first order: right at the outline, which is what is drawn."""
+    if bend is None:
+        return signed_distance(shape, *at_rest_of(x, y, centre, radius)) * radius[:, None, None] * side
+
+    def at(right: float, down: float) -> Tensor:
+        return signed_distance(shape, *at_rest_of(x + right / side, y + down / side, centre, radius, bend))
+
+    slope = torch.hypot(at(0.5, 0) - at(-0.5, 0), at(0, 0.5) - at(0, -0.5))
+    return at(0, 0) / slope.clamp(min=1e-3)
+
+
+def coverage(
+    shape: Tensor, centre: Tensor, radius: Tensor, height: int, width: int, bend: Tensor | None = None
+) -> Tensor:
     """Anti-aliased coverage in [0, 1], float32 [N, height, width], of N objects (ignoring occlusion)."""
-    side = min(height, width)
-    x = ((torch.arange(width) + 0.5) / side)[None, None, :]
-    y = ((torch.arange(height) + 0.5) / side)[None, :, None]
+    x, y = _pixels(height, width)
     out = torch.zeros(len(shape), height, width)
     for kind in range(len(SHAPES)):
         rows = (shape == kind).nonzero()[:, 0]
         if len(rows):
-            r = radius[rows, None, None]
-            u = (x - centre[rows, 0, None, None]) / r
-            v = (y - centre[rows, 1, None, None]) / r
-            out[rows] = (0.5 - signed_distance(kind, u, v) * r * side).clamp_(0, 1)
+            bends = None if bend is None else bend[rows]
+            distance = pixel_distance(kind, x, y, centre[rows], radius[rows], min(height, width), bends)
+            out[rows] = (0.5 - distance).clamp_(0, 1)
     return out
+
+
+def _pixels(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The centres of all pixels in sides of the frame, [1, 1, width] and [1, height, 1]."""
+    side = min(height, width)
+    return ((torch.arange(width) + 0.5) / side)[None, None, :], ((torch.arange(height) + 0.5) / side)[None, :, None]
 
 
 def _texture(kind: str, x: Tensor, y: Tensor) -> Tensor:
@@ -126,8 +159,13 @@ def render(scenes: Scenes, size: int | tuple[int, int] = 128) -> tuple[Tensor, T
         rows = present[:, k].nonzero()[:, 0]
         if not len(rows):
             continue
-        alpha = coverage(scenes.shape[rows, k], scenes.centre[rows, k], scenes.radius[rows, k], height, width)
-        image[rows] += alpha[..., None] * (palette[scenes.colour[rows, k]][:, None, None, :] - image[rows])
+        bend = None if scenes.bend is None else scenes.bend[rows, k]
+        centre, radius = scenes.centre[rows, k], scenes.radius[rows, k]
+        alpha = coverage(scenes.shape[rows, k], centre, radius, height, width, bend)
+        paint = palette[scenes.colour[rows, k]][:, None, None, :]
+        if bend is not None:
+            paint = paint * shade(bend, *at_rest_of(*_pixels(height, width), centre, radius, bend))[..., None]
+        image[rows] += alpha[..., None] * (paint - image[rows])
         masks[rows, :k] *= (1 - alpha)[:, None]
         masks[rows, k] = alpha
     return image.round_().clamp_(0, 255).to(torch.uint8), masks

@@ -11,7 +11,7 @@ import torch
 from ...attention import normalise_mask
 from ...attention.options import MOTION_SOURCES
 from .contest import Scene, chained, region_motion
-from .optical_flow import consistent, dis
+from .parts import divided, joined
 from .registration import Fit, Registration, View, moments, shift
 from .value import BACKGROUND, Motion, MotionError, RegionMotion
 
@@ -47,12 +47,23 @@ def clip_motion(frames: np.ndarray, masks: Sequence[torch.Tensor], *, source: st
     scene = Scene(frames, torch.stack(sized) if sized else torch.zeros(0, len(frames), *size))
     if source == "auto":
         behind = region_motion(scene, BACKGROUND)
-        found = [*(region_motion(scene, k, behind) for k in range(len(sized))), behind]
+        found = [*(_by_things(scene, k, behind) for k in range(len(sized))), behind]
     else:
         step = STEPWISE[source](scene)
         found = [_stepwise(scene.views(k), step) for k in (*range(len(sized)), BACKGROUND)]
     found = [scene.at_clip_size(one) for one in found]
     return Motion(size, tuple(found[:-1]), found[-1], source)
+
+
+def _by_things(scene: Scene, region: int, behind: RegionMotion) -> RegionMotion:
+    """A region's motion at working size; of a region of several things, theirs."""
+    things = divided(scene.masks, region)
+    if things is None:
+        return region_motion(scene, region, behind)
+    stiff = region_motion(scene, region, behind, bends=False)
+    apart = scene.with_masks(torch.cat([scene.masks[:region], things, scene.masks[region + 1 :]]))
+    motion = joined([region_motion(apart, region + p, behind) for p in range(len(things))], stiff, things)
+    return motion if motion is not stiff else region_motion(scene, region, behind)
 
 
 Step = Callable[[list[View], int, int], np.ndarray]  # views, two frames -> the transform from one to the other
@@ -76,17 +87,10 @@ def _by_moments(views: list[View], i: int, j: int) -> np.ndarray:
 
 
 def _by_flow(scene: Scene) -> Step:
-    estimate = dis().flow
-    frames = (scene.colours() * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-    known: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
-
     def step(views: list[View], i: int, j: int) -> np.ndarray:
         import cv2
 
-        if (i, j) not in known:
-            forth, back = estimate(frames[i], frames[j]), estimate(frames[j], frames[i])
-            known[i, j] = forth, consistent(forth, back)
-        forth, agreed = known[i, j]
+        forth, agreed = scene.flow(i, j)
         inside = ((views[i].mask > 0.5) & (views[i].free > 0.5)).numpy() & agreed
         rows, columns = np.nonzero(inside)
         if len(rows) < AGREED:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import cached_property
 
 import numpy as np
 import torch
 
+from .bending import bent_fits, displacements
+from .optical_flow import consistent, dis
 from .registration import FULL, LEAST, SHORT, SURE, Fit, Registration, View, moments, shift, wider
-from .value import CUT, RegionMotion
+from .value import BACKGROUND, CUT, RegionMotion
 
 SIDE = 128  # frames are shrunk until their shorter side has about so many pixels
 WIDER, AROUND = (
@@ -36,7 +39,14 @@ class Scene:
         self.frames = _softened(_shrunk(pixels, self.size) / FULL)
         self.masks = _shrunk(masks.float(), self.size)
         self.soft = _softened(self.masks)
+        self._flows: dict[tuple[int, int], np.ndarray] = {}
         self.units = np.diag([width / self.size[1], height / self.size[0], 1.0])  # small places to places of the clip
+
+    def with_masks(self, masks: torch.Tensor) -> Scene:
+        """The same frames with other masks, [K, F, h, w] at working size."""
+        out = copy(self)
+        out.masks, out.soft = masks, _softened(masks)
+        return out
 
     def views(self, region: int) -> list[View]:
         """Of every frame, for a region; -1 = the background."""
@@ -61,12 +71,23 @@ class Scene:
             out.append(View(torch.cat([frame, own[None]]), free, known))
         return out
 
-    def colours(self) -> torch.Tensor:
-        """The softened frames, [F, 3, h, w] in [0, 1]."""
-        return self.frames * (FULL / 255)
+    def flow(self, i: int, j: int) -> tuple[np.ndarray, np.ndarray]:
+        """OpenCV's flow from frame i to frame j, float32 [h, w, 2] in small pixels, and where the flow back agrees."""
+        for pair in ((i, j), (j, i)):
+            if pair not in self._flows:
+                self._flows[pair] = self._estimate(*(self._pictures[f] for f in pair))
+        return self._flows[i, j], consistent(self._flows[i, j], self._flows[j, i])
+
+    @cached_property
+    def _estimate(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        return dis().flow
+
+    @cached_property
+    def _pictures(self) -> np.ndarray:
+        return (self.frames * FULL).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
     def at_clip_size(self, motion: RegionMotion) -> RegionMotion:
-        return replace(motion, steps=self.units @ motion.steps @ np.linalg.inv(self.units))
+        return motion.in_units(self.units)
 
 
 def _softened(values: torch.Tensor) -> torch.Tensor:
@@ -89,8 +110,9 @@ def _shrunk(values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 Fits = dict[int, tuple[int, Fit]]  # frame: the frame it hangs on, and how
 
 
-def region_motion(scene: Scene, region: int, behind: RegionMotion | None = None) -> RegionMotion:
-    """The motion of a region (-1 = the background) at working size. behind: the background's, at working size."""
+def region_motion(scene: Scene, region: int, behind: RegionMotion | None = None, *, bends: bool = True) -> RegionMotion:
+    """The motion of a region (-1 = the background) at working size. behind: the background's, at working size; bends:
+    whether the region may bend (the background never does)."""
     views = scene.views(region)
     outline = 1.0 if region >= 0 else 0.0
     fits = _chain(views, outline, behind)
@@ -99,6 +121,12 @@ def region_motion(scene: Scene, region: int, behind: RegionMotion | None = None)
         doubt = float(np.median(apart)) if apart else 0.0
         outline = float(np.clip((TRUST[1] - doubt) / (TRUST[1] - TRUST[0]), 0, 1))
     fits = _again(views, outline, behind, fits)
+    if bends and region != BACKGROUND:
+
+        def against(i: int, j: int, guess: np.ndarray) -> Registration:
+            return Registration(views[i], views[j], outline, _behind(behind, i, j), guess)
+
+        fits = bent_fits(fits, against, scene.flow)
     return chained(fits, views, _unmasked(views, behind, fits))
 
 
@@ -129,7 +157,24 @@ def chained(fits: Fits, views: Sequence[View], unmasked: Fits | None = None) -> 
         else:
             losses[f] = np.nan
         before[other], steps[other], losses[other] = f, np.linalg.inv(fit.matrix), fit.loss
-    return RegionMotion(before, steps, losses, present)
+    bends = _bends(fits, before, views)
+    if (losses > CUT).any() and (before < 0).all():
+        form = "off"
+    else:
+        form = "similarity" if bends is None else "dense"
+    return RegionMotion(before, steps, losses, present, form, bends)
+
+
+def _bends(fits: Fits, before: np.ndarray, views: Sequence[View]) -> np.ndarray | None:
+    """The sheets of all steps that are taken, as `RegionMotion.bends`; None without any."""
+    bent = {f: fit for f, (start, fit) in fits.items() if fit.sheet is not None and before[f] == start}
+    if not bent:
+        return None
+    found = {f: displacements(fit, views[f].size) for f, fit in bent.items()}
+    out = np.zeros((2, len(views), *next(iter(found.values())).shape[1:]), np.float32)
+    for f, one in found.items():
+        out[:, f] = one
+    return out
 
 
 def _chain(views: Sequence[View], outline: float, behind: RegionMotion | None) -> Fits:

@@ -6,12 +6,13 @@ Everything here happens on frames that are small (Views.scale), with places in t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from .places import centres, moved, sample, size_of
+from .sheet import Sheet
 
 FULL = 40.0  # levels of 255: a colour difference from here on counts as wholly wrong
 RIM, WIDE = 2, 6  # pixels round a region that are compared, too: the outer side of its edge; of an outline not trusted
@@ -55,12 +56,13 @@ class View:
 class Fit:
     """A transform of places from one frame to another, its loss, and how much of the two outlines agrees (IoU). rank:
     what transforms are compared by: the loss, its colours also of the rim and weighted like those of `refine`, and how
-    unlikely the transform is beside the expected one."""
+    unlikely the transform is beside the expected one. sheet: how the region bends besides (bending.py)."""
 
     matrix: np.ndarray
     loss: float
     overlap: float = 0.0
     rank: float = NOTHING
+    sheet: Sheet | None = None
 
 
 def shift(dx: float, dy: float) -> np.ndarray:
@@ -114,7 +116,10 @@ class Registration:
 
     def look(self, matrix: np.ndarray, mode: str = "bilinear") -> tuple[torch.Tensor, torch.Tensor]:
         """The second view where the first's pixels go: values [4, a, b] and whether they count, [a, b]."""
-        places = moved(self.places, matrix)
+        return self.look_at(moved(self.places, matrix), mode)
+
+    def look_at(self, places: torch.Tensor, mode: str = "bilinear") -> tuple[torch.Tensor, torch.Tensor]:
+        """The same where the first's pixels go to ``places``, [a, b, 2]."""
         found = sample(self.target, places, self.second.size, mode)
         height, width = self.second.size
         x, y = places.unbind(-1)
@@ -129,13 +134,20 @@ class Registration:
         """
         if not _sane(matrix):
             return Fit(matrix, NOTHING)
-        found, seen = self.look(matrix)
+        inverse = np.linalg.inv(matrix)
+        one = self.judge(matrix, moved(self.places, matrix), moved(self.there, inverse))
+        return one if one.loss >= NOTHING else replace(one, rank=one.rank + self._unlikely(matrix))
+
+    def judge(self, matrix: np.ndarray, places: torch.Tensor, back: torch.Tensor) -> Fit:
+        """`fit` of any way to move: the first's pixels to ``places`` [a, b, 2], those of the second mask back to
+        ``back`` [n, 2]; matrix: what is nearest to it. The rank is without how unlikely the way is."""
+        found, seen = self.look_at(places)
         both = self.inner * seen
         overlap = 1.0
         if self.second.known:
             moved_on = both
             both = moved_on * found[3].clamp(0, 1)
-            union = float(moved_on.sum() + self._back(matrix) - both.sum())
+            union = float(moved_on.sum() + self._back(matrix, back) - both.sum())
             overlap = float(both.sum()) / max(union, 1e-6)
             if not self.outline:
                 both = moved_on
@@ -146,7 +158,7 @@ class Registration:
         weight = self.domain * seen
         colour = float((difference * weight).sum() / weight.sum().clamp(min=1e-6))
         loss = float((difference * both).sum() / both.sum()) + outline
-        return Fit(matrix, loss, overlap, colour + outline + self._unlikely(matrix))
+        return Fit(matrix, loss, overlap, colour + outline)
 
     def _unlikely(self, matrix: np.ndarray) -> float:
         change = matrix[:2, :2] @ np.linalg.inv(self.expected[:2, :2])
@@ -154,17 +166,16 @@ class Registration:
         turn = abs(np.arctan2(change[1, 0] - change[0, 1], change[0, 0] + change[1, 1]))
         return self.short * self.apart(matrix, self.expected) + EVEN * growth + STRAIGHT * turn
 
-    def _back(self, matrix: np.ndarray) -> float:
-        """The pixels of the second mask that were not covered in the first frame, in the first frame's measure."""
-        if not len(self.there):
+    def _back(self, matrix: np.ndarray, places: torch.Tensor) -> float:
+        """The pixels of the second mask that were not covered in the first frame, in the first frame's measure. places:
+        where they were."""
+        if not len(places):
             return 0.0
-        inverse = np.linalg.inv(matrix)
-        places = moved(self.there, inverse)
         height, width = self.first.size
         column, row = places.floor().long().unbind(-1)
         seen = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         free = self.first.free[row.clamp(0, height - 1), column.clamp(0, width - 1)] * seen
-        return float(free.sum()) * abs(np.linalg.det(inverse))
+        return float(free.sum()) / abs(np.linalg.det(matrix))
 
     def search(self, start: np.ndarray, count: int = 3) -> list[np.ndarray]:
         """The best shifts within REACH pixels of ``start``, on a grid of COARSE pixels, none beside another."""
@@ -209,18 +220,14 @@ class Registration:
         matrix = start.copy()
         x = self.places[..., 0] - float(self.centre[0])
         y = self.places[..., 1] - float(self.centre[1])
-        mine = _gradient(self.template)
+        mine = gradient(self.template)
         size = max(self.area, 1.0) ** 0.5 / 2
         for number in range(ROUNDS):
             soft = SOFT[0] + (SOFT[1] - SOFT[0]) * min(1.0, number / (ROUNDS / 2))
             found, seen = self.look(matrix)
             rest = found - self.template
-            dx, dy = ((a + b) / 2 for a, b in zip(mine, _gradient(found)))
-            colour = rest[:3].pow(2).sum(0) / 3
-            weight = torch.empty_like(rest)
-            weight[:3] = (1 / (1 + colour / soft**2)).pow(2) / 3
-            weight[3] = self.outline * (1 / (1 + rest[3].pow(2) / 0.25)).pow(2)
-            weight = weight * (self.domain * seen)
+            dx, dy = ((a + b) / 2 for a, b in zip(mine, gradient(found)))
+            weight = self.weights(rest, soft) * seen
             # Columns: shift x, shift y, growth, turn (these two in units of the region's half side).
             columns = [dx, dy]
             if free == 4:
@@ -241,6 +248,13 @@ class Registration:
             if np.abs(delta).max() < STILL and number >= ROUNDS / 2:
                 break
         return matrix
+
+    def weights(self, rest: torch.Tensor, soft: float) -> torch.Tensor:
+        """What differences ``rest`` [4, a, b] count as, robustly: a colour's weight at ``soft`` is a quarter."""
+        weight = torch.empty_like(rest)
+        weight[:3] = (1 / (1 + rest[:3].pow(2).sum(0) / 3 / soft**2)).pow(2) / 3
+        weight[3] = self.outline * (1 / (1 + rest[3].pow(2) / 0.25)).pow(2)
+        return weight * self.domain
 
     def best(self, starts: Iterable[np.ndarray], refined: int = 2) -> Fit:
         """The best transform that is found from ``starts``: the first and the likeliest ``refined`` are refined, first
@@ -310,7 +324,7 @@ def _blur(values: torch.Tensor, step: int) -> torch.Tensor:
     return (pooled[:, :-1, :-1] + pooled[:, 1:, :-1] + pooled[:, :-1, 1:] + pooled[:, 1:, 1:]) / 4
 
 
-def _gradient(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def gradient(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """d/dx, d/dy of [C, h, w] by central differences, one-sided at the edge."""
     dy, dx = torch.gradient(values, dim=(1, 2))
     return dx, dy

@@ -31,9 +31,10 @@ class RegionMotion:
     before: int64 [F], the earlier frame that a frame hangs on; -1 where a piece begins and where the region is absent.
     steps: float64 [F, 3, 3], the transform of places in frame before[f] to those in frame f; the identity at -1.
     losses: float64 [F], how badly a step fits (registration.py), 0 = perfectly; nan at -1 except for a step that was
-    cut: then its loss. present: bool [F], whether the region is seen in the frame. form: "similarity", "dense" or
-    "off" (nothing is carried). bends: None, or float32 [2, F, h, w, 2]: what is added to steps, in pixels, at places
-    of frame before[f] (0) and to the inverse steps, at places of frame f (1), read bilinearly.
+    cut: then its loss. present: bool [F], whether the region is seen in the frame. form: "similarity", "parts" (several
+    things in one region, parts.py), "dense" or "off" (nothing is carried). bends: None, or float32 [2, F, h, w, 2]:
+    what is added to steps, in pixels, at places of frame before[f] (0) and to the inverse steps, at places of frame f
+    (1), read bilinearly.
     """
 
     before: np.ndarray
@@ -81,6 +82,11 @@ class RegionMotion:
             raise MotionError(f"motion: frames {i} and {j} are of different pieces: {self.pieces}; ask `linked` first.")
         return np.eye(3) if i == j else self._from_root[j] @ np.linalg.inv(self._from_root[i])
 
+    def in_units(self, units: np.ndarray) -> RegionMotion:
+        """The same in places that are ``units`` (a diagonal float64 [3, 3]) times these."""
+        bends = None if self.bends is None else (self.bends * units.diagonal()[:2]).astype(self.bends.dtype)
+        return replace(self, steps=units @ self.steps @ np.linalg.inv(units), bends=bends)
+
     def way(self, i: int, j: int) -> tuple[list[int], list[int]]:
         """The frames whose steps lead from i to j: those to undo, in order, then those to take, in order."""
         undo, take = [], []
@@ -121,11 +127,8 @@ class Motion:
         """The same for frames of another (height, width)."""
         units = np.diag([size[1] / self.size[1], size[0] / self.size[0], 1.0])
 
-        def at(one: RegionMotion) -> RegionMotion:
-            bends = None if one.bends is None else (one.bends * units.diagonal()[:2]).astype(one.bends.dtype)
-            return replace(one, steps=units @ one.steps @ np.linalg.inv(units), bends=bends)
-
-        return Motion(size, tuple(map(at, self.regions)), at(self.background), self.source)
+        regions = (one.in_units(units) for one in self.regions)
+        return Motion(size, tuple(regions), self.background.in_units(units), self.source)
 
     def places(self, region: int, i: int, j: int, size: Size, device: torch.device | str = "cpu") -> Tensor:
         """Where in frame j the centres of the cells of frame i lie: float32 [h, w, 2], (x, y) in pixels of the frame.
@@ -168,7 +171,10 @@ class Motion:
         for number, one in enumerate(self.regions):
             name = names[number] if number < len(names) else f"region {number + 1}"
             if one.form == "off":
-                lines.append(f"{name}: its motion could not be found; its frames are edited one by one")
+                least = (
+                    f" (least loss {np.nanmin(one.losses):.2f}, above {CUT})" if np.isfinite(one.losses).any() else ""
+                )
+                lines.append(f"{name}: its motion could not be found{least}; its frames are edited one by one")
                 continue
             absent = np.flatnonzero(~one.present)
             if len(absent):
@@ -179,6 +185,16 @@ class Motion:
                     f"{name}: no motion found that leads to frame {f} (loss {one.losses[f]:.2f}, above {CUT}); the "
                     "frames before and after it are edited apart"
                 )
+        return lines
+
+    def bending(self, names: Sequence[str] = ()) -> list[str]:
+        """One line for every region whose motion is dense, in words. names: as in `notes`."""
+        lines = []
+        for number, one in enumerate(self.regions):
+            if one.form == "dense" and one.bends is not None:
+                name = names[number] if number < len(names) else f"region {number + 1}"
+                steps = np.flatnonzero(one.bends.any((0, 2, 3, 4)))
+                lines.append(f"{name}: bends; its motion to {frame_list(steps.tolist())} is dense")
         return lines
 
 

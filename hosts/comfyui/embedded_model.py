@@ -130,6 +130,11 @@ def embedded_model() -> tuple[ModelPatcher, sd.CLIP, sd.VAE]:
     return _model(), _clip(), _vae()
 
 
+def is_embedded(model: Any) -> bool:
+    """Whether a MODEL is the embedded one, patched or not."""
+    return isinstance(getattr(getattr(model, "model", None), "model_config", None), WorldUNet)
+
+
 def _model() -> ModelPatcher:
     config = WorldUNet(_unet_config(_config("unet")))
     scheduler = _config("scheduler", "scheduler_config.json")

@@ -27,7 +27,7 @@ def found_motion(
 
     images: IMAGE [F, H, W, 3 or 4]; regions: masks of any size, 1 or F frames; source, missing: as in `clip_motion` and
     `fill_masks`. Regions without a fill come back as they are, filled ones with masks float32 [F, H, W]. The notes are
-    logged as warnings. preview: IMAGE float32 [F, H', W', 3] (`motion_preview`).
+    logged as warnings, but for those of regions that bend. preview: IMAGE float32 [F, H', W', 3] (`motion_preview`).
     Raises ValueError, with the node's name, for what does not fit.
     """
     with naming(node):
@@ -39,6 +39,7 @@ def found_motion(
     notes = [*motion.notes(names), *(fill.text(names[fill.region]) for fill in fills)]
     for note in notes:
         log.warning("%s: %s", node, note)
+    notes += motion.bending(names)
     return motion, tuple(filled), notes, image_of(motion_preview(frames, filled, masks, motion))
 
 

@@ -12,7 +12,7 @@ world's reader judge the results. One JSON line an edit; a run that is stopped g
 
 systems: ceiling (the ideal result through the VAE), global, global_blend, cross, ours, released, released_scheduled,
 hard, composed, sequential, sequential_modulated. tasks: class, instance, "one kept", shape, background, "part colour",
-"new part".
+"new part", and colour where it is named.
 --vary takes settings of an edit file (power, end, self_halves, blend.end, mode, guidance, inversion ...), and
 masks=boxes,grow,shrink,drop,holes; levels=coarse,finest; labels=centre,any; size_term=false.
 
@@ -33,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=at_least(1), help="denoising steps (50)")
     parser.add_argument("--seeds", type=at_least(1), help="edits of every clip (3)")
     parser.add_argument("--clips", type=at_least(1), help="only so many clips, spread over the tasks (all)")
+    parser.add_argument("--objects", type=at_least(1), metavar="N", help="only clips with so many objects (all)")
+    parser.add_argument(
+        "--each", type=at_least(1), metavar="N", help="so many clips of every family, drawn alike (2 to 6 of each)"
+    )
     parser.add_argument(
         "--split",
         choices=("test", "tuning"),

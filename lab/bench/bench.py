@@ -29,7 +29,7 @@ from .settings import BenchSettings
 from .strips import load_strip, save_strip, strip_file
 from .systems import System
 from .systems.common import areas_in, composited, regions_of
-from .tasks import PAN, ClipSpec, EditTask, clip_specs, edit_task
+from .tasks import PAN, USUAL, ClipSpec, EditTask, clip_specs, edit_task
 
 #: The subset for a quick look and for CI: (kind, objects, motion) of the clips numbered 0.
 FAST = (("instance", 2, "apart"), ("one kept", 2, "apart"))
@@ -174,11 +174,18 @@ def total_cells(plan: Plan, records: Records) -> int:
 
 
 def pick_specs(
-    kinds: Sequence[str] | None, clips: int | None, fast: bool = False, split: str = "test"
+    kinds: Sequence[str] | None,
+    clips: int | None,
+    fast: bool = False,
+    split: str = "test",
+    objects: int | None = None,
+    each: int | None = None,
 ) -> list[ClipSpec]:
     """The benchmark's clips: of these kinds (None = all), at most `clips` evenly spread over them; or the fast ones.
-    split: of edit_tasks.SPLITS."""
-    specs = fast_specs(split) if fast else clip_specs(kinds, split) if kinds else clip_specs(split=split)
+    split, objects, each: of tasks.clip_specs. ValueError where there are none."""
+    specs = fast_specs(split) if fast else clip_specs(kinds or USUAL, split, objects, each)
+    if not specs:
+        raise ValueError(f"objects: no clip of these tasks has {objects} objects; expected 1 to 3; correct the number")
     if clips is None or clips >= len(specs):
         return specs
     return [specs[index * len(specs) // clips] for index in range(clips)]

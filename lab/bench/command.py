@@ -30,16 +30,17 @@ FULL = {"frames": 8, "steps": 50, "seeds": 3}
 
 
 def main(args: argparse.Namespace) -> int:
-    """The command. args: out, fast, frames, steps, seeds, clips, split, part, keep, device, tasks, systems, vary,
-    quiet."""
+    """The command. args: out, fast, frames, steps, seeds, clips, objects, each, split, part, keep, device, tasks,
+    systems, vary, quiet."""
     from ...hosts.diffusers import load_model
 
     chosen = {name: getattr(args, name) or (FAST if args.fast else FULL)[name] for name in FULL}
     settings = BenchSettings()
     settings = replace(settings, sampling=replace(settings.sampling, steps=chosen["steps"]))
     names = _names(args.systems) or (["ours"] if args.vary else None)
+    specs = bench.pick_specs(_names(args.tasks), args.clips, args.fast, args.split, args.objects, args.each)
     plan = bench.Plan(
-        specs=tuple(bench.pick_specs(_names(args.tasks), args.clips, args.fast, args.split)),
+        specs=tuple(specs),
         seeds=tuple(range(chosen["seeds"])),
         systems=tuple(pick_systems(names)),
         variations=variations(settings, args.vary or ()),

@@ -6,12 +6,13 @@ A thing is told by its wanted colour, and its place is where the ideal has it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from ...editing.motion.value import Motion, from_transforms
+from ...editing.motion.value import Motion, RegionMotion, from_transforms
 from ...measuring.metrics import steadiness
-from ...world.exact_flow import exact_transforms
+from ...world.exact_flow import exact_displacements, exact_transforms
 from ...world.reader import classify
 from ...world.render import Scenes, coverage
 
@@ -29,20 +30,33 @@ def pieces(frames: np.ndarray, places: np.ndarray, colours: Sequence[int]) -> np
 
 def exact_motion(scenes: Scenes, size: tuple[int, int]) -> Motion:
     """The motion that the clip was drawn with."""
-    *objects, behind = (from_transforms(one) for one in exact_transforms(scenes, size))
+    *objects, behind = (from_transforms(one) for one in exact_transforms(replace(scenes, bend=None), size))
+    if scenes.bend is not None:
+        objects = [_bending(scenes, size, k) for k in range(len(objects))]
     return Motion(size, tuple(objects), behind, "exact")
+
+
+def _bending(scenes: Scenes, size: tuple[int, int], k: int) -> RegionMotion:
+    """Object k's motion as displacements of every pixel."""
+    bends = np.zeros((2, len(scenes), *size, 2), np.float32)
+    if len(scenes) > 1:
+        bends[0, 1:], bends[1, 1:] = (by.numpy() for by in exact_displacements(scenes, size, k))
+    still = from_transforms(np.repeat(np.eye(3)[None], len(scenes), 0))
+    return replace(still, form="dense", bends=bends)
 
 
 def visible_share(scenes: Scenes, visible: np.ndarray) -> np.ndarray:
     """float [K, F]: how much of an object in the picture no other one covers. visible: float [K, F, H, W]."""
     height, width = visible.shape[2:]
-    whole = np.stack(
-        [
-            coverage(scenes.shape[:, k], scenes.centre[:, k], scenes.radius[:, k], height, width).numpy().sum((1, 2))
-            for k in range(len(visible))
-        ]
-    )
+    whole = np.stack([_alone(scenes, k, height, width) for k in range(len(visible))])
     return visible.sum((2, 3)) / np.maximum(whole, 1e-9)
+
+
+def _alone(scenes: Scenes, k: int, height: int, width: int) -> np.ndarray:
+    """float [F]: the pixels that object k would cover if it were alone."""
+    bend = None if scenes.bend is None else scenes.bend[:, k]
+    covered = coverage(scenes.shape[:, k], scenes.centre[:, k], scenes.radius[:, k], height, width, bend)
+    return covered.numpy().sum((1, 2))
 
 
 def readable(scenes: Scenes, visible: np.ndarray, ideal: np.ndarray) -> np.ndarray:

@@ -22,11 +22,14 @@ KINDS = {
     "instance": "every object becomes a thing of its own",
     "one kept": "one object becomes another thing, the others are kept",
     "shape": "every object keeps its colour and takes another shape",
+    "colour": "every object keeps its shape and takes another colour",
     "background": "the background changes, the objects are kept",
     "part colour": "the part on an object takes another colour, the object is kept",
     "new part": "an object gets a part that was not there, and is kept",
 }
 PARTS = ("part colour", "new part")
+#: What is measured unless kinds are named: those of the 72 clips, of which `pick_specs` takes every so many-th.
+USUAL = tuple(kind for kind in KINDS if kind != "colour")
 PART_SIZE = 0.4  # of a new part, in radii of its object, as in part_clip
 
 PAN, FAST = 0.15, 0.5  # how far the background moves over a clip, in sides of the frame
@@ -75,7 +78,7 @@ def split_of(clip: str) -> str:
     return last if last in SPLITS else "test"
 
 
-# kind, objects, alike, motion, pan, how many clips. 72 clips in all, 46 of them of the kind that the model learnt.
+# kind, objects, alike, motion, pan, how many clips. 72 clips of USUAL, 46 of them of the kind that the model learnt.
 _FAMILIES = (
     ("class", 1, True, "apart", PAN, 2),
     ("class", 2, True, "apart", PAN, 4),
@@ -100,21 +103,29 @@ _FAMILIES = (
     ("background", 2, False, "apart", PAN, 4),
     ("part colour", 2, False, "apart", PAN, 3),
     ("new part", 1, True, "apart", PAN, 3),
+    ("colour", 2, True, "apart", PAN, 4),
+    ("colour", 2, False, "touching", PAN, 4),
 )
 
 
-def clip_specs(kinds: Sequence[str] = tuple(KINDS), split: str = "test") -> list[ClipSpec]:
-    """All clips of the given kinds and split (SPLITS), always the same ones. ValueError for one that does not exist."""
+def clip_specs(
+    kinds: Sequence[str] = USUAL, split: str = "test", objects: int | None = None, each: int | None = None
+) -> list[ClipSpec]:
+    """The clips of the given kinds and split (SPLITS), always the same ones. ValueError for one that does not exist.
+
+    objects: only clips with so many. each: so many clips of every family (at most 100), where a figure needs more than
+    it has; the first ones stay the same.
+    """
     if split not in SPLITS:
         raise ValueError(f"split: {split!r} does not exist; expected one of {', '.join(SPLITS)}; correct the name")
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise ValueError(f"tasks: {unknown[0]!r} does not exist; expected some of {', '.join(KINDS)}; correct the name")
     return [
-        ClipSpec(kind, objects, alike, motion, pan, number, SPLITS[split] + 100 * family + number, split)
-        for family, (kind, objects, alike, motion, pan, count) in enumerate(_FAMILIES)
-        for number in range(count)
-        if kind in kinds
+        ClipSpec(kind, things, alike, motion, pan, number, SPLITS[split] + 100 * family + number, split)
+        for family, (kind, things, alike, motion, pan, count) in enumerate(_FAMILIES)
+        for number in range(each or count)
+        if kind in kinds and objects in (None, things)
     ]
 
 
@@ -199,6 +210,8 @@ def edit_task(spec: ClipSpec, seed: int, frames: int = 8, size: int | tuple[int,
         new = [(colours[0], shapes[k][0]) if k == chosen else one for k, one in enumerate(old)]
     elif kind == "shape":
         new = [(colour, own[0]) for (colour, _), own in zip(old, shapes)]
+    elif kind == "colour":
+        new = [(colour, shape) for colour, (_, shape) in zip(colours, old)]
     elif kind == "part colour":
         new = [old[0], (colours[0], old[1][1])]
     else:

@@ -50,7 +50,7 @@ from .common import (
 )
 from .layouts import inversion_check, pick_layout_mask, self_attn_layout_cluster
 from .metrics import edit_metrics
-from .steadiness import clip_motion_preview, steady
+from .steadiness import clip_motion_preview, region_edit, steady
 from .windows import long_clip_windows
 
 LIMIT = 120_000  # bytes of one file
@@ -247,6 +247,7 @@ def demo_clip() -> np.ndarray:
 
 
 PICTURES: dict[str, Callable[[], np.ndarray]] = {
+    "VideoGrainRegionEdit": region_edit,
     "VideoGrainDDIMVideoInversion": ddim_video_inversion,
     "VideoGrainSaveInversion": save_inversion,
     "VideoGrainLoadInversion": load_inversion,

@@ -29,6 +29,7 @@ from .page import write
 from .sample import Mutant, drawn, files_of
 
 log = logging.getLogger(__name__)
+PATIENCE = 5  # times the limit that a mutant may take by the clock
 MEMORY, FILE = 24 * 2**30, 2**30  # bytes that a changed program may ask for, of address space and of one file
 
 
@@ -40,7 +41,7 @@ class Running:
     tests: list[str]
     copy: Path
     begun: float
-    limit: float
+    limit: float  # seconds of processor time, so that a busy machine kills no mutant
 
 
 def main() -> None:
@@ -110,17 +111,20 @@ def tested(
                     yield mutant, tests, "survived", 0.0
                     continue
                 copy, usual = free.pop(), sum(found.seconds.get(test, 0) for test in tests)
-                running[_start(mutant, tests, copy)] = Running(mutant, tests, copy, time.monotonic(), 90 + 8 * usual)
+                limit = 90 + 8 * usual
+                running[_start(mutant, tests, copy, limit)] = Running(mutant, tests, copy, time.monotonic(), limit)
             child, status = os.waitpid(-1, os.WNOHANG) if running else (0, 0)
             for late, one in list(running.items()):
-                if time.monotonic() - one.begun > one.limit and late != child:
+                if time.monotonic() - one.begun > PATIENCE * one.limit and late != child:
                     os.killpg(late, signal.SIGKILL)
             if child in running:
                 one = running.pop(child)
                 (one.copy / one.mutant.file).write_bytes((ROOT / one.mutant.file).read_bytes())
                 free.append(one.copy)
                 seconds = time.monotonic() - one.begun
-                outcome = "survived" if status == 0 else "timeout" if seconds > one.limit else "killed"
+                spent = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU
+                slow = spent or seconds > PATIENCE * one.limit
+                outcome = "survived" if status == 0 else "timeout" if slow else "killed"
                 yield one.mutant, one.tests, outcome, seconds
             elif not child:
                 time.sleep(0.05)
@@ -153,7 +157,7 @@ def _check_names(tests: list[str], copy: Path) -> None:
         raise RuntimeError(f"the tests cannot be found:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
-def _start(mutant: Mutant, tests: list[str], copy: Path) -> int:
+def _start(mutant: Mutant, tests: list[str], copy: Path, limit: float) -> int:
     """Run the tests on the changed copy, in a forked process; its number. It ends with 0 where all pass."""
     (copy / mutant.file).write_text(mutant.code, encoding="utf-8")
     child = os.fork()
@@ -173,6 +177,7 @@ def _start(mutant: Mutant, tests: list[str], copy: Path) -> int:
         os.environ |= {"PYTHONPATH": str(copy.parent), "PYTHONDONTWRITEBYTECODE": "1"}
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
+        resource.setrlimit(resource.RLIMIT_CPU, (int(limit) + 1, resource.RLIM_INFINITY))
         import pytest
 
         status = int(pytest.main(["-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", *tests]))

@@ -1,14 +1,16 @@
 """Mutants: small changes of the code, found by cosmic-ray and drawn by a seed.
 
 A place of the code is drawn first, then one of the changes that its operators know there: drawn among all changes,
-every second one would be an arithmetic operator. Changes of annotations alone are none.
+every second one would be an arithmetic operator. Changes of annotations alone are none. Places are drawn by a hash of
+the line that they are in, so that a sample stays what it is where other lines change.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -47,14 +49,15 @@ def files_of(rooms: tuple[str, ...] = ROOMS) -> list[str]:
 def drawn(count: int, seed: int, files: list[str]) -> Iterator[Mutant]:
     """``count`` different mutants of these files, in the order in which they were drawn; a larger count begins with the
     same ones."""
-    draw, seen = random.Random(seed), set()
-    found = {file: _places((ROOT / file).read_text(encoding="utf-8")) for file in files}
-    places = [(file, place) for file, there in found.items() for place in sorted(there)]
-    draw.shuffle(places)
-    for file, place in places:
+    places = {}
+    for file in files:
+        for place, changes in _places((ROOT / file).read_text(encoding="utf-8")).items():
+            places[hashlib.sha256(repr((seed, file, place)).encode()).hexdigest()] = (file, changes)
+    seen = set()
+    for order, (file, changes) in sorted(places.items()):
         if len(seen) == count:
             return
-        operator, occurrence = draw.choice(found[file][place])
+        operator, occurrence = random.Random(order).choice(changes)
         mutant = _mutant(file, operator, occurrence)
         if mutant is not None and mutant.key not in seen:
             seen.add(mutant.key)
@@ -62,18 +65,26 @@ def drawn(count: int, seed: int, files: list[str]) -> Iterator[Mutant]:
 
 
 def _places(source: str) -> Mapping[tuple, list[tuple[str, int]]]:
-    """(start, end) of all places -> the operators' names there, each with the number of the change among its own."""
+    """(line, from, to, number of it) of all places -> the operators' names there, each with the number of the change
+    among its own. line: as it stands, without indentation; from, to: (row, column) from its begin on."""
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.plugins import get_operator, operator_names
 
-    nodes, found = list(ast_nodes(get_ast(source))), defaultdict(list)
+    nodes, spans = list(ast_nodes(get_ast(source))), defaultdict(list)
     for name in operator_names():
         operator = get_operator(name)
         if not operator.arguments():
-            spans = (span for node in nodes for span in operator().mutation_positions(node))
-            for number, span in enumerate(spans):
-                found[span].append((name, number))
-    return found
+            found = (span for node in nodes for span in operator().mutation_positions(node))
+            for number, span in enumerate(found):
+                spans[span].append((name, number))
+    lines, places, same = source.splitlines(), {}, Counter()
+    for (first, last), changes in sorted(spans.items()):
+        line = lines[first[0] - 1]
+        indent = len(line) - len(line.lstrip())
+        place = (line.strip(), first[1] - indent, (last[0] - first[0], last[1] - indent))
+        same[place] += 1
+        places[(*place, same[place])] = changes
+    return places
 
 
 def _mutant(file: str, operator: str, occurrence: int) -> Mutant | None:

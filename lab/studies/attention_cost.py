@@ -44,17 +44,18 @@ LITERAL_TARGET, MEMORY_TARGET = 5.0, 64.0
 MB = 10**6
 
 
-def inputs(tokens: int, device: str, dtype: torch.dtype) -> dict[str, Tensor]:
-    """q, k, v [1, HEADS, tokens, DIM], laid out as a projection leaves them, labels and strengths [1, tokens]."""
+def inputs(
+    tokens: int, device: str, dtype: torch.dtype, *, dim: int = DIM, batch: int = 1, keys: int | None = None
+) -> dict[str, Tensor]:
+    """q [batch, HEADS, tokens, dim] and k, v of as many tokens, or of ``keys``, laid out as a projection leaves them;
+    their labels, and the strengths [batch, tokens]."""
     g = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(1, tokens, HEADS, DIM, generator=g).to(device, dtype).transpose(1, 2) for _ in range(3))
-    return {
-        "q": q,
-        "k": k,
-        "v": v,
-        "labels": torch.randint(0, REGIONS + 1, (1, tokens), generator=g),
-        "strength": torch.rand(1, tokens, generator=g) * 0.3,
-    }
+    counts = (tokens, keys or tokens, keys or tokens)
+    q, k, v = (torch.randn(batch, n, HEADS, dim, generator=g).to(device, dtype).transpose(1, 2) for n in counts)
+    labels = torch.randint(0, REGIONS + 1, (batch, tokens), generator=g)
+    strength = torch.rand(batch, tokens, generator=g) * 0.3
+    k_labels = labels if keys is None else torch.randint(0, REGIONS + 1, (batch, keys), generator=g)
+    return {"q": q, "k": k, "v": v, "labels": labels, "k_labels": k_labels, "strength": strength}
 
 
 def literal_by_head(q: Tensor, k: Tensor, v: Tensor, labels: Tensor, strength: Tensor) -> Tensor:
@@ -89,16 +90,15 @@ def kernels(device: str, dtype: torch.dtype) -> tuple[str, ...]:
     return tuple(found)
 
 
-def variants(tokens: int, device: str, dtype: torch.dtype, true: bool = True) -> dict[str, Callable[[], Tensor]]:
-    """One attention layer in several ways, on equal inputs. Labels are matched beforehand, as `Modulation` does it.
+def variants(x: dict[str, Tensor], true: bool = True) -> dict[str, Callable[[], Tensor]]:
+    """One attention layer in several ways, on `inputs`. Labels are matched beforehand, as `Modulation` does it.
 
     Kernels other than SDPA are given the range, as "reused" is. true: that range is measured, else it is made
     up, and no other kernels are tried.
     """
-    x = inputs(tokens, device, dtype)
     q, k, v, labels, strength = x["q"], x["k"], x["v"], x["labels"], x["strength"]
-    matched = match_labels(labels, labels)
-    known = logit_range(q, k) if true else torch.full(q.shape[:3], 8.0, device=device)
+    matched = match_labels(labels, x["k_labels"])
+    known = logit_range(q, k) if true else torch.full(q.shape[:3], 8.0, device=q.device)
 
     def attend(find: Callable[[], Tensor | None], kernel: str = "auto") -> Callable[[], Tensor]:
         return lambda: attend_matched(q, k, v, matched, strength, logit_range=find(), kernel=kernel)
@@ -110,16 +110,13 @@ def variants(tokens: int, device: str, dtype: torch.dtype, true: bool = True) ->
         "literal": lambda: literal_by_head(q, k, v, labels, strength),
     }
     if true:
-        made |= {name: attend(lambda: known, name) for name in kernels(device, dtype)}
+        made |= {name: attend(lambda: known, name) for name in kernels(q.device.type, q.dtype)}
     return made
 
 
-def measure_times(tokens: int, device: str, dtype: torch.dtype, rounds: int) -> dict[str, list[float]]:
+def measure_times(cases: dict[str, Callable[[], Tensor]], device: str, rounds: int) -> dict[str, list[float]]:
     """Seconds of every variant in every round; the first round, which warms up, is left out."""
     clock = Clock(device)
-    cases = variants(tokens, device, dtype)
-    if tokens > LITERAL[device]:
-        del cases["literal"]
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(rounds + 1):
         for name, call in cases.items():
@@ -145,8 +142,8 @@ def measure_error(device: str, dtype: torch.dtype) -> dict[str, float]:
 
 def measure_peak(variant: str, tokens: int, device: str, dtype: torch.dtype) -> int:
     """Bytes at the highest point of one call in this process, beyond what is held before it and the result."""
-    variants(512, device, dtype)[variant]()
-    call = variants(tokens, device, dtype, true=False)[variant]
+    variants(inputs(512, device, dtype))[variant]()
+    call = variants(inputs(tokens, device, dtype), true=False)[variant]
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -292,7 +289,10 @@ def measure(args: argparse.Namespace, dtype: torch.dtype) -> dict:
         "peaks": [],
     }
     for tokens in sizes:
-        seconds = measure_times(tokens, args.device, dtype, args.rounds)
+        cases = variants(inputs(tokens, args.device, dtype))
+        if tokens > LITERAL[args.device]:
+            del cases["literal"]
+        seconds = measure_times(cases, args.device, args.rounds)
         middle = {name: statistics.median(times) for name, times in seconds.items()}
         ratio = {name: value / middle["plain"] for name, value in middle.items()}
         found["sizes"].append({"tokens": tokens, "seconds": seconds, "ratio": ratio})

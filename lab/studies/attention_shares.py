@@ -20,11 +20,11 @@ import torch
 
 from ...attention import LabelMap
 from ...editing.pipeline import edit_clip, invert_clip
+from ...editing.presets import GUIDANCE
 from ...editing.settings import AttentionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
 from ...measuring.attention_probe import AttentionProbe, Phrase
 from ...measuring.attention_shares import share_table
-from ...runner.demo import GUIDANCE
 from ...world.demo_task import make_task
 from ...world.vocabulary import MOTIONS
 from ..demo_edits import Several, read, regions_of

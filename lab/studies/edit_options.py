@@ -27,10 +27,10 @@ from torch import Tensor
 
 from ...attention import RangeMemory, logit_range
 from ...editing.pipeline import EditResult, decode_clip, edit_clip, invert_clip
+from ...editing.presets import GUIDANCE
 from ...editing.settings import AttentionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
 from ...measuring.metrics import pixels
-from ...runner.demo import GUIDANCE
 from ...world.demo_task import DemoTask, make_task
 from ..demo_edits import read, regions_of
 from ..json_lines import add_line, resume

@@ -27,10 +27,10 @@ from ...editing.layout.grow import grow_mask
 from ...editing.layout.names import Words, noun_phrases, place_phrases
 from ...editing.layout.soft_masks import pixel_masks
 from ...editing.pipeline import edit_clip, invert_clip
+from ...editing.presets import GUIDANCE
 from ...editing.regions import Region
 from ...editing.settings import AttentionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
-from ...runner.demo import GUIDANCE
 from ...world.clips import scene_clip
 from ...world.demo_task import two_others
 from ...world.score import pooled, score

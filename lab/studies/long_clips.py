@@ -21,11 +21,11 @@ import numpy as np
 import torch
 
 from ...editing.pipeline import decode_clip, edit_clip, invert_clip
+from ...editing.presets import GUIDANCE
 from ...editing.settings import AttentionSettings, SamplingSettings, SteadySettings
 from ...editing.windows import Window, Windows
 from ...hosts.diffusers import load_model
 from ...measuring.metrics.pixels import psnr_outside_blend
-from ...runner.demo import GUIDANCE
 from ...world.demo_task import DemoTask, make_task
 from ...world.reader import components, read_region
 from ..demo_edits import regions_of

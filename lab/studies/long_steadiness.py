@@ -19,11 +19,11 @@ import torch
 
 from ...editing.model import Model
 from ...editing.pipeline import edit_clip, invert_clip
+from ...editing.presets import GUIDANCE
 from ...editing.regions import Region
 from ...editing.settings import AttentionSettings, SamplingSettings, SteadySettings
 from ...hosts.diffusers import load_model
 from ...measuring.metrics.steadiness import centre
-from ...runner.demo import GUIDANCE
 from ...world.demo_task import DemoTask
 from ..bench.judge import Judge
 from ..bench.steadiness import pieces

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 from ...editing.pipeline import edit_clip, encode_clip, invert_clip
+from ...editing.presets import GUIDANCE
 from ...editing.settings import AttentionSettings, InversionSettings, SamplingSettings
 from ...hosts.diffusers import load_model
 from ...measuring.round_trip import CALM, GOOD_DB, POOR_DB, WILD, Verdict, frame_psnr, judge, measure_round_trip
-from ...runner.demo import GUIDANCE
 from ...world.clips import pair_clip
 from ...world.demo_task import make_task
 from ..demo_edits import read, regions_of

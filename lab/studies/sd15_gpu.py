@@ -1,25 +1,11 @@
 """A whole edit with Stable Diffusion 1.5's true architecture and random weights on a GPU, against the targets.
 
-    python -m videograin.lab.studies.sd15_gpu --all --out out/sd15_gpu  # everything, on a machine with a GPU
+    python -m videograin.lab.studies.sd15_gpu --out out/sd15_gpu  # on a machine with a GPU
     python -m videograin.lab.studies.sd15_gpu --flops --out docs/benchmarks/sd15_flops
     python -m videograin.lab.studies.sd15_gpu --device cpu --frames 2 --size 64 --steps 2 --channels 32 --dtypes float32
 
-For a bare machine that has torch (which brings jinja2), triton, transformers, einops and pydantic but neither network
-nor this package: in this folder, on a machine with a network, once (6.4 MB; those that the other machine has may be
-left out),
-
-    pip download --no-deps --only-binary=:all: -d .gpu diffusers importlib_metadata zipp
-
-then copy this folder there, and in it
-
-    pip install --no-deps --no-index --target /tmp/site .gpu/*.whl
-    ln -sfn "$PWD" /tmp/site/videograin
-    PYTHONPATH=/tmp/site python -m videograin.lab.studies.sd15_gpu --all --out out/sd15_gpu
-
-(the repository's root IS the package). Without OpenCV (opencv-python-headless, another 61 MB) it runs without latent
-blend and composite, without matplotlib it makes no picture. --all: 16 and 32 frames of 512 x 512, 50 + 50 steps, the
-profile, the operations, the row range's kernel beside torch, and lab/studies/attention_cost.py; --minutes stops it from
-beginning more.
+Without OpenCV (opencv-python-headless) it runs without latent blend and composite. --minutes stops it from beginning
+more; the same command goes on where it was (exit status UNFINISHED). lab/gpu.py runs it with all else that needs a GPU.
 
 Writes OUT.json and OUT.md after every cell. Each (frames, mode) is warmed up by two steps (kernels are compiled, cuDNN
 loads), which do not count. Weights are made on the device from a seed; times do not depend on their values.
@@ -29,29 +15,29 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import shlex
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ...attention import logit_range
 from ...editing.pipeline import edit_clip, encode_clip, invert_clip
 from ...editing.settings import AttentionSettings, BlendSettings, CompositeSettings, SamplingSettings
 from ...hosts.diffusers import DiffusersModel
 from ...world.demo_task import make_task
+from ..budget import UNFINISHED, Budget
 from ..demo_edits import regions_of
-from ..pages import render, write_page
-from . import attention_cost
+from ..pages import read_figures, render, write_page
 from . import random_sd15 as sd15
 from .clock import Clock, facts, peak_resident, synchronise
 
 MODES, RANGES = ("full", "full_coarse"), ("exact", "reuse")
 # Frames: (seconds, GB). The paper, on an A6000, 16 frames: 3.83 min, 15.94 GB.
 TARGETS = {16: (30.0, 8.0), 32: (None, 10.0)}
+MODULATION_TARGET = 1.10  # the whole edit / the same one without modulation
 MODULATED = 0.3  # part of the steps; half of them where there are so few that none would be
 TERAFLOPS = 989.5
 """Dense fp16 and bf16 matrix work of an H200 in 10^12 operations a second, as NVIDIA publishes it (1,979 is its figure
@@ -59,16 +45,16 @@ with sparsity)."""
 STAGES = ["encode", "inversion step", "modulated step", "plain step", "decode", "whole"]
 
 
-def measure(model: DiffusersModel, frames: int, mode: str, args: argparse.Namespace) -> list[dict]:
-    """One inversion, and an edit with every way to the row range."""
+def measure(model: DiffusersModel, frames: int, mode: str, how: str, args: argparse.Namespace) -> dict:
+    """One inversion and one edit; how: the way to the row range."""
     device = model.device.type
-    task, cells = make_task(0, frames, args.size), []
+    task = make_task(0, frames, args.size)
     source, prompt = task.clip.frames, task.clip.caption
     regions = regions_of(task)
     whole = importlib.util.find_spec("cv2") is not None
     extras = {"blend": BlendSettings(enabled=whole), "composite": CompositeSettings(enabled=whole)}
 
-    def run(steps: int, clock: Clock, how: str) -> tuple[float, int]:
+    def run(steps: int, clock: Clock) -> tuple[float, int]:
         """(seconds, modulated steps) of encode, inversion and edit."""
         attention = AttentionSettings(mode=mode, range=how, kernel=args.kernel, end=MODULATED if steps >= 10 else 0.5)
         common = {"attention": attention, "progress": clock}
@@ -79,29 +65,37 @@ def measure(model: DiffusersModel, frames: int, mode: str, args: argparse.Namesp
         result = edit_clip(model, source, made, task.prompt, regions, sampling=sampling, **extras, **common)
         return clock.now() - begin, result.modulated_steps
 
-    for how in args.ranges:
-        run(min(2, args.steps), Clock(device), how)
-        if device == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-        clock = Clock(device)
-        seconds, active = run(args.steps, clock, how)
-        edit = clock.steps("edit")
-        times = {
-            "encode": clock.total("encode"),
-            "inversion step": statistics.median(clock.steps("invert")),
-            "modulated step": statistics.median(edit[:active]),
-            "plain step": statistics.median(edit[active:]) if edit[active:] else None,
-            "decode": clock.total("decode"),
-            "whole": seconds,
-        }
-        peaks = {"allocated": peak_resident(), "reserved": 0}
-        if device == "cuda":
-            peaks = {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
-        cell = {"frames": frames, "mode": mode, "range": how, "seconds": times, "modulated": active, **peaks}
-        cells.append({"dtype": str(model.dtype).removeprefix("torch."), **cell})
-        print(cells[-1], file=sys.stderr, flush=True)
-    return cells
+    run(min(2, args.steps), Clock(device))
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    clock = Clock(device)
+    seconds, active = run(args.steps, clock)
+    edit = clock.steps("edit")
+    times = {
+        "encode": clock.total("encode"),
+        "inversion step": statistics.median(clock.steps("invert")),
+        "modulated step": statistics.median(edit[:active]),
+        "plain step": statistics.median(edit[active:]) if edit[active:] else None,
+        "decode": clock.total("decode"),
+        "whole": seconds,
+    }
+    peaks = {"allocated": peak_resident(), "reserved": 0}
+    if device == "cuda":
+        peaks = {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
+    dtype = str(model.dtype).removeprefix("torch.")
+    cell = {"dtype": dtype, "frames": frames, "mode": mode, "range": how}
+    cell |= {"seconds": times, "modulated": active, **peaks}
+    print(cell, file=sys.stderr, flush=True)
+    return cell
+
+
+def beside_plain(cell: dict) -> float | None:
+    """Time of the whole edit over that of the same edit with all steps plain."""
+    seconds, more = cell["seconds"], cell["modulated"]
+    if seconds["plain step"] is None:
+        return None
+    return seconds["whole"] / (seconds["whole"] - more * (seconds["modulated step"] - seconds["plain step"]))
 
 
 def profile(model: DiffusersModel, frames: int, args: argparse.Namespace) -> str:
@@ -127,29 +121,6 @@ def profile(model: DiffusersModel, frames: int, args: argparse.Namespace) -> str
     return "\n".join(lines)
 
 
-@torch.no_grad()
-def check_range(device: str, tokens: int = 16384) -> list[dict]:
-    """`logit_range` as it chooses (on a GPU the Triton kernel) beside the pass in torch: difference, seconds."""
-    rows, clock = [], Clock(device)
-    for dtype in (torch.float32, torch.float16, torch.bfloat16):
-        for dim in (40, 80):
-            q, k = (torch.randn(1, 8, tokens, dim, device=device, dtype=dtype) for _ in range(2))
-            calls = {
-                "chosen": lambda q=q, k=k: logit_range(q, k),
-                "torch": lambda q=q, k=k: logit_range(q, k, chunk=2048),
-            }
-            seconds, found = {}, {}
-            for name, call in calls.items():
-                call()
-                begin = clock.now()
-                found[name] = call()
-                seconds[name] = clock.now() - begin
-            error = float(((found["chosen"] - found["torch"]).abs() / found["torch"]).max())
-            name = str(dtype).removeprefix("torch.")
-            rows.append({"dtype": name, "dim": dim, "tokens": tokens, "error": error, "seconds": seconds})
-    return rows
-
-
 def operations(args: argparse.Namespace) -> list[dict]:
     """FLOPs of an edit and how long the chip would take for nothing else."""
     calls = {"inversion": args.steps + 1, "modulated": round(MODULATED * args.steps)}
@@ -166,6 +137,7 @@ def operations(args: argparse.Namespace) -> list[dict]:
 def page(found: dict) -> str:
     """The Markdown page of what is there so far."""
     meant = {"channels": sd15.CHANNELS, "stages": STAGES, "parts": sd15.PARTS, "targets": TARGETS}
+    meant |= {"beside_plain": beside_plain, "modulation_target": MODULATION_TARGET}
     return render("sd15_gpu", found=found, **meant)
 
 
@@ -175,6 +147,25 @@ def prepare(model: DiffusersModel, args: argparse.Namespace) -> DiffusersModel:
         model.unet.to(memory_format=torch.channels_last)
     torch.backends.cudnn.benchmark = args.cudnn_benchmark
     return model
+
+
+def begin(args: argparse.Namespace, device: str) -> dict[str, Any]:
+    """What the page holds before anything was measured, with the cells of a run that was stopped."""
+    found: dict[str, Any] = {
+        **facts(device),
+        "command": shlex.join(["python", "-m", "videograin.lab.studies.sd15_gpu", *sys.argv[1:]]),
+        "cells": [],
+        "operations": [],
+        "profile": "",
+    }
+    same = {"size": args.size, "steps": args.steps, "channels": args.channels, "kernel": args.kernel}
+    found |= {**same, "teraflops": args.teraflops}
+    same |= {key: found[key] for key in ("machine", "torch")}
+    if args.out.with_name(f"{args.out.name}.json").exists():
+        before = read_figures(args.out)
+        if all(before.get(key) == value for key, value in same.items()):
+            found |= {key: before[key] for key in ("cells", "operations", "profile")}
+    return found
 
 
 def main() -> None:
@@ -194,49 +185,47 @@ def main() -> None:
     )
     parser.add_argument("--profile", action="store_true", help="also say where the time goes")
     parser.add_argument("--flops", action="store_true", help="only count the operations; needs no GPU")
-    parser.add_argument("--all", action="store_true", help="cells, profile, operations, row range, attention.py")
     parser.add_argument("--teraflops", type=float, default=TERAFLOPS, help="what the chip does, 10^12 a second")
-    parser.add_argument("--minutes", type=float, default=60, help="begin nothing more after so many")
+    parser.add_argument("--minutes", type=float, help="begin nothing more after so many")
     parser.add_argument("--out", type=Path, default=Path("out/sd15_gpu"), help="the page, without its suffix")
     args = parser.parse_args()
     if args.device == "cuda" and not args.flops and not torch.cuda.is_available():
         sys.exit("torch sees no GPU; run this on a machine with one, with --device cpu and small numbers, or --flops")
     torch.set_num_threads(1)
-    device = "cpu" if args.flops else args.device
-    found = {
-        **facts(device),
-        "command": shlex.join(["python", "-m", "videograin.lab.studies.sd15_gpu", *sys.argv[1:]]),
-        "cells": [],
-    }
-    found |= {"operations": [], "range": [], "profile": "", "size": args.size, "steps": args.steps}
-    found |= {"channels": args.channels, "teraflops": args.teraflops}
-    end = time.monotonic() + 60 * args.minutes
-
-    def write() -> None:
-        write_page(args.out, found, page(found))
-
-    if args.flops or args.all:
-        found["operations"] = operations(args)
-        write()
+    budget = Budget(args.minutes)
+    found = begin(args, "cpu" if args.flops else args.device)
     if args.flops:
+        found["operations"] = operations(args)
+    else:
+        for dtype in args.dtypes:
+            run_dtype(dtype, found, args, budget)
+    print(write_page(args.out, found, page(found)))
+    if not args.flops and missing(found, args):
+        sys.exit(UNFINISHED)
+
+
+def missing(found: dict[str, Any], args: argparse.Namespace, dtype: str | None = None) -> list[tuple]:
+    """(dtype, frames, mode, range) of the cells that were not run yet, of one dtype or all; also ("profile",)."""
+    done = {(cell["dtype"], cell["frames"], cell["mode"], cell["range"]) for cell in found["cells"]}
+    wanted = itertools.product([dtype] if dtype else args.dtypes, args.frames, args.modes, args.ranges)
+    cells: list[tuple] = [key for key in wanted if key not in done]
+    return cells + ([("profile",)] if args.profile and not found["profile"] else [])
+
+
+def run_dtype(dtype: str, found: dict[str, Any], args: argparse.Namespace, budget: Budget) -> None:
+    """All cells of a dtype that are missing, and the profile; the page is written after each."""
+    left = missing(found, args, dtype)
+    if not left or budget.spent:
         return
-    if args.all:
-        found["range"] = check_range(device)
-    for dtype in args.dtypes:
-        model = prepare(sd15.build(device, getattr(torch, dtype), args.channels), args)
-        for frames in args.frames:
-            for mode in args.modes:
-                if time.monotonic() < end:
-                    found["cells"] += measure(model, frames, mode, args)
-                    write()
-        if (args.profile or args.all) and not found["profile"] and time.monotonic() < end:
+    model = prepare(sd15.build(args.device, getattr(torch, dtype), args.channels), args)
+    for key in left:
+        if budget.spent:
+            return
+        if key == ("profile",):
             found["profile"] = profile(model, args.frames[0], args)
-            write()
-        del model
-    if args.all and time.monotonic() < end:
-        layer = [sys.executable, "-m", attention_cost.__name__, "--device", device, "--out"]
-        subprocess.run([*layer, str(args.out.with_name("attention"))], check=True)
-    print(args.out.with_suffix(".md"))
+        else:
+            found["cells"].append(measure(model, *key[1:], args))
+        write_page(args.out, found, page(found))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from ..budget import UNFINISHED, Budget, Unfinished
+
 # Two OpenMP threads that spin while they wait starve each other on a shared two-core machine (20 times slower).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -23,6 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     train.add_argument("--scenes", type=int, default=30_000, help="scenes the denoiser is trained on (default: 30000)")
     train.add_argument("--batch", type=int, default=32, help="batch of the denoiser (default: 32)")
     train.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    train.add_argument("--minutes", type=float, help="stop after so many; the same command goes on")
     train.add_argument("--smoke", action="store_true", help="seconds instead of hours: only shows that it runs")
     check = commands.add_parser("evaluate", help="measure a model with the reader")
     check.add_argument("--model", type=Path, default=None, help="model folder (default: the embedded one)")
@@ -30,7 +33,13 @@ def main(argv: list[str] | None = None) -> int:
     check.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     check.add_argument("--quick", action="store_true", help="a tenth of the pictures")
     args = parser.parse_args(argv)
-    return _train(args) if args.command == "train" else _evaluate(args)
+    if args.command == "evaluate":
+        return _evaluate(args)
+    try:
+        return _train(args)
+    except Unfinished as stopped:
+        print(f"{stopped}; the same command goes on")
+        return UNFINISHED
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -42,13 +51,12 @@ def _train(args: argparse.Namespace) -> int:
     if args.smoke:
         args.vae_minutes, args.unet_minutes, args.scenes = 0.05, 0.05, 64
     pool = 64 if args.smoke else train_vae.POOL
-    final = args.out / "vae" / "final"
+    final, how = args.out / "vae" / "final", {"device": args.device, "call": Budget(args.minutes)}
     if not (final / "config.json").exists():
-        save_vae(final, train_vae.train(args.out / "vae", args.vae_minutes, pool_size=pool, device=args.device))
+        save_vae(final, train_vae.train(args.out / "vae", args.vae_minutes, pool_size=pool, **how))
     vae = WorldVAE.load(final)
-    modules = train_unet.train(
-        args.out / "unet", vae, args.unet_minutes, scenes=args.scenes, batch=args.batch, device=args.device
-    )
+    sizes = {"scenes": args.scenes, "batch": args.batch}
+    modules = train_unet.train(args.out / "unet", vae, args.unet_minutes, **sizes, **how)
     save_pipeline(args.out / "model", {k: m.cpu() for k, m in modules.items()}, vae, train_unet.SCHEDULE)
     plot({stage: args.out / stage / "log.jsonl" for stage in ("vae", "unet")}, args.out / "loss.png")
     print(f"model: {args.out / 'model'}   loss: {args.out / 'loss.png'}   samples: {args.out / 'unet' / 'samples.png'}")

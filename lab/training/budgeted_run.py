@@ -16,17 +16,27 @@ import torch
 from torch import nn
 
 from ...editing.whole_file import whole_file
+from ..budget import Budget, Unfinished
 
 
 class TrainingRun:
     """One training stage in a folder: `state.pt` (resume point), `log.jsonl` (one line every few seconds).
 
-    modules are averaged together; `share` runs from 0 to 1 over the budget of `minutes`.
+    modules are averaged together; `share` runs from 0 to 1 over the budget of `minutes`. call: how long this process
+    may work at it; `finish` raises Unfinished where that ends first.
     """
 
     def __init__(
-        self, folder: Path, modules: dict[str, nn.Module], minutes: float, lr: float, ema: float, betas=(0.9, 0.99)
+        self,
+        folder: Path,
+        modules: dict[str, nn.Module],
+        minutes: float,
+        lr: float,
+        ema: float,
+        betas=(0.9, 0.99),
+        call: Budget | None = None,
     ):
+        self.call = call or Budget()
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.modules, self.budget, self.peak_lr, self.decay = folder, modules, minutes * 60, lr, ema
         self.average = {k: copy.deepcopy(m).eval().requires_grad_(False) for k, m in modules.items()}
@@ -52,6 +62,10 @@ class TrainingRun:
     @property
     def share(self) -> float:
         return (self.spent + time.monotonic() - self._since) / self.budget
+
+    @property
+    def going(self) -> bool:
+        return self.share < 1 and not self.call.spent
 
     def due(self, seconds: float) -> bool:
         """Whether `seconds` have passed since this last said yes."""
@@ -91,9 +105,11 @@ class TrainingRun:
         self._losses, self._logged = [], now
 
     def finish(self, samples: int) -> None:
-        """Log what is left and write the last resume point."""
+        """Log what is left and write the last resume point; Unfinished where the budget is not spent."""
         self._log_losses(samples)
         self.save()
+        if self.share < 1:
+            raise Unfinished(f"{self.folder}: {self.share:.0%} of the training is done")
 
     def log(self, **values) -> None:
         line = {"step": self.step, "minutes": round(self.share * self.budget / 60, 2), "samples": self.samples}

@@ -12,6 +12,7 @@ from ...editing.whole_file import whole_file
 from ...world.render import render
 from ...world.scenes import captions, random_scenes
 from ...world.vae import WorldVAE
+from ..budget import Budget
 from .budgeted_run import TrainingRun, plot
 from .tokenizer import CONTEXT, build_vocabulary
 from .train_vae import to_frames, to_unit
@@ -88,20 +89,24 @@ def train(
     scenes: int = SCENES,
     batch: int = BATCH,
     device: str = "cpu",
+    call: Budget | None = None,
 ) -> dict[str, nn.Module]:
-    """Train (or resume); returns the averaged {"unet", "text"}. Every ten minutes `samples.png` shows what it draws."""
+    """Train (or resume); returns the averaged {"unet", "text"}; Unfinished where `call` is spent first.
+
+    Every ten minutes `samples.png` shows what it draws.
+    """
     from .pipeline_folder import new_modules, quick_to_train
 
     torch.manual_seed(seed)
     latents, ids = dataset(folder, vae, scenes, seed)
     modules = {k: m.to(device) for k, m in new_modules(UNET, len(build_vocabulary()[0])).items()}
     quick_to_train(modules["unet"], device)
-    run = TrainingRun(folder, modules, minutes, lr, ema=0.9995)
+    run = TrainingRun(folder, modules, minutes, lr, ema=0.9995, call=call)
     torch.manual_seed(seed + run.step)
     latents, ids, alphas = latents.to(device), ids.to(device), alphas_cumprod().to(device)
     snr = alphas / (1 - alphas)
     weights = snr.clamp(max=MIN_SNR) / snr
-    while run.share < 1:
+    while run.going:
         rows = torch.randint(len(latents), (batch,), device=device)
         dropped = torch.rand(batch, device=device) < CAPTION_DROPOUT
         tokens = ids[torch.where(dropped, len(ids) - 1, rows)]

@@ -13,6 +13,7 @@ from ...measuring.round_trip import frame_psnr
 from ...world.render import render
 from ...world.scenes import random_scenes
 from ...world.vae import WorldVAE
+from ..budget import Budget
 from .budgeted_run import TrainingRun
 
 POOL = 3000  # pictures held at a time; one in eight is replaced every so often
@@ -48,17 +49,24 @@ def psnr(vae: WorldVAE, frames: Tensor) -> float:
 
 
 def train(
-    folder: Path, minutes: float, lr: float = 1.5e-3, seed: int = 0, pool_size: int = POOL, device: str = "cpu"
+    folder: Path,
+    minutes: float,
+    lr: float = 1.5e-3,
+    seed: int = 0,
+    pool_size: int = POOL,
+    device: str = "cpu",
+    call: Budget | None = None,
 ) -> WorldVAE:
-    """Train (or resume) and return the averaged model, its latents scaled to unit variance."""
+    """Train (or resume) and return the averaged model, its latents scaled to unit variance; Unfinished where `call` is
+    spent first."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     vae = WorldVAE().to(device)
-    run = TrainingRun(folder, {"vae": vae}, minutes, lr, ema=0.999, betas=(0.9, 0.99))
+    run = TrainingRun(folder, {"vae": vae}, minutes, lr, ema=0.999, betas=(0.9, 0.99), call=call)
     generator.manual_seed(seed + run.step)
     pool = _pictures(pool_size, generator)
     held_out = _pictures(64, torch.Generator().manual_seed(10_000))
-    while run.share < 1:
+    while run.going:
         if run.step % 400 == 399:
             rows = torch.randperm(pool_size, generator=generator)[: pool_size // 8]
             pool[rows] = _pictures(len(rows), generator)

@@ -72,7 +72,7 @@ def carried(frames: np.ndarray, masks: Sequence[Tensor], motion: Motion, f: int)
 
 
 def step_text(motion: Motion, region: int, f: int) -> str:
-    """How a region comes to frame f: "from frame 2, loss 0.05"."""
+    """How a region comes to frame f: "from frame 2, loss 0.05", of a step that bends "..., dense"."""
     one = motion.of(region)
     if one.form == "off":
         return "no motion found"
@@ -80,5 +80,6 @@ def step_text(motion: Motion, region: int, f: int) -> str:
         return "not seen"
     loss = float(one.losses[f])
     if one.before[f] >= 0:
-        return f"from frame {one.before[f]}, loss {loss:.2f}"
+        bent = ", dense" if one.bends is not None and one.bends[:, f].any() else ""
+        return f"from frame {one.before[f]}, loss {loss:.2f}{bent}"
     return f"cut, loss {loss:.2f} (above {CUT})" if np.isfinite(loss) else "begins here"

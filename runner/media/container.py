@@ -35,7 +35,9 @@ class Damage:
     left_out: int = 0
 
     def add(self, error: Exception) -> None:
-        """Count an error."""
+        """Count an error; one that says nothing of the file is raised again."""
+        if isinstance(error, MemoryError):
+            raise error
         self.errors += 1
         self.first = self.first or " ".join(str(error).split())
 
@@ -61,6 +63,8 @@ def open_video(path: str | Path) -> Any:
         raise VideoError(f"{path}: not a regular file; expected a video, or a folder of pictures; correct the path")
     try:
         container = open_input(path)
+    except MemoryError:  # of FFmpeg's own errors
+        raise
     except (av.error.FFmpegError, OSError, UnicodeError) as error:
         raise VideoError(f"{path}: not a video that FFmpeg can read ({error}); expected e.g. mp4; convert it") from None
     names = container.format.name.split(",")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -110,7 +111,11 @@ def _encode(path: Path, frames: np.ndarray, fps: Fraction, sound: Sound | None, 
             ticks[index] = max(round(time * CLOCK), ticks[index - 1] + 1 if index else 0)
     lengths = {begin: end - begin for begin, end in pairwise(ticks)}
     movflags = {"movflags": "faststart"} if path.suffix.lower() in (".mp4", ".mov") else {}
-    with whole_file(path) as temporary, av.open(url(temporary), "w", options=movflags) as container:
+    with (
+        _lack_of_memory(),
+        whole_file(path) as temporary,
+        av.open(url(temporary), "w", options=movflags) as container,
+    ):
         # without B-frames where the rate varies: mp4 tells how long frames last in the order of decoding
         options = _options() if times is None else {**_options(), "bf": "0"}
         stream = container.add_stream("libx264", rate=fps, options=options)
@@ -138,6 +143,15 @@ def _encode(path: Path, frames: np.ndarray, fps: Fraction, sound: Sound | None, 
         mux(stream.encode(None))
         if voice is not None:
             voice.close()
+
+
+@contextmanager
+def _lack_of_memory() -> Iterator[None]:
+    """x264 does not say why it gives up; with options and sizes that are checked, memory is what it lacks."""
+    try:
+        yield
+    except av.error.ExternalError as error:
+        raise MemoryError(f"the encoder of videos gave up: {error}") from error
 
 
 def _options() -> dict[str, str]:

@@ -60,8 +60,10 @@ class PictureFile:
         """The pictures with these numbers, from 0, as masks."""
         for image, deep in self._images(pages):
             stored = _stored(image, self.lossy)
+            if deep is not None and stored.alpha is not None:
+                stored = replace(stored, alpha=_upper(deep[..., 3]))
             if deep is not None and not stored.coloured:
-                stored = replace(stored, grey=deep, full=65535)
+                stored = replace(stored, grey=_brightness(deep), full=65535)
             yield stored
 
     def labels(self, pages: Sequence[int]) -> Iterator[np.ndarray]:
@@ -88,20 +90,21 @@ class PictureFile:
                 yield np.asarray(image.convert("RGB"))
 
     def _images(self, pages: Sequence[int]) -> Iterator[tuple[Any, np.ndarray | None]]:
-        """Each picture upright, as Pillow has it; and of colours in 16 bits, of which Pillow keeps the upper 8, the
-        brightness uint16 [H, W]."""
+        """Each picture upright, as Pillow has it; and of colours in 16 bits, of which Pillow keeps the upper 8, all of
+        them, uint16 [H, W, 3 or 4], blue first."""
         from PIL import Image, ImageOps
 
         with _reading(self.path), _opened(self.path) as image:
             for page in pages:
                 image.seek(self.pages[page])
                 _check_size(image, self.path)
-                deep = _deep_brightness(image, self.path) if len(self.pages) == 1 else None
+                deep = _deep_colours(image, self.path, self.pages[page]) if _is_deep(image) else None
                 image.load()
                 if deep is not None:
-                    turned = Image.fromarray(deep)
-                    turned.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
-                    deep = np.asarray(ImageOps.exif_transpose(turned))
+                    turned = [Image.fromarray(channel) for channel in np.moveaxis(deep, 2, 0)]
+                    for channel in turned:
+                        channel.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+                    deep = np.dstack([np.asarray(ImageOps.exif_transpose(channel)) for channel in turned])
                 yield ImageOps.exif_transpose(image), deep
 
 
@@ -219,20 +222,38 @@ def _stored(image: Any, lossy: bool) -> StoredMask:
     return StoredMask(grey, 255, alpha, indices, palette, coloured, lossy)
 
 
-def _deep_brightness(image: Any, path: Path) -> np.ndarray | None:
-    """Of a picture in colours of 16 bits, not yet decoded: its brightness uint16 [H, W], as stored; None for others."""
+def _is_deep(image: Any) -> bool:
+    """Whether a picture, not yet decoded, is in colours of 16 bits."""
+    args = image.tile[0].args if image.tile else ""
+    return image.mode in ("RGB", "RGBA") and ";16" in str(args if isinstance(args, str) else args[0])
+
+
+def _deep_colours(image: Any, path: Path, page: int) -> np.ndarray:
+    """A picture in colours of 16 bits as stored, uint16 [H, W, 3 or 4], blue first. MaskError where it cannot be read:
+    the upper 8 bits alone are black where a tool wrote 0 to 255."""
     import cv2
 
-    args = image.tile[0].args if image.tile else ""
-    if image.mode not in ("RGB", "RGBA") or ";16" not in str(args if isinstance(args, str) else args[0]):
-        return None
     try:
-        stored = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        _, found = cv2.imdecodemulti(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED, range=(page, page + 1))
     except cv2.error:
-        return None
-    if stored is None or stored.dtype != np.uint16 or stored.ndim != 3:
-        return None
-    return cv2.cvtColor(stored, cv2.COLOR_BGRA2GRAY if stored.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
+        found = ()
+    if len(found) != 1 or found[0].dtype != np.uint16 or found[0].shape[2:] != (len(image.mode),):
+        raise MaskError(
+            f"{shown(path)}: the 16-bit colours of its picture {page + 1} cannot be read; expected grey, or colours in "
+            "8 bits, or one PNG for each picture; save it so"
+        )
+    return found[0]
+
+
+def _brightness(deep: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return cv2.cvtColor(deep, cv2.COLOR_BGRA2GRAY if deep.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
+
+
+def _upper(alpha: np.ndarray) -> np.ndarray:
+    """Alpha uint16 as uint8: its upper 8 bits, or 8-bit values that a tool put into 16 as they are."""
+    return (alpha if alpha.max(initial=0) <= 255 else alpha >> 8).astype(np.uint8)
 
 
 def _deep(image: Any) -> np.ndarray:

@@ -114,3 +114,11 @@ def test_other_errors_are_passed_on_at_once():
     with pytest.raises(Other):
         within_memory(attend, *tensors(), HEADS, lacks_memory=lambda error: type(error) is Full, release=lambda: None)
     assert calls == [None]
+
+
+def test_two_heads_are_halved_into_one_each():
+    calls, x = [], tensors(2)
+    attend = sized(1, modulated(RangeMemory(), "layer", 0.9), calls)
+    got = within_memory(attend, *x, 2, lacks_memory=is_full, release=lambda: None)
+    torch.testing.assert_close(got, modulated(RangeMemory(), "layer", 0.9)(*x, 2, None), atol=1e-5, rtol=0)
+    assert calls == [(2, None), (1, 0), (1, 1)]

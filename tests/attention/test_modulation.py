@@ -347,3 +347,22 @@ def test_text_labels_of_another_kind_are_refused(values):
     labels = torch.tensor(values, dtype=torch.float32 if len(values) == 2 else torch.int64)
     with pytest.raises(ValueError, match=r"text_labels must be int64 \[text tokens\] with values 1\.\.2"):
         _check_text_labels(labels, 2)
+
+
+def test_a_text_label_without_a_list_is_refused():
+    with pytest.raises(ValueError, match="text_labels must be int64"):
+        _check_text_labels(torch.tensor(1), 2)
+
+
+@pytest.mark.parametrize("kind", ["self", "cross"])
+def test_a_bias_is_there_at_every_strength_but_0(kind):
+    def bias(start):
+        schedule = Schedule(start, 1, 0, 1)
+        edit = Modulation(two_regions(2), TEXT, schedule, schedule)
+        if kind == "self":
+            return edit.self_bias(("cond",), grid=GRID, t=1.0, spacetime=SpaceTime("full", 2))
+        return edit.cross_bias(("cond",), grid=GRID, t=1.0)
+
+    assert bias(0.0) is None
+    assert bias(0.5) is not None
+    assert bias(1.0) is not None

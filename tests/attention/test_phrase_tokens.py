@@ -133,3 +133,7 @@ def test_splice_errors(changes, says):
     }
     with pytest.raises(ValueError, match=says):
         splice(**{**arguments, **changes})
+
+
+def test_phrases_may_be_given_by_name():
+    assert find_phrases(prompt_ids=[A, CAT], phrases=[[CAT]]) == [(1,)]

@@ -153,3 +153,7 @@ def test_a_batch_of_other_frames_is_refused(mode):
 def test_restore_refuses_what_queries_did_not_return():
     with pytest.raises(ValueError, match=r"with 4 frames; got \(1, 6, 8\)"):
         SpaceTime("full", 4).restore(torch.zeros(1, 6, 8))
+
+
+def test_in_full_attention_every_frame_sees_all_in_order():
+    assert SpaceTime("full", 3).seen.tolist() == [[0, 1, 2]] * 3

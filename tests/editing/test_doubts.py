@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from videograin.editing.doubts import doubts, frame_ranges, frozen_doubt
+from videograin.editing.doubts import doubts, frame_ranges, frozen_doubt, region_doubts
 from videograin.editing.regions import Region
 from videograin.editing.settings import AttentionSettings
 
@@ -113,3 +113,15 @@ def test_a_mask_that_may_stay(moving):
     assert frozen_doubt(still[:1], pictures[:1]) is None
     assert frozen_doubt(still.flip(1), pictures) is None  # the wall
     assert frozen_doubt(still, torch.rand(5, 3, 16, 16)) is None  # no video
+
+
+def test_regions_are_numbered_from_the_first_one_on():
+    whole = torch.ones(2, 4, 8)
+    regions = [Region("a cat", LEFT), Region("a dog", LEFT), Region("a hat", whole)]
+    found = [
+        doubt for doubt in region_doubts(regions, [region.mask for region in regions], 3) if doubt.code == "hidden"
+    ]
+    assert [doubt.region for doubt in found] == [3, 4]
+    assert found[0].text.startswith("region 3 ('a cat') is wholly hidden")
+    assert found[0].text.endswith("(region 4 ('a dog'), region 5 ('a hat'))")
+    assert found[1].text.endswith("(region 5 ('a hat'))")

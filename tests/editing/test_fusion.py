@@ -6,7 +6,18 @@ import torch
 
 from videograin.attention.coverage import visible_parts
 from videograin.attention.options import AVERAGES
-from videograin.editing.fusion import NEIGHBOURS, Shares, background, beside, fuse, keyed, neighbours, widened
+from videograin.editing.fusion import (
+    NEIGHBOURS,
+    SOFT,
+    Shares,
+    _reaching,
+    background,
+    beside,
+    fuse,
+    keyed,
+    neighbours,
+    widened,
+)
 from videograin.editing.motion.value import CUT, Motion, RegionMotion, from_transforms
 
 from .motion.reference import place_in, sample_one
@@ -186,6 +197,9 @@ def test_what_a_wide_mask_holds_of_the_background_is_known_there():
     assert not bool(shown[:, 13:19, 13:27].any())
     assert shown[:, (box[0] > 0) & ~thing].float().mean() > 0.9
     assert not bool(shown[:, box[0] == 0].any())
+    told, untold = (background(filmed, motion, box[None], wide=wide)[1] for wide in (True, False))
+    assert torch.equal(background(filmed, motion, box[None])[1], told)
+    assert bool((told & shown).sum() > (untold & shown).sum())
     fits = torch.zeros(F, *SIZE)
     fits[:, 12:20, 12:28] = 1
     filmed[:, :, 12:20, 12:28] = 0.5  # flat: its inside agrees along any motion
@@ -207,3 +221,20 @@ def test_the_key_puts_back_what_the_edit_shows_of_the_background():
     assert torch.equal(out[:, :, 2, 2], fused[:, :, 2, 2])  # no region
     unknown = keyed(fused, raw, behind, ~known, motion, shares, [0])
     assert torch.equal(unknown, fused)
+
+
+def test_the_background_fades_beyond_what_is_known_of_it():
+    behind, known = random(1, 3, *SIZE), torch.zeros(1, *SIZE, dtype=torch.bool)
+    known[0, :, :18] = True
+    carried, sure = _reaching(behind, known)
+    assert torch.equal(carried[0, :, :, :18], behind[0, :, :, :18])
+    side = 2 * SOFT + 1
+    for column in range(SIZE[1]):
+        share = sum(0 <= other < 18 for other in range(column - SOFT, column + SOFT + 1))
+        share /= sum(0 <= other < SIZE[1] for other in range(column - SOFT, column + SOFT + 1))
+        expected = 1.0 if column < 18 else min(2 * share, 1)
+        assert torch.allclose(sure[0, 0, :, column], torch.tensor(expected), atol=1e-6), column
+    middle = SIZE[0] // 2
+    around = behind[0, :, middle - SOFT : middle + SOFT + 1, 18 - SOFT : 18].mean((1, 2))
+    assert torch.allclose(carried[0, :, middle, 18], around, atol=1e-5)
+    assert side % 2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from videograin.editing.mask_values import MaskSurvey, StoredMask
+from videograin.editing.mask_values import REACH, MaskSurvey, StoredMask, without_traces
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,17 @@ def test_many_numbers_of_objects_are_told_up_to_the_last():
     survey.add(StoredMask(np.arange(12, dtype=np.uint8).reshape(3, 4)))
     survey.reading(notes.append)
     assert "holds the numbers 1, 2, 3, 4, 5, 6, ... 11: all of them are inside" in notes[0]
+
+
+@pytest.mark.parametrize(("down", "right"), [(1, 0), (-1, 0), (0, 1), (0, -1)])
+@pytest.mark.parametrize("distance", [1, 2, 3, 4])
+def test_a_trace_is_what_lies_further_than_compression_widens_an_edge(down, right, distance):
+    mask = np.zeros((40, 40), np.float32)
+    mask[12:28, 12:28] = 1
+    y, x = (27 + distance if side > 0 else 12 - distance if side < 0 else 20 for side in (down, right))
+    mask[y, x] = 0.2
+    assert (without_traces(mask)[y, x] > 0) == (distance <= REACH)
+    mask[y, x] = 0
+    y, x = (28 - distance if side > 0 else 11 + distance if side < 0 else 20 for side in (down, right))
+    mask[y, x] = 0.8
+    assert (without_traces(mask)[y, x] < 1) == (distance <= REACH)

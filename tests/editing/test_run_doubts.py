@@ -6,8 +6,15 @@ import pytest
 import torch
 
 from videograin.editing.inversion import invert
-from videograin.editing.run_doubts import Additions, inverted_start_doubt, levels_doubt, start_doubt
+from videograin.editing.run_doubts import (
+    Additions,
+    inverted_start_doubt,
+    levels_doubt,
+    prediction_doubt,
+    start_doubt,
+)
 from videograin.editing.samplers import SAMPLERS
+from videograin.editing.trajectory import Trajectory
 
 from .conftest import Gaussian, sd_sigmas
 
@@ -129,3 +136,33 @@ def test_noise_between_the_steps_is_found_at_once(fresh, share):
     torch.manual_seed(0)
     found = seen(ancestral, fresh)
     assert found[:2] == [False, True]
+
+
+# --- what the model predicts ------------------------------------------------------------------------------------------
+
+
+def inverted(noise=1.0, first=1.0, last=0.0):
+    """An inversion from sigma 14: the deviations of its noise, of what the clip is predicted as, both as multiples of
+    what fits, and its last noise level."""
+    clean = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    wide = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(1)) * noise * (1 + 14.0**2) ** 0.5
+    sigmas = torch.tensor([14.0, 7.0, last])
+    predicted = clean * first
+    # The first two latents lie on a line to the prediction.
+    middle = predicted + (wide - predicted) * (7 / 14)
+    return Trajectory(torch.stack([wide, middle, clean]), sigmas)
+
+
+def test_predictions_of_the_clips_size_are_no_doubt():
+    assert prediction_doubt(inverted()) is None
+    assert prediction_doubt(inverted(first=1.5)) is None
+    assert prediction_doubt(inverted(noise=1.2)) is None
+
+
+@pytest.mark.parametrize("wrong", [{"first": 3.0}, {"noise": 1.8}])
+def test_either_sign_of_another_prediction_is_enough(wrong):
+    assert "prediction_type" in prediction_doubt(inverted(**wrong))
+
+
+def test_an_inversion_that_does_not_begin_with_the_clip_tells_nothing():
+    assert prediction_doubt(inverted(first=3.0, last=0.1)) is None

@@ -61,3 +61,62 @@ def test_masks_may_grow_and_shrink_within_bounds():
     for wrong in (-513, 513):
         with pytest.raises(SettingError, match=rf"{wrong} is not allowed; expected a whole number from -512 to 512"):
             LayoutSettings(grow=wrong)
+
+
+LASTING = {  # edit files and scripts that leave a key out, or go to its ends, rely on these: (default, least, most)
+    "SamplingSettings": {"steps": (50, 1, 1000), "guidance": (7.5, 1, 100), "variation": (0, 0, 1)},
+    "AttentionSettings": {
+        "anchors": (2, 1, 64),
+        "self_strength": (0.3, 0, 1),
+        "cross_strength": (1, 0, 1),
+        "power": (5, 0, 20),
+        "start": (0, 0, 1),
+        "end": (0.3, 0, 1),
+        "range_steps": (3, 1, 1000),
+    },
+    "BlendSettings": {"start": (0, 0, 1), "end": (1, 0, 1), "feather": (1, 0, 64)},
+    "CompositeSettings": {"dilate": (8, 0, 512), "feather": (8, 0, 512)},
+    "SteadySettings": {"strength": (1, 0, 1), "start": (0, 0, 1), "end": (1, 0, 1)},
+    "InversionSettings": {"calls": (3, 1, 20), "steps": (None, 1, 1000)},
+    "LayoutSettings": {
+        "start": (0, 0, 1),
+        "end": (1, 0, 1),
+        "clusters": (0, 0, 64),
+        "max_clusters": (8, 2, 64),
+        "seed": (0, 0, 2**32 - 1),
+        "max_things": (8, 1, 15),
+        "min_area": (0.01, 0, 1),
+        "gap": (2, 0, 1000),
+        "grow": (0, -512, 512),
+    },
+    "MapSettings": {"start": (0, 0, 1), "end": (0.3, 0, 1)},
+}
+SWITCHED_ON = {"AttentionSettings.splice", "LayoutSettings.smooth", "InversionSettings.check", "BlendSettings.enabled"}
+SWITCHED_ON |= {"CompositeSettings.enabled", *(f"SteadySettings.{name}" for name in ("enabled", "pixels", "key"))}
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+def test_defaults_and_limits_are_those_that_files_rely_on(kind):
+    for name, (default, least, most) in LASTING.get(kind.__name__, {}).items():
+        field = fields_of(kind)[name]
+        assert (field.default, limits(field).low, limits(field).high) == (default, least, most), name
+    switches = {f"{kind.__name__}.{name}": field.default for name, field in fields_of(kind).items()}
+    assert {name for name, on in switches.items() if on is True} == {
+        name for name in SWITCHED_ON if name.startswith(f"{kind.__name__}.")
+    }
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+def test_settings_are_values(kind):
+    assert kind() == kind()
+    name = next(iter(fields_of(kind)))
+    with pytest.raises(AttributeError):
+        setattr(kind(), name, getattr(kind(), name))
+    with pytest.raises(SettingError, match="unknown key"):
+        kind(no_such_key=1)
+
+
+def test_one_cluster_is_none():
+    assert [LayoutSettings(clusters=clusters).clusters for clusters in (0, 2, 64)] == [0, 2, 64]
+    with pytest.raises(SettingError, match=r"clusters: 1 is not allowed"):
+        LayoutSettings(clusters=1)

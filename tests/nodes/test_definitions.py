@@ -11,6 +11,7 @@ from videograin.lab.templates.checker import value_mistake, widgets
 KNOWN = definitions.load()
 OWN = {name: node for name, node in KNOWN.items() if name.startswith(definitions.PREFIX)}
 TABLE = {
+    "RegionEdit": "Region Edit",
     "DDIMVideoInversion": "DDIM Video Inversion",
     "SaveInversion": "Save Inversion",
     "LoadInversion": "Load Inversion",

@@ -8,7 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
+import torch
 
 from videograin.editing.whole_file import RESULTS
 from videograin.runner import cli
@@ -123,6 +125,37 @@ def test_a_signal_in_any_stage(edited, tmp_path, number, where, stage):
         assert not list(path.parent.glob(".*.part*"))
 
 
+LACKS = [
+    MemoryError(),
+    torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+    cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 6220800 bytes"),
+]
+
+
+@pytest.mark.parametrize(("lack", "stage"), zip(LACKS, STAGES[::2]), ids=[type(lack).__name__ for lack in LACKS])
+def test_the_lack_of_memory_by_any_name(edited, tmp_path, stage, lack):
+    path, out, before = edited
+    real, log = ConsoleProgress.stage, tmp_path / "log.txt"
+
+    def raise_in_stage() -> None:
+        from contextlib import contextmanager
+
+        @contextmanager
+        def stage_that_lacks(self, name, total=None):
+            with real(self, name, total) as tick:
+                yield tick
+            if name.startswith(stage):
+                raise lack
+
+        ConsoleProgress.stage = stage_that_lacks
+
+    status = forked(["edit", str(path), "--quiet"], log, raise_in_stage)
+    assert status == 2
+    assert "videograin: not enough memory" in log.read_text()
+    check_invariants(path, out, before, status, log)
+
+
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="nothing is read-only for root")
 def test_a_folder_that_cannot_be_written(edited, tmp_path):
     path, out, before = edited
@@ -133,3 +166,48 @@ def test_a_folder_that_cannot_be_written(edited, tmp_path):
         out.chmod(0o700)
     assert status == 1
     check_invariants(path, out, before, status, tmp_path / "log.txt")
+
+
+def exhausted(left: int) -> list[bytearray]:
+    """Take all the memory that this process may have but for ``left`` bytes, and let it have no more. It is taken until
+    what is returned is gone."""
+    import resource
+
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held, held))
+    taken = []
+    for size in (2**20, 2**16, 2**12):
+        try:
+            while True:
+                taken.append(bytearray(size))
+        except MemoryError:
+            pass
+    while left > 0 and taken:
+        left -= len(taken.pop(0))
+    return taken
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux how much memory it holds")
+@pytest.mark.parametrize("left", [0, 2**20, 2**22])
+@pytest.mark.parametrize("stage", STAGES)
+def test_memory_that_ends_in_any_stage(edited, tmp_path, stage, left):
+    path, out, before = edited
+    real, log = ConsoleProgress.stage, tmp_path / "log.txt"
+
+    def end_in_stage() -> None:
+        from contextlib import contextmanager
+
+        @contextmanager
+        def stage_without_memory(self, name, total=None):
+            taken = exhausted(left) if name.startswith(stage) else None
+            with real(self, name, total) as tick:
+                yield tick
+            del taken
+
+        ConsoleProgress.stage = stage_without_memory
+
+    status = forked(["edit", str(path), "--quiet"], log, end_in_stage)
+    assert status in (0, 2)
+    if status:
+        assert "videograin: not enough memory" in log.read_text()
+    check_invariants(path, out, before, status, log)

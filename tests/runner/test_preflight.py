@@ -1,5 +1,6 @@
 """What is found before anything slow starts, and errors that name the line of the edit file."""
 
+import errno
 import os
 import sys
 from types import SimpleNamespace
@@ -291,6 +292,21 @@ def test_other_errors_are_left_alone():
         raise RuntimeError("shapes do not match")
     with pytest.raises(MemoryError, match="lower it"), memory_errors("lower it"):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_the_system_s_lack_of_memory_is_told_as_that(error):
+    with pytest.raises(MemoryError, match=r"not enough memory .*; lower it"), memory_errors("lower it"):
+        raise error
+    with pytest.raises(FileNotFoundError), memory_errors("lower it"):
+        os.stat("/nowhere/at/all")
 
 
 def test_numpy_s_lack_of_memory_is_told_once():

@@ -43,6 +43,9 @@ def test_one_key_has_no_range():
     ("q", "k", "chunk", "says"),
     [
         ((2, 4, 8), (2, 4, 8), None, r"expected q \[B, heads, N, d\].*got q \(2, 4, 8\)"),
+        ((1, 2, 4, 8), (2, 4, 8), None, r"got q \(1, 2, 4, 8\) and k \(2, 4, 8\)"),
+        ((1, 2, 4, 8), (1, 3, 4, 8), None, "equal B, heads and d"),
+        ((1, 2, 4, 8), (2, 2, 4, 8), None, "equal B, heads and d"),
         ((1, 2, 4, 8), (1, 2, 4, 7), None, r"equal B, heads and d; got q \(1, 2, 4, 8\) and k \(1, 2, 4, 7\)"),
         ((1, 2, 4, 8), (1, 2, 0, 8), None, "at least one key"),
         ((1, 2, 4, 8), (1, 2, 4, 8), 0, "must be >= 1; got 0"),

@@ -216,3 +216,19 @@ def test_arguments_of_the_clusters():
         find_layout(given, scope="all")
     with pytest.raises(LayoutError, match="hold no cross-attention"):
         find_layout(given, words=WORDS)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        np.zeros((8, 32, 32, 4), np.uint8),
+        np.zeros((8, 32, 32, 1), np.uint8),
+        np.zeros((8, 32, 32), np.uint8),
+        np.zeros((8, 32, 32, 3), np.float32),
+        np.zeros((7, 32, 32, 3), np.uint8),
+    ],
+)
+def test_frames_of_another_form_or_number_are_refused(frames):
+    given, _ = features(APART, (1, 2))
+    with pytest.raises(LayoutError, match="frames: "):
+        find_layout(given, frames)

@@ -67,3 +67,14 @@ def test_any_size(size):
     masks = pixel_masks(cells(1, grid=(4, 4)).astype(np.float32), size, np.zeros((2, 8, 8, 3), np.uint8))
     assert masks.shape == (3, 2, *size)
     assert float((masks.sum(0) - 1).abs().max()) < 1e-4
+
+
+def test_a_thing_reaches_a_cell_and_its_diagonal_beyond_its_own_and_no_further():
+    given_cells = np.zeros((2, 1, 9, 9), bool)
+    given_cells[0, 0, 4, 4] = True
+    given_cells[1] = ~given_cells[0]
+    score = np.full((1, 9, 9), -0.1, np.float32)
+    score[0, 4, 4] = 1
+    reached = soften(given_cells, score, 0.0)[0, 0] > 0
+    assert reached[3:6, 3:6].all()
+    assert reached.sum() == 9

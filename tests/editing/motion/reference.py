@@ -49,3 +49,18 @@ def step(matrix, bends, size, place):
     if bends is not None:
         out = out + sample_one(bends.transpose(2, 0, 1).astype(np.float64), place, size, "bilinear")
     return out
+
+
+def cubic(distance: float) -> float:
+    """The cubic B-spline at so many knots from its middle."""
+    d = abs(distance)
+    return (4 - 6 * d**2 + 3 * d**3) / 6 if d < 1 else max(2 - d, 0.0) ** 3 / 6
+
+
+def spline_of(box, cells, row: int, column: int, place) -> float:
+    """A grid point's weight at a place (x, y): the grid of ``cells`` (down, across) lies over a box (top, bottom, left,
+    right), one more point before and two after it."""
+    top, bottom, left, right = box
+    down = min(max((place[1] - top) / (bottom - top) * cells[0], 0), cells[0])
+    across = min(max((place[0] - left) / (right - left) * cells[1], 0), cells[1])
+    return cubic(down - (row - 1)) * cubic(across - (column - 1))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import folder_paths
+import numpy as np
 import torch
 from comfy import cldm, model_management
 from comfy.controlnet import ControlNet
@@ -31,6 +35,25 @@ class ProbeControlNet(io.ComfyNode):
         return io.NodeOutput(ControlNet(net.eval(), load_device=model_management.get_torch_device()))
 
 
+class ProbeSave(io.ComfyNode):
+    """Keeps frames as they are, to the last bit, as NAME.npy in the output folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ProbeSave",
+            category="probe",
+            is_output_node=True,
+            inputs=[io.Image.Input("images"), io.String.Input("name")],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, images, name) -> io.NodeOutput:
+        np.save(Path(folder_paths.get_output_directory()) / f"{name}.npy", images.numpy())
+        return io.NodeOutput(ui={"files": [{"filename": f"{name}.npy", "subfolder": "", "type": "output"}]})
+
+
 class ProbeExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [ProbeControlNet]
+        return [ProbeControlNet, ProbeSave]

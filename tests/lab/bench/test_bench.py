@@ -264,10 +264,14 @@ def test_an_inversion_is_named_by_all_that_it_depends_on():
 def test_clips_are_picked_evenly():
     every = bench.pick_specs(None, None)
     assert every == clip_specs()
+    assert every == clip_specs()
     some = bench.pick_specs(None, 6)
     assert len(some) == 6
     assert len({spec.kind for spec in some}) >= 4
     assert bench.pick_specs(["shape"], 99) == clip_specs(["shape"])
+    assert {spec.objects for spec in bench.pick_specs(None, 6, objects=3)} == {3}
+    with pytest.raises(ValueError, match="no clip of these tasks has 4 objects; expected 1 to 3"):
+        bench.pick_specs(["shape"], None, objects=4)
     fast = bench.fast_specs()
     assert len(fast) == len(bench.FAST)
     assert all(spec.trained for spec in fast)

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from videograin.lab.bench.steadiness import exact_motion, pieces, readable
+from videograin.editing.motion.places import centres
+from videograin.lab.bench.steadiness import exact_motion, pieces, readable, visible_share
 from videograin.measuring.metrics.steadiness import jitter, own_warp_error
+from videograin.world.bends import bent
+from videograin.world.bent_clips import bent_clip
 from videograin.world.clips import draw, pair_clip
+from videograin.world.render import at_rest_of
 
 F, SIDE = 5, 128
 
@@ -110,3 +114,22 @@ def test_hidden_things_are_not_judged():
     counted = readable(clip.scenes, clip.masks.numpy(), ideal)
     assert counted.any()
     assert not counted.all()
+
+
+def test_the_exact_motion_of_bent_things_carries_their_points_over_frames():
+    clip = bent_clip(6, 4, 96, objects=2, motion="crossing")
+    motion = exact_motion(clip.scenes, (96, 96))
+    assert [one.form for one in motion.regions] == ["dense", "dense"]
+    places_ = centres((96, 96), (96, 96))
+    first, last = clip.scenes[:1], clip.scenes[3:]
+    for k in range(2):
+        rest = at_rest_of(*places_[None].div(96).unbind(-1), first.centre[:, k], first.radius[:, k], first.bend[:, k])
+        x, y = bent(last.bend[:, k], *rest)
+        true = torch.stack([x[0], y[0]], -1) * last.radius[0, k] * 96 + last.centre[0, k] * 96
+        inner = clip.masks[k, 0] > 0.5
+        assert int(inner.sum()) > 300
+        assert float((motion.places(k, 0, 3, (96, 96)) - true).norm(dim=-1)[inner].max()) < 0.1
+        assert float((true - places_).norm(dim=-1)[inner].mean()) > 5
+    share = visible_share(clip.scenes, clip.masks.numpy())
+    assert share.max() == pytest.approx(1, abs=1e-4)
+    assert share[0].min() < 0.8  # the first passes behind

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from videograin.lab.mutants.covering import Covering, _around
-from videograin.lab.mutants.sample import LEFT_OUT, _meaning, drawn, files_of
+from videograin.lab.mutants.sample import LEFT_OUT, _meaning, _places, drawn, files_of
 from videograin.lab.paths import ROOT
 
 SCHEDULE = "attention/schedule.py"
@@ -24,6 +24,14 @@ def test_a_sample_is_the_same_every_time_and_begins_a_larger_one():
         source = (ROOT / one.file).read_text(encoding="utf-8")
         assert one.code != source
         assert source.splitlines()[one.line - 1] != one.code.splitlines()[one.line - 1]
+
+
+def test_lines_that_change_leave_the_other_places_of_a_sample_as_they_are():
+    pytest.importorskip("cosmic_ray")
+    before = set(_places("a = b + 1\nif a:\n    c = a > 2\n    c = a > 2\n"))
+    after = set(_places("import x\n\nif x and a:\n    while x:\n        c = a > 2\n        c = a > 2\na = b - 1\n"))
+    assert {place[0] for place in before & after} == {"c = a > 2"}
+    assert {place for place in before if place[0] == "c = a > 2"} <= after
 
 
 def test_annotations_alone_are_no_change():

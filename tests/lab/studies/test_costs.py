@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from videograin.attention import logit_range
+from videograin.lab.budget import UNFINISHED
 from videograin.lab.paths import BENCHMARKS as HERE
 from videograin.lab.studies import attention_cost as attention
 from videograin.lab.studies import clock as measuring
@@ -167,12 +168,26 @@ def test_committed_operations():
     assert own <= whole["attention"] <= own * 1.01  # and the VAE's one layer each way
 
 
+def test_an_edit_is_held_beside_one_without_modulation():
+    seconds = {"whole": 30.0, "modulated step": 1.5, "plain step": 1.0}
+    assert sd15_gpu.beside_plain({"seconds": seconds, "modulated": 10}) == pytest.approx(30 / 25)
+    assert sd15_gpu.beside_plain({"seconds": {**seconds, "plain step": None}, "modulated": 10}) is None
+
+
 @pytest.mark.slow
 def test_the_gpu_script_runs_on_a_cpu(tmp_path):
     out = tmp_path / "made" / "sd15"
     options = "--device cpu --frames 2 --size 64 --steps 2 --channels 32 --dtypes float32 --modes full --ranges exact"
     command = [sys.executable, "-m", sd15_gpu.__name__, *options.split(), "--profile", "--out", str(out)]
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
+
+    def run(*more):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.run([*command, *more], env=environment, capture_output=True).returncode
+
+    assert run("--minutes", "0") == UNFINISHED
+    assert json.loads(out.with_suffix(".json").read_text())["cells"] == []
+    assert run() == 0
+    assert run("--minutes", "0") == 0  # nothing is left to do
     (cell,) = json.loads(out.with_suffix(".json").read_text())["cells"]
     assert cell["modulated"] == 1
     assert {"whole", "modulated step"} <= cell["seconds"].keys()

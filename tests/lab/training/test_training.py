@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from videograin.hosts.diffusers import load_model
+from videograin.lab.budget import Budget, Unfinished
 from videograin.lab.training import train_vae
 from videograin.lab.training.__main__ import main
 from videograin.lab.training.budgeted_run import TrainingRun
@@ -95,6 +96,14 @@ def test_a_run_resumes_where_it_stopped(tmp_path):
     for ours, theirs in zip(second.average["m"].parameters(), first.average["m"].parameters()):
         assert torch.equal(ours, theirs)
     assert not list(tmp_path.glob("*.part*"))
+
+
+def test_a_run_that_its_call_ends_is_unfinished_and_saved(tmp_path):
+    run = TrainingRun(tmp_path, {"m": torch.nn.Linear(3, 3)}, minutes=60, lr=0.1, ema=0.9, call=Budget(0))
+    assert not run.going
+    with pytest.raises(Unfinished, match="0% of the training is done"):
+        run.finish(1)
+    assert TrainingRun(tmp_path, {"m": torch.nn.Linear(3, 3)}, minutes=60, lr=0.1, ema=0.9).going
 
 
 def test_the_average_follows_the_weights(tmp_path):

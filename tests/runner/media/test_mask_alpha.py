@@ -12,7 +12,7 @@ from PIL import Image
 
 from videograin.runner.media.geometry import Geometry
 from videograin.runner.media.mask_files import MaskFolder, MaskFrames, MaskVideo, load_masks
-from videograin.runner.media.mask_pictures import look_at
+from videograin.runner.media.mask_pictures import MaskError, look_at
 
 SAME, FRAMES = Geometry.plan((48, 32)), MaskFrames(0, 3, 1, 3)
 OBJECT = np.zeros((3, 32, 48), bool)
@@ -38,6 +38,51 @@ def test_colours_of_16_bits_keep_values_below_256(tmp_path, ending, channels):
     assert np.array_equal(masks, OBJECT)
     assert len(notes) == 1
     assert "0 and 255 alone (white would be 65535)" in notes[0]
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_every_page_of_colours_in_16_bits_keeps_values_below_256(tmp_path, channels):
+    pages = [np.repeat(np.where(mask, 255, 0).astype(np.uint16)[..., None], channels, axis=2) for mask in OBJECT]
+    for page in pages:
+        page[..., 3:] = 65535
+    assert cv2.imwritemulti(str(tmp_path / "m.tif"), pages)
+    masks, notes = read(MaskVideo(tmp_path / "m.tif"))
+    assert np.array_equal(masks, OBJECT)
+    assert "0 and 255 alone (white would be 65535)" in notes[0]
+
+
+@pytest.mark.parametrize("opaque", [255, 65535])
+def test_alpha_of_16_bits_is_the_mask_also_where_its_values_are_below_256(tmp_path, opaque):
+    (tmp_path / "m").mkdir()
+    for index, mask in enumerate(OBJECT):
+        picture = np.full((*mask.shape, 4), 65535, np.uint16)
+        picture[..., 3] = np.where(mask, opaque, 0)
+        assert cv2.imwrite(str(tmp_path / f"m/{index}.png"), picture)
+    masks, _ = read(MaskFolder(tmp_path / "m"))
+    assert np.array_equal(masks, OBJECT)
+
+
+def test_an_animation_in_colours_of_16_bits_is_refused_by_name(tmp_path):
+    rows = [b"\0" + np.where(row, 255, 0).astype(">u2").repeat(3).tobytes() for row in OBJECT[0]]
+    data = zlib.compress(b"".join(rows))
+    control = struct.pack(">IIIIHHBB", 48, 32, 0, 0, 1, 10, 0, 0)
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 48, 32, 16, 2, 0, 0, 0)),
+        (b"acTL", struct.pack(">II", 3, 0)),
+        (b"fcTL", struct.pack(">I", 0) + control),
+        (b"IDAT", data),
+    ]
+    for number in (1, 3):
+        chunks += [(b"fcTL", struct.pack(">I", number) + control), (b"fdAT", struct.pack(">I", number + 1) + data)]
+    (tmp_path / "m.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+            for name, body in [*chunks, (b"IEND", b"")]
+        )
+    )
+    with pytest.raises(MaskError, match=r"m.png: the 16-bit colours of its picture 2 cannot be read"):
+        read(MaskVideo(tmp_path / "m.png"))
 
 
 def test_colours_of_16_bits_are_soft_masks_and_turned_as_any(tmp_path):

@@ -236,6 +236,17 @@ def test_a_box_a_little_beyond_the_frame_is_cut_off_and_said():
     masks = load_masks(Boxes(((-2.0, 0.0, 8.0, 65.0),)), SAME, TWO, notes.append)
     assert masks[0].sum() == 8 * 64
     assert notes == ["boxes: 1 reach beyond the frame, first boxes[1]: cut off there"]
+    inside, beyond = (0.0, 0.0, 8.0, 8.0), (90.0, 0.0, 97.0, 8.0)
+    notes.clear()
+    load_masks(Boxes((inside, beyond, inside, beyond)), SAME, MaskFrames(0, 4, 1, 4), notes.append)
+    assert notes == ["boxes: 2 reach beyond the frame, first boxes[2]: cut off there"]
+
+
+def test_boxes_follow_a_crop_from_above():
+    geometry = Geometry.plan((64, 96), (32, 32))  # keeps y 16..80, halves everything
+    masks = load_masks(Boxes(((0.0, 16.0, 64.0, 48.0),)), geometry, TWO)
+    assert masks[0, :16].min() == 1
+    assert masks[0, 16:].max() == 0
 
 
 def test_a_box_may_reach_beyond_the_frame_by_a_tenth_and_no_more():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from videograin.runner.media.encode import write_video
-from videograin.runner.media.sound import read_audio
+from videograin.runner.media.sound import AAC_RATES, read_audio
 from videograin.runner.media.video import read_clip
 
 PICTURES = [np.full((48, 64, 3), 40 * index, np.uint8) for index in range(5)]
@@ -117,6 +117,41 @@ def test_a_rate_that_aac_lacks_is_said(tmp_path):
     result, written = edited(tmp_path, "a.mkv")
     assert written.notes[0].endswith("its sound has 18000 samples per second: resampled to 48000")
     assert tones(result)[0] == [200, 400]
+
+
+@pytest.mark.parametrize("rate", AAC_RATES)
+def test_rates_that_aac_has_are_kept(tmp_path, rate):
+    make(tmp_path / "a.mkv", "pcm_s16le", "mono", rate=rate)
+    result, written = edited(tmp_path, "a.mkv")
+    assert written.notes == ()
+    assert read_audio(result, 0, 0.5).rate == rate
+
+
+def test_the_track_that_the_file_marks_as_its_default_is_taken(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        video = container.add_stream("libx264", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sounds = [container.add_stream("pcm_s16le", rate=48000, layout="mono") for _ in range(3)]
+        for sound, disposition in zip(sounds, (0, 1, 0)):
+            sound.disposition = disposition
+        for picture in PICTURES:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(video.encode(None))
+        for number, sound in enumerate(sounds, 1):
+            wave = np.full((1, 24000), 1000 * number, np.int16)
+            frame = av.AudioFrame.from_ndarray(wave, format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
+            container.mux([*sound.encode(frame), *sound.encode(None)])
+    found = read_audio(tmp_path / "a.mkv", 0, 0.5)
+    assert np.abs(found.samples - 2000 / 32768).max() < 1e-4
+
+
+def test_the_sound_lasts_as_long_as_the_pictures(tmp_path):
+    make(tmp_path / "a.mkv", "pcm_s16le", "mono")
+    result, _ = edited(tmp_path, "a.mkv")
+    with av.open(str(result)) as container:
+        sent = sum(packet.duration * packet.time_base for packet in container.demux(audio=0) if packet.size)
+    assert float(sent) == pytest.approx(0.5, abs=0.03)
 
 
 def with_unknown_codec(path):

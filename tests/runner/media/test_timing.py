@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videograin.runner.media.timing import timing_of
+from videograin.runner.media.timing import Timing, timing_of
 
 
 def test_a_file_that_tells_nothing_is_taken_for_25_frames_a_second():
@@ -59,3 +59,8 @@ def test_a_clip_lasts_as_long_as_its_frames_in_the_file(steps, last, begin, stri
 def test_a_last_frame_of_no_length_lasts_as_long_as_most():
     stamps = [0.0, 0.1, 0.2, 0.3, 0.7, 1.2]
     assert timing_of(stamps, 0, [Fraction(10)]).times == pytest.approx((*stamps, 1.3))
+
+
+def test_one_frame_lasts_as_long_as_its_rate_says():
+    assert timing_of([0.5], 0, [Fraction(10)]) == Timing(Fraction(10), 0.5)
+    assert timing_of([0.5], 0, []).fps == 25

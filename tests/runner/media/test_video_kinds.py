@@ -11,7 +11,7 @@ from PIL import Image
 
 from videograin.runner.media.encode import write_video
 from videograin.runner.media.geometry import GeometryError
-from videograin.runner.media.video import VideoError, probe, read_clip
+from videograin.runner.media.video import VideoError, _check_clip, probe, read_clip
 
 from .video_files import greys, make, numbers
 
@@ -272,3 +272,17 @@ def test_bytes_changed_anywhere_give_a_clip_or_one_clear_error(tmp_path, name, c
         read += 1
     assert read > 50
     assert [text for text in refused if "expected" not in text] == []
+
+
+@pytest.mark.parametrize(("size", "taken"), [((8160, 64), True), ((8162, 64), False), ((64, 16384), True)])
+def test_clips_are_no_larger_than_two_of_them_can_be_written(size, taken):
+    if taken:
+        _check_clip("a.mp4", 2, size)
+        return
+    with pytest.raises(VideoError, match=r"a\.mp4: a clip of .* at most 8160 x 16384"):
+        _check_clip("a.mp4", 2, size)
+
+
+def test_a_clip_that_is_too_high_is_refused():
+    with pytest.raises(VideoError, match=r"a clip of 64 x 16386 pixels"):
+        _check_clip("a.mp4", 2, (64, 16386))

@@ -73,7 +73,18 @@ def test_matrix_and_range_are_those_of_the_tags(tmp_path, codec, pixels, matrix,
     assert clip.notes == ()
 
 
-@pytest.mark.parametrize(("size", "matrix"), [((640, 480), "ITU601"), ((1280, 720), "ITU709"), ((608, 1080), "ITU709")])
+@pytest.mark.parametrize(
+    ("size", "matrix"),
+    [
+        ((640, 480), "ITU601"),
+        ((720, 576), "ITU601"),
+        ((720, 578), "ITU709"),
+        ((1278, 576), "ITU601"),
+        ((1280, 576), "ITU709"),
+        ((1280, 720), "ITU709"),
+        ((608, 1080), "ITU709"),
+    ],
+)
 def test_without_tags_the_size_tells_the_matrix(tmp_path, size, matrix):
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=10)

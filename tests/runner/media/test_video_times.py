@@ -91,3 +91,10 @@ def test_frames_with_ticks_but_no_time_base_are_frames_without_times(tmp_path, m
     clip = read_clip(tmp_path / "a.ts")
     assert len(clip.frames) == 5
     assert clip.times is None
+
+
+def test_frames_that_come_at_one_time_follow_each_other(tmp_path):
+    write_video(tmp_path / "a.mp4", np.stack(greys(5)), Fraction(10), times=[0.0, 0.0, 0.0, 0.1, 0.3, 0.4])
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        stamps = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+    assert [round(stamp * 90_000) for stamp in stamps] == [0, 1, 2, 9000, 27000]
