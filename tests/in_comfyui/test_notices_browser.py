@@ -24,6 +24,33 @@ SET = """changes => {
 }"""
 NOTICES = """() => Object.fromEntries(app.graph.nodes.filter(n => n.properties.videograin_notices)
   .map(n => [n.type, n.properties.videograin_notices.map(one => one.text)]))"""
+# Two regions of one mask: the lower one is hidden wholly, which the chain inside of Region Edit finds.
+HIDDEN = """() => {
+  app.graph.clear();
+  const made = {};
+  const add = (name, type, values = {}) => {
+    const node = made[name] = LiteGraph.createNode(type);
+    app.graph.add(node);
+    for (const widget of node.widgets || []) if (widget.name in values) widget.value = values[widget.name];
+    return node;
+  };
+  const link = (from, output, to, input) =>
+    made[from].connect(
+      made[from].outputs.findIndex(o => o.name === output), made[to], made[to].inputs.findIndex(i => i.name === input));
+  add('model', 'VideoGrainEmbeddedModel');
+  add('clip', 'VideoGrainDemoClip', { frames: 3, size: 64 });
+  add('below', 'VideoGrainRegionPrompt', { prompt: 'red square' });
+  add('above', 'VideoGrainRegionPrompt', { prompt: 'yellow circle' });
+  const prompt = 'a red square and a yellow circle on sand';
+  add('edit', 'VideoGrainRegionEdit', { prompt, source_prompt: 'a green cross on sand', preset: 'fast draft' });
+  add('shown', 'PreviewImage');
+  for (const region of ['below', 'above']) link('clip', 'mask_1', region, 'mask');
+  link('below', 'regions', 'above', 'regions');
+  for (const name of ['model', 'clip', 'vae']) link('model', name, 'edit', name);
+  link('clip', 'images', 'edit', 'frames');
+  link('above', 'regions', 'edit', 'regions');
+  made.edit.connect(0, made.shown, 0);
+}"""
 DRAWN = """() => app.graph.nodes.flatMap(n => (n.widgets || []).filter(w => w.name === 'videograin_notices')
   .map(w => [n.type, w.element.textContent, w.element.isConnected]))"""
 
@@ -41,6 +68,13 @@ def frontend(server):
         opened = Frontend(browser, server.url)
         yield opened
         opened.close()
+
+
+def look(frontend, name, *at):
+    if PICTURES:
+        frontend.page.set_viewport_size({"width": 1900, "height": 1000})
+        frontend.show(*at)
+        frontend.picture(Path(PICTURES) / f"{name}.png")
 
 
 def run(frontend, server):
@@ -64,10 +98,7 @@ def test_a_warning_stands_on_its_node_until_its_cause_is_gone(frontend, server):
     assert (drawn, there) == (kind, True)
     assert text in shown
     assert text in frontend.page.evaluate("() => [...window.toasts]")
-    if PICTURES:
-        frontend.page.set_viewport_size({"width": 1900, "height": 1000})
-        frontend.show(0.9, -600, 90)
-        frontend.picture(Path(PICTURES) / "notice.png")
+    look(frontend, "notice", 0.9, -600, 90)
 
     # Over a reload: the note comes back with the workflow, and is no value of it.
     saved = frontend.saved()
@@ -105,3 +136,13 @@ def test_a_warning_of_a_cached_node_comes_again_in_another_browser(frontend, ser
     shown = other.page.evaluate(NOTICES)
     other.close()
     assert shown["VideoGrainSTLayoutAttnPatch"] == said["VideoGrainSTLayoutAttnPatch"]
+
+
+def test_a_warning_of_the_chain_inside_of_region_edit_stands_on_region_edit(frontend, server):
+    frontend.page.evaluate(HIDDEN)
+    run(frontend, server)
+    said = frontend.page.evaluate(NOTICES)
+    assert list(said) == ["VideoGrainRegionEdit"]
+    assert any("region 1 ('red square')" in text for text in said["VideoGrainRegionEdit"])
+    look(frontend, "notice_region_edit", 0.7, 0, 0)
+    assert frontend.errors == []
