@@ -140,3 +140,11 @@ def test_the_stand_in_of_an_animation_is_no_mask(tmp_path):
     one, two = look_at(tmp_path / "a.png"), look_at(tmp_path / "b.png")
     assert (len(one.pages), len(two.pages)) == (1, 2)
     assert next(iter(one.masks([0]))).grey.min() == 255
+
+
+def test_what_was_found_of_a_file_is_not_changed_afterwards(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    found = look_at(tmp_path / "a.png")
+    with pytest.raises(AttributeError):
+        found.pages = ()
+    assert found == look_at(tmp_path / "a.png")
