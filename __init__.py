@@ -8,7 +8,7 @@ the names of the Python interface (`load_model`, `invert_clip`, `edit_clip`, `Re
 from .version import __version__ as __version__
 
 WEB_DIRECTORY = "./web"
-"""Where ComfyUI's frontend finds the nodes' help pages (docs/<node id>.md)."""
+"""Where ComfyUI's frontend finds the nodes' help pages (docs/<node id>.md) and what shows warnings (notices.js)."""
 
 _FRONT_DOOR = {
     "Region": ".editing.regions",
@@ -23,8 +23,10 @@ def comfy_entrypoint():
     import logging
 
     from .editing.opencv import side_by_side
+    from .hosts.comfyui.notices import show_on_canvas
     from .nodes import VideoGrainExtension
 
+    show_on_canvas(__name__)
     if told := side_by_side():
         logging.getLogger(__name__).warning("VideoGrain: %s", told)
     return VideoGrainExtension()

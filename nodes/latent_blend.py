@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..editing.settings import BlendSettings
 from ..hosts.comfyui.blend import blended_sampler
+from ..hosts.comfyui.notices import NodeName
 from .checked import CheckedNode
 from .inputs import setting
 from .sockets import CATEGORY, Inversion
@@ -55,7 +56,7 @@ class LatentBlend(CheckedNode):
             end=end_percent,
             feather=feather,
             preserved=preserved,
-            node=NAME,
+            node=NodeName.here(NAME),
         )
         return io.NodeOutput(wrapped)
 

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..hosts.comfyui.blend import blended_model
+from ..hosts.comfyui.notices import NodeName
 from .checked import CheckedNode
 from .latent_blend import blend_inputs, preserved_input
 from .sockets import CATEGORY
@@ -56,6 +57,6 @@ class LatentBlendModel(CheckedNode):
             feather=feather,
             start_from_inversion=start_from_inversion,
             preserved=preserved,
-            node=NAME,
+            node=NodeName.here(NAME),
         )
         return io.NodeOutput(patched)

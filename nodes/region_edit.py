@@ -10,6 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from ..attention.options import MODES
+from ..editing.doubts import doubts
 from ..editing.presets import PRESETS, Preset, flat, keys_of, told
 from ..editing.settings import EditSettings, SamplingSettings
 from ..hosts.comfyui.draft import FRAMES, draft_clip
@@ -218,21 +219,23 @@ class RegionEdit(CheckedNode):
         chosen, embedded = PRESETS[TITLES[one["preset"]]], is_embedded(one["model"])
         with naming(NAME):
             settings = _settings(chosen, embedded, one)
-            whole = _frames(one["frames"], family.geometry.cell)
-            if not one["regions"]:
+            whole, cut = _frames(one["frames"], family.geometry.cell), one["regions"]
+            if not cut:
                 raise ValueError("regions: there is none; connect Region Prompt or Regions from Masks.")
             chain = Chain(cls.hidden)
             source = {name: chain.given(name, one[name]) for name in ("model", "clip", "vae", "frames", "regions")}
             if one["frames"].shape[-1] == 4:
                 source["frames"] = whole
             if one["draft"]:
-                whole, cut = draft_clip(whole, one["regions"], cell=family.geometry.cell, node=NAME)
+                whole, cut = draft_clip(whole, cut, cell=family.geometry.cell, node=NAME)
                 source |= {"frames": whole, "regions": cut}
         finished = edit_chain(chain, source, settings, one, moving=len(whole) > 1)
         stitched = {"direction": "right", "match_image_size": False, "spacing_width": GAP, "spacing_color": "white"}
         beside, *_ = chain.add("ImageStitch", image1=source["frames"], image2=finished, **stitched)
         video, *_ = chain.add("CreateVideo", images=beside, fps=one["fps"])
-        return io.NodeOutput(finished, video, _report(chosen, settings, one, whole), expand=chain.nodes())
+        with naming(NAME):
+            report = _report(chosen, settings, {**one, "regions": cut}, whole)
+        return io.NodeOutput(finished, video, report, expand=chain.nodes())
 
 
 def _only(name: str, values: list) -> Any:
@@ -271,7 +274,9 @@ def _draft_steps() -> int:
 
 
 def _report(preset: Preset, settings: EditSettings, one: dict[str, Any], frames: torch.Tensor) -> str:
-    """For people: what was set and why, and what was edited. frames: those that are edited."""
+    """For people: what was set and why, what was edited, and what of it is hardly meant, as the chain's nodes say too.
+    frames: those that are edited, float32 [F, H, W, 3]."""
+    found = doubts(one["regions"], tuple(frames.shape[1:3]), len(frames), settings.attention)
     regions = [
         f"  {number}  {region.phrase!r}: {'kept as it is' if region.preserve else 'edited'}"
         for number, region in enumerate(one["regions"], 1)
@@ -284,6 +289,7 @@ def _report(preset: Preset, settings: EditSettings, one: dict[str, Any], frames:
         f"why: {preset.why}",
         f"{len(frames)} frames of {frames.shape[2]} x {frames.shape[1]}{', a draft' if one['draft'] else ''}",
         *regions,
+        *(f"note: {doubt}" for doubt in found),
         f"from: {one['source_prompt']}",
         f"to: {one['prompt']}",
     ]

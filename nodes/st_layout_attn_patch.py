@@ -6,7 +6,7 @@ import logging
 from functools import partial
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..attention.options import RANGES, SAMPLED
 from ..editing.regions import areas
@@ -14,6 +14,7 @@ from ..editing.settings import WITHOUT_SAMPLED, AttentionSettings
 from ..hosts.comfyui.edit import Edit, tag
 from ..hosts.comfyui.errors import naming
 from ..hosts.comfyui.families import family_of
+from ..hosts.comfyui.notices import NodeName
 from ..hosts.comfyui.run_watch import watched
 from .checked import CheckedNode
 from .inputs import advanced, limited, setting
@@ -199,7 +200,8 @@ class STLayoutAttnPatch(CheckedNode):
         range_every=8,
         kernel="auto",
     ) -> io.NodeOutput:
-        family = family_of(model, NODE)
+        node = NodeName.here(NODE)
+        family = family_of(model, node)
         regions = tuple(regions or ())
         positive, _, labels, used = family.prompts.encode_regions(
             clip,
@@ -208,18 +210,18 @@ class STLayoutAttnPatch(CheckedNode):
             # With nothing to modulate the prompt is the plain one too, so that strength 0 changes nothing at all.
             splice=splice and max(self_strength, cross_strength) > 0,
             missing=missing_phrase,
-            node=NODE,
+            node=node,
         )
         if used != prompt:
-            log.info("%s: the prompt is now %r.", NODE, used)
+            log.info("%s: the prompt is now %r.", node, used)
         if not regions:
             everywhere = torch.ones(1, 64, 64)
-            patched = family.patch.patch_space_time(model, spacetime, key_frames, node=NODE)
-            return io.NodeOutput(watched(patched, NODE), positive, everywhere, torch.zeros_like(everywhere))
+            patched = family.patch.patch_space_time(model, spacetime, key_frames, node=node)
+            return io.NodeOutput(watched(patched, node), positive, everywhere, torch.zeros_like(everywhere))
         # The settings take no range that is empty or reversed; here it is one that is active nowhere.
         empty = start_percent >= end_percent
         span = {} if empty else {"start": start_percent, "end": end_percent}
-        with naming(NODE):
+        with naming(node):
             attention = AttentionSettings(
                 mode=spacetime,
                 anchors=key_frames,
@@ -237,17 +239,16 @@ class STLayoutAttnPatch(CheckedNode):
             edit = Edit(regions, labels, attention, empty)
         frames, size = edit.extent()
         old = [f"row_range: {WITHOUT_SAMPLED}."] if row_range == SAMPLED else []
-        doubted = [*old, *edit.doubts(NODE)]
+        doubted = [*old, *edit.doubts(node)]
         for doubt in doubted:
-            log.warning("%s: %s", NODE, doubt)
-        shown = ui.PreviewText("\n".join(map(str, doubted))) if doubted else None
+            log.warning("%s: %s", node, doubt)
         within = areas(regions, size, frames)
         if not edit.modulates:
             log.warning(
                 "%s: both strengths are 0: the model goes out unpatched, the prompt plain. For space-time attention "
                 "alone leave `regions` unconnected.",
-                NODE,
+                node,
             )
-            return io.NodeOutput(model.clone(), positive, within.edited, within.kept, ui=shown)
-        patched = watched(family.patch.patch_edit(model, edit, node=NODE), NODE)
-        return io.NodeOutput(patched, tag(positive, edit), within.edited, within.kept, ui=shown)
+            return io.NodeOutput(model.clone(), positive, within.edited, within.kept)
+        patched = watched(family.patch.patch_edit(model, edit, node=node), node)
+        return io.NodeOutput(patched, tag(positive, edit), within.edited, within.kept)

@@ -5,6 +5,7 @@ from functools import partial
 from comfy_api.latest import io
 
 from ..editing.settings import SteadySettings
+from ..hosts.comfyui.notices import NodeName
 from ..hosts.comfyui.steady import steadied_model
 from .checked import CheckedNode
 from .inputs import setting
@@ -46,6 +47,6 @@ class Steady(CheckedNode):
     @classmethod
     def execute(cls, model, motion, regions, strength, start_percent, end_percent) -> io.NodeOutput:
         patched = steadied_model(
-            model, motion, regions, strength=strength, start=start_percent, end=end_percent, node=NAME
+            model, motion, regions, strength=strength, start=start_percent, end=end_percent, node=NodeName.here(NAME)
         )
         return io.NodeOutput(patched)

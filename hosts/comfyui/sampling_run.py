@@ -143,8 +143,8 @@ class SamplingRun:
                     return key
         return next((key for key, role in self.roles.items() if role == "cond"), None)
 
-    def say_once(self, what: str, message: str, level: int = logging.WARNING) -> None:
-        """Log a message the first time in this run."""
+    def say_once(self, what: str, node: str, message: str, level: int = logging.WARNING) -> None:
+        """Log a message of a node the first time in this run."""
         if what not in self._kept:
             self._kept[what] = True
-            log.log(level, "%s", message)
+            log.log(level, "%s: %s", node, message)

@@ -68,13 +68,18 @@ class Table:
             {
                 "name": name,
                 "target": target,
-                "plain": show(plain) if plain and plain.count else "-",
+                "plain": _beside(show, plain, ours.count) if plain and plain.count else "-",
                 "figure": show(ours) + note if ours.count else "-",
                 "clips": ours.count,
                 "verdict": verdict,
                 "reason": self.reasons.get(name, ""),
             }
         )
+
+
+def _beside(show: Callable[[Interval], str], plain: Interval, count: int) -> str:
+    """The figure of edits not held steady, with its clips where they are others than those of edits that are."""
+    return show(plain) + ("" if plain.count == count else f" ({plain.count} clips)")
 
 
 def shares(table: Table, name: str, cells: Sequence[Cell], measure: str, **limit: float) -> None:
@@ -135,8 +140,8 @@ def rows(main: Runs, eight: Runs, reasons: Mapping[str, str], first: set[str]) -
     ratios(table, "own warp error / the ideal's, all scenes", every, "own", 1.8)
     ratios(table, "own warp error / the ideal's, learnt scenes", learnt, "own", None)
     ratios(table, "warp error along the ideal's motion / the ideal's, all scenes", every, "warp", None)
-    part = some(lambda c: c.kind == "part colour")
-    ratios(table, "warp error along the ideal's motion / the ideal's, colour alone (of a part)", part, "warp", 3.0)
+    colour = some(lambda c: c.kind == "colour")
+    ratios(table, "warp error along the ideal's motion / the ideal's, colour alone changed", colour, "warp", 3.0)
     shares(table, "centre jitter, all scenes, px", every, "centre_jitter", max=0.4)
     shares(table, "centre jitter, learnt scenes, px", learnt, "centre_jitter")
     shares(table, "size jitter, all scenes, %", every, "size_jitter", max=0.009)

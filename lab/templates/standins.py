@@ -73,7 +73,7 @@ def _world(name: str, frames: int, size: int) -> _World:
     words: dict[str, str] = {"blurry, low quality, distorted": "", "": ""}
     nothing = np.zeros_like(first)
     edited, kept = first | second, nothing
-    if name in ("quickstart", "attention_map", "long_clip", "measure_edits"):
+    if name in ("start_here", "quickstart", "attention_map", "long_clip", "measure_edits"):
         films = {}
     elif name in ("instance_edit", "instance_edit_sam", "controlnet_depth"):
         films = {"two_men.mp4": clip.frames, "mask_left.mp4": _grey(first), "mask_right.mp4": _grey(second)}
@@ -159,6 +159,7 @@ def _shrink(prompt: dict[str, Any], frames: int, size: int, steps: int) -> None:
         "ImageFromBatch": {"length": frames},
         "ImageScale": {"width": size, "height": size},
         "VideoGrainDDIMVideoInversion": {"steps": steps},
+        "VideoGrainRegionEdit": {"steps": steps},
         "VideoGrainLongClipWindows": {
             "frames": max(3, frames // 2),
             "overlap": max(1, frames // 6),

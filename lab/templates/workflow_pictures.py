@@ -24,6 +24,7 @@ from .standins import stand_in
 from .write import BUILDERS
 
 TITLES = {
+    "start_here": "Start here: the whole edit in one node",
     "quickstart": "Quickstart: two objects, two prompts",
     "attention_map": "Attention map: where the words look",
     "long_clip": "A long clip, in windows",
@@ -43,7 +44,7 @@ REPLACED = {
 }
 #: Workflows whose edits are beyond the embedded model: their pictures stop at the regions, and say why.
 BEYOND = {"part_level_edit": "The embedded model has not learnt parts, so this shows source and regions, and no edit."}
-OWN = ("quickstart", "attention_map", "long_clip", "measure_edits")  # made for the embedded model
+OWN = ("start_here", "quickstart", "attention_map", "long_clip", "measure_edits")  # made for the embedded model
 #: What is run at other numbers than 8 frames and 50 steps.
 AS_COMMITTED = {"long_clip": {"frames": FRAMES, "steps": STEPS}}
 MAPS = "_attention"  # how the name of a video of maps ends, which stands as a sheet in the picture
@@ -67,12 +68,15 @@ def run(client: Client, name: str) -> list[tuple[str, np.ndarray]]:
         ("VideoGrainEditMetrics", "figures"),
     )
     for kind, label in shown:
-        for key in sorted(done.outputs, key=lambda k: (len(k), k)):
+        for key in sorted(done.outputs.keys() & made.prompt.keys(), key=lambda k: (len(k), k)):
             node = made.prompt[key]
             prefix = node["inputs"].get("filename_prefix", "")
             if node["class_type"] == kind and not prefix.endswith(MAPS):
                 told = "other" if prefix.endswith(OTHER) else label
-                rows.append((told, _frames(client.saved(done, key))))
+                frames = _frames(client.saved(done, key))
+                if kind == "SaveVideo":  # of before and after side by side the latter
+                    frames = frames[:, :, -made.source.shape[2] :]
+                rows.append((told, frames))
     return [row for row in rows if name not in BEYOND or row[0] != "edited"]
 
 

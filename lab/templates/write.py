@@ -20,10 +20,11 @@ from .definitions import ROOT, WORKFLOWS, load
 from .graph import Graph
 from .long_clip import long_clip
 from .measure_edits import measure_edits
-from .quickstart import quickstart
+from .quickstart import quickstart, start_here
 
 PROMPTS = ROOT / "tests" / "workflows"
 BUILDERS: dict[str, Callable[[Definitions], Graph]] = {
+    "start_here": start_here,
     "quickstart": quickstart,
     "attention_map": attention_map,
     "long_clip": long_clip,

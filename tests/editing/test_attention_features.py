@@ -231,7 +231,7 @@ def test_what_would_not_fit_the_memory_is_refused_before_it_is_taken(monkeypatch
 
 def test_the_memory_that_features_need_is_told_in_gigabytes():
     large = torch.empty(0).new_empty(1, 1, 1).expand(64, 16384, 8)
-    with pytest.raises(FeaturesError, match=r"64 frames at 128 x 128 tokens need 64\.0 GB; expected at most"):
+    with pytest.raises(FeaturesError, match=r"64 frames at 128 x 128 tokens need 64\.0 GB; expected at most 8 GB"):
         FeatureCollector(64, "full").add(seen(large, large, 1, (128, 128)))
 
 

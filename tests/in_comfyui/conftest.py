@@ -11,6 +11,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,6 +67,14 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if Path(item.fspath).is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.host)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def notices():
+    """As in a host, which asks the pack for its nodes before it runs any."""
+    from videograin.hosts.comfyui.notices import show_on_canvas
+
+    show_on_canvas("videograin", SimpleNamespace(client_id=None))
 
 
 @pytest.fixture(scope="session")

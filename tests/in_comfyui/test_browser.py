@@ -75,7 +75,7 @@ def test_a_template_opens_from_the_menu_with_nothing_missing(frontend, name):
     look(frontend, f"{name}_opened")
     other_pack = {"DownloadAndLoadSAM2Model", "Sam2Segmentation"} if name == "instance_edit_sam" else set()
     assert set(frontend.unknown_nodes()) == other_pack
-    if name in ("quickstart", "attention_map", "long_clip", "measure_edits") or not SAME:
+    if name in ("start_here", "quickstart", "attention_map", "long_clip", "measure_edits") or not SAME:
         assert said == ""
     elif not other_pack:  # the models that are to be downloaded, and nothing else
         assert "Missing Node" not in said

@@ -9,6 +9,7 @@ from videograin.editing.regions import Region, edited_area, kept_area
 from videograin.editing.settings import AttentionSettings
 from videograin.hosts.comfyui.edit import KEY, Edit
 from videograin.hosts.comfyui.embedded_model import embedded_model
+from videograin.hosts.comfyui.notices import NOTICES
 from videograin.hosts.comfyui.unet.patch import edits_of, patch_edit, patch_space_time, tag
 from videograin.hosts.comfyui.unet.prompts import encode_regions
 from videograin.nodes.st_layout_attn_patch import STLayoutAttnPatch
@@ -173,7 +174,7 @@ def test_what_is_hardly_meant_is_said_in_the_log_and_on_the_node(world, caplog):
     regions = two_regions()
     odd = (regions[0], Region(PHRASES[1], torch.zeros(8, 8)))
     out = output(world, odd, cross_strength=0.0, start_percent=0.5)
-    (shown,) = out.ui.as_dict()["text"]
+    shown = "\n".join(one["text"] for one in out.ui[NOTICES])
     for part in ("cross_strength is 0", "start_percent is not below", "region 2 ('blue square') has an empty mask"):
         assert f"{NODE}: " in caplog.text
         assert part in caplog.text

@@ -185,6 +185,21 @@ def test_a_draft_is_four_frames_of_half_the_size(server):
     assert "\n4 frames of 64 x 64, a draft\n" in report
 
 
+def test_what_is_hardly_meant_stands_in_the_report_on_the_node_and_in_the_log(server):
+    """An empty mask; the run ends all the same, as it does on the canvas."""
+    nothing = {"value": 0.0, "width": SIDE, "height": SIDE}
+    prompt = kept({**clip(), "5": {"class_type": "SolidMask", "inputs": nothing}, "10": region_edit()}, "m", ["10", 0])
+    prompt["4"]["inputs"]["mask"] = ["5", 0]
+    prompt["61"] = {"class_type": "PreviewAny", "inputs": {"source": ["10", 2]}}
+    run = server.run(prompt)
+    (report,) = run.outputs["61"]["text"]
+    said = "has an empty mask in every frame: nothing is edited there"
+    assert [line for line in report.splitlines() if line.startswith("note: region 2 (") and line.endswith(said)]
+    assert "ST-Layout Attn Patch: region 2 (" in server.log_text()
+    shown = {node: output for node, output in run.outputs.items() if node.split(".")[0] == "10"}
+    assert any(said in str(output.get("text")) for output in shown.values()), run.outputs
+
+
 def test_what_is_wrong_is_said_by_this_node(server):
     cut = {"image": ["2", 0], "upscale_method": "area", "width": 68, "height": 68, "crop": "disabled"}
     prompt = {**clip(), "5": {"class_type": "ImageScale", "inputs": cut}, "10": region_edit(frames=["5", 0])}

@@ -4,6 +4,7 @@ Slow (2 GB are written, 6 GB of memory are used): `make host` runs it, plain pyt
 """
 
 import gc
+import inspect
 
 import numpy as np
 import pytest
@@ -65,7 +66,10 @@ def write_checkpoint(path):
     options |= {"ch_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_resolutions": [], "dropout": 0.0}
     vae = AutoencoderKL(ddconfig=options, embed_dim=4)
     fill(vae)
-    weights = base.state_dict_for_saving(clip.get_sd(), vae.state_dict())
+    parts = [clip.get_sd(), vae.state_dict()]
+    if "unet_state_dict" in inspect.signature(base.state_dict_for_saving).parameters:  # newer hosts want it given
+        parts.insert(0, base.diffusion_model.state_dict())
+    weights = base.state_dict_for_saving(*parts)
     save_file({name: weight.half().contiguous().clone() for name, weight in weights.items()}, path)
 
 

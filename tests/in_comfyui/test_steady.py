@@ -12,6 +12,7 @@ from videograin.editing.model import LatentGeometry
 from videograin.editing.regions import Region
 from videograin.editing.windows import Windows
 from videograin.hosts.comfyui.families import FAMILIES
+from videograin.hosts.comfyui.notices import NOTICES
 from videograin.hosts.comfyui.steady import steadied_model
 from videograin.hosts.comfyui.step_hooks import KEY
 from videograin.measuring.metrics.pixels import psnr
@@ -190,7 +191,7 @@ def test_a_missing_mask_is_filled_and_said(world, caplog):
     assert (inside & found).sum() > 0.9 * (inside | found).sum()
     said = "region 1 ('a thing'): no mask in frame 2; filled by the motion"
     assert f"Clip Motion: {said}" in caplog.text
-    assert out.ui["text"] == (said,)
+    assert out.ui[NOTICES] == [{"text": f"Clip Motion: {said}"}]
     assert len(out.ui["images"]) == len(preview) == 4
     absent = motion_of(images, given, "absent").args[1]
     assert not absent[0].mask[2].any()
@@ -202,12 +203,12 @@ def test_a_cut_is_said(world, caplog):
     with caplog.at_level(logging.WARNING):
         out = motion_of(images, world.regions)
     assert "Clip Motion: region 1 ('a thing'): no motion found that leads to frame 2 (loss" in caplog.text
-    assert "no motion found that leads to frame 2" in out.ui["text"][0]
+    assert "no motion found that leads to frame 2" in out.ui[NOTICES][0]["text"]
     assert not out.args[0].of(0).linked(1, 2)
 
 
 def test_without_doubts_there_is_no_text(world):
-    assert "text" not in motion_of(world.images, world.regions).ui
+    assert NOTICES not in motion_of(world.images, world.regions).ui.as_dict()
 
 
 # --- Pixel Composite --------------------------------------------------------------------------------------------------

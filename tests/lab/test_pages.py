@@ -18,6 +18,7 @@ from videograin.lab.studies import (
     long_clips_page,
     round_trips,
     sd15_gpu,
+    steadiness_targets,
     vram,
     whole_edit,
 )
@@ -30,6 +31,7 @@ MAKERS = {
     "long_clips": long_clips_page.page,
     "round_trips": round_trips.page,
     "sd15_flops": sd15_gpu.page,
+    "steadiness": steadiness_targets.page,
     "whole_edit": whole_edit.page,
 }
 

@@ -37,7 +37,11 @@ def node_class(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     nodes = ModuleType("videograin.nodes")  # without its __init__, which imports them all
     nodes.__path__ = [f"{videograin.__path__[0]}/nodes"]
-    for name, module in (("comfy_api", ModuleType("comfy_api")), ("comfy_api.latest", latest), (nodes.__name__, nodes)):
+    running = ModuleType("comfy_execution.utils")
+    running.get_executing_context = lambda: None
+    stand_ins = {"comfy_api": ModuleType("comfy_api"), "comfy_api.latest": latest, nodes.__name__: nodes}
+    stand_ins |= {"comfy_execution": ModuleType("comfy_execution"), running.__name__: running}
+    for name, module in stand_ins.items():
         monkeypatch.setitem(sys.modules, name, module)
     yield lambda file, name: getattr(importlib.import_module(f"videograin.nodes.{file}"), name)
     for name in [name for name in sys.modules if name.startswith("videograin.nodes")]:

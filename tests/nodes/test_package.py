@@ -18,6 +18,7 @@ NEEDED = (
     "nodes/",
     "runner/",
     "web/docs/",
+    "web/notices.js",
     "workflows/",
     "world/",
 )
@@ -27,7 +28,7 @@ ALWAYS = (
 )
 
 ROOMS_OF_THE_NODES = ("attention", "editing", "measuring", "world", "hosts/comfyui", "nodes")
-COMFYUI = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview"}
+COMFYUI = {"comfy", "comfy_api", "comfy_execution", "server", "folder_paths", "latent_preview"}
 BROUGHT_BY_COMFYUI = {"PIL", "safetensors", "torch", "torchvision", "tqdm", "transformers"}  # its requirements.txt
 ONLY_WHERE_THERE = {"triton", "xformers"}
 COMES_WITH = {"cv2": "opencv-python", "sklearn": "scikit-learn", "scipy": "scikit-learn"} | dict.fromkeys(

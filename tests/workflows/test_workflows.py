@@ -18,9 +18,9 @@ def load(name, folder="workflows"):
     return json.loads((ROOT / folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def test_the_eleven_are_there_each_with_its_twin_and_its_picture():
+def test_the_twelve_are_there_each_with_its_twin_and_its_picture():
     assert set(NAMES) == set(workflows.BUILDERS)
-    assert len(NAMES) == 11
+    assert len(NAMES) == 12
     assert sorted(p.stem for p in (ROOT / "tests" / "workflows").glob("*.json")) == NAMES
     for name in NAMES:
         picture = ROOT / "workflows" / f"{name}.jpg"
@@ -92,7 +92,7 @@ def test_only_the_sam_workflow_needs_another_pack():
     assert all(p == {"comfy-core", "videograin"} for p in packs.values()), packs
 
 
-@pytest.mark.parametrize("name", ["quickstart", "attention_map", "long_clip", "measure_edits"])
+@pytest.mark.parametrize("name", ["start_here", "quickstart", "attention_map", "long_clip", "measure_edits"])
 def test_what_runs_on_the_embedded_model_needs_no_file(name):
     for node in load(name, "tests/workflows").values():
         assert not any(e.get("options") == "files" for e in KNOWN[node["class_type"]]["inputs"])

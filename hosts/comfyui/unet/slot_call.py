@@ -88,7 +88,8 @@ def read_call(q: Tensor, extra: dict, edits: tuple[Edit, ...], node: str) -> Slo
     if modulated and cropped:
         run.say_once(
             "cropped",
-            f"{node}: a prompt is sampled on {latent} of the latent's {run.size} "
+            node,
+            f"a prompt is sampled on {latent} of the latent's {run.size} "
             "(Conditioning (Set Area), or tiling); the masks do not apply to it, so it is not modulated.",
         )
     indices = frame_indices(extra, frames, run, node) if modulated and not cropped else None

@@ -145,7 +145,7 @@ class AttentionSlot:
         if not wanted:
             return
         if doubt := unfit(self.attention_type, q, k, call, extra):
-            run.say_once(f"unseen {self.attention_type}", f"{self.node}: {doubt}; such layers are not looked at.")
+            run.say_once(f"unseen {self.attention_type}", self.node, f"{doubt}; such layers are not looked at.")
             return
         number = self._shown(call)
         if number is None:
@@ -197,7 +197,8 @@ class AttentionSlot:
         if name := self.host.quantised(extra):
             call.run.say_once(
                 "quantised",
-                f"{self.node}: attention here is {name}, whose 8-bit queries and keys would lose what steers the "
+                self.node,
+                f"attention here is {name}, whose 8-bit queries and keys would lose what steers the "
                 f"regions; steered calls go through kernel {edit.attention.kernel!r} instead, all others stay with it.",
                 logging.INFO,
             )
@@ -300,7 +301,8 @@ class CrossSlot(AttentionSlot):
         if keys % len(labels):
             call.run.say_once(
                 f"keys {keys}",
-                f"{self.node}: cross-attention came with {keys} text keys, no multiple of the prompt's {len(labels)} "
+                self.node,
+                f"cross-attention came with {keys} text keys, no multiple of the prompt's {len(labels)} "
                 "tokens: another node has put its own in their place. This prompt's cross-attention is not modulated.",
             )
             return None

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ....attention import Modulation
 from ....editing.composite import composite
+from ....editing.motion.clip_motion import clip_motion
+from ....editing.motion.fill import fill_regions
 from ....editing.pipeline import chained_sampler, decode_clip, starting_noise
 from ....editing.region_modulation import build_modulation
 from ....editing.regions import Areas, Region, areas, frame_masks
@@ -27,10 +29,17 @@ Denoise = Callable[..., Tensor]
 
 
 def regions_of(task: EditTask, settings: BenchSettings) -> list[Region]:
-    """The task's regions, their masks changed as settings.ablation.masks says, drawn anew for every clip and seed."""
+    """The task's regions, their masks changed as settings.ablation.masks says, drawn anew for every clip and seed.
+
+    Changed masks are mended by the motion before anything else sees them, as in the product, unless steady is off.
+    """
     draw = 1_000 * task.spec.seed + task.seed
     masks = changed_masks([region.mask for region in task.regions], settings.ablation.masks, draw)
-    return [Region(r.phrase, mask, preserve=r.keep) for r, mask in zip(task.regions, masks)]
+    regions = [Region(r.phrase, mask, preserve=r.keep) for r, mask in zip(task.regions, masks)]
+    if settings.ablation.masks == "exact" or not settings.steady.enabled:
+        return regions
+    frames = task.clip.frames
+    return fill_regions(regions, masks, clip_motion(frames, masks), frames)[0]
 
 
 def areas_in(regions: Sequence[Region], frames: np.ndarray) -> Areas:

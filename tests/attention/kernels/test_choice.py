@@ -93,3 +93,16 @@ def test_without_xformers_the_edit_says_what_to_install(monkeypatch):
 def test_an_unknown_kernel_is_refused():
     with pytest.raises(ValueError, match=r"Modulation: kernel must be one of \('auto', .*; got 'sage'"):
         Modulation(layout(), TEXT, kernel="sage")
+
+
+def test_what_xformers_cannot_compute_is_named(monkeypatch):
+    def cannot(*_, **__):
+        raise NotImplementedError
+
+    package, ops = ModuleType("xformers"), ModuleType("xformers.ops")
+    package.ops, ops.memory_efficient_attention = ops, cannot
+    monkeypatch.setitem(sys.modules, "xformers", package)
+    monkeypatch.setitem(sys.modules, "xformers.ops", ops)
+    q = torch.zeros(1, 2, 5, 24)
+    with pytest.raises(ValueError, match=r"cannot compute attention in torch.float32 on cpu with 24 channels here"):
+        attend(q, q, q, 1.0, "xformers")

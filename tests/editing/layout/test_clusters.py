@@ -12,6 +12,7 @@ from videograin.editing.layout.clusters import (
     ClusterError,
     cluster,
     enlarge,
+    k_means,
     masks_of,
     match_numbers,
     neutral_picture,
@@ -220,3 +221,11 @@ def test_a_neutral_picture_shows_what_the_latents_show():
     assert set(np.unique(picture[thing.bool().numpy()])) == {255}
     assert set(np.unique(picture[~thing.bool().numpy()])) == {0}
     assert neutral_picture(torch.zeros(1, 4, 2, 2)).shape == (1, 2, 2, 3)
+
+
+def test_centres_are_the_means_of_their_rows():
+    rows = np.random.default_rng(0).normal(size=(60, 3)) + np.repeat([[0], [6], [12]], 20, 0)
+    found = k_means(rows, 3, 0)
+    for number in range(3):
+        assert np.allclose(found.cluster_centers_[number], rows[found.labels_ == number].mean(0), atol=1e-9)
+    assert sorted(np.bincount(found.labels_)) == [20, 20, 20]

@@ -78,3 +78,18 @@ def test_a_thing_reaches_a_cell_and_its_diagonal_beyond_its_own_and_no_further()
     reached = soften(given_cells, score, 0.0)[0, 0] > 0
     assert reached[3:6, 3:6].all()
     assert reached.sum() == 9
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_cells_that_are_larger_than_pixels_to_one_side_alone_follow_the_picture_too(turned):
+    """Cells of 1 x 4 pixels put the border at 8, the picture has it at 10."""
+    rough = np.zeros((2, 1, 16, 4), np.float32)
+    rough[0, :, :, :2] = 1
+    rough[1] = 1 - rough[0]
+    picture = np.full((16, 16, 3), (200, 150, 100), np.uint8)
+    picture[:, 10:] = (60, 90, 120)
+    if turned:
+        rough, picture = rough.transpose(0, 1, 3, 2), picture.transpose(1, 0, 2)
+    found = pixel_masks(rough, (16, 16), picture[None])[0, 0].numpy() > 0.5
+    exact = np.tile(np.arange(16) < 10, (16, 1))
+    assert np.array_equal(found, exact.T if turned else exact)

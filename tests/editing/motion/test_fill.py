@@ -1,5 +1,6 @@
 """Masks filled by the motion: what was cut out comes back, what was whole stays as it is, nothing lies over others."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -125,3 +126,12 @@ def test_a_part_lies_on_a_whole_with_more_than_half_of_it(inside, nested):
         whole[y, x] = 0.75
     assert _nested(part, whole) is nested
     assert _nested(torch.zeros(4, 8), whole) is False
+
+
+def test_a_single_frame_has_nothing_to_be_filled_from():
+    motion = Motion((16, 16), (from_transforms(np.eye(3)[None]),), from_transforms(np.eye(3)[None]), "exact")
+    mask = torch.zeros(1, 16, 16)
+    mask[:, 4:9, 4:9] = 1
+    filled, fills = fill_masks([mask], motion, np.zeros((1, 16, 16, 3), np.uint8))
+    assert fills == []
+    assert torch.equal(filled[0], mask)

@@ -10,6 +10,7 @@ import torch
 from videograin.editing.motion.places import centres, moved
 from videograin.editing.motion.registration import (
     COARSE,
+    ENOUGH,
     EVEN,
     LEAST,
     NOTHING,
@@ -18,6 +19,7 @@ from videograin.editing.motion.registration import (
     STRAIGHT,
     Registration,
     View,
+    _blur,
     _box,
     _sane,
     about,
@@ -261,3 +263,47 @@ def test_the_window_and_the_rim_of_a_mask():
 )
 def test_a_motion_that_more_than_quarters_or_quadruples_an_area_is_none(size, sane):
     assert _sane(np.diag([size, size, 1.0])) is sane
+
+
+def test_the_blur_is_the_mean_of_a_cell_of_the_grid_at_every_pixel():
+    values = torch.rand(2, 9, 11, generator=torch.Generator().manual_seed(0))
+    blurred = _blur(values, 4)
+    assert blurred.shape == values.shape
+    # A window of four by four lies between pixels: the mean of the four that are nearest to lying over the pixel.
+    four = [values[:, 4 + y - 2 : 4 + y + 2, 5 + x - 2 : 5 + x + 2].mean((1, 2)) for y in (0, 1) for x in (0, 1)]
+    torch.testing.assert_close(blurred[:, 4, 5], torch.stack(four).mean(0))
+
+
+def test_starts_beside_one_another_are_refined_once():
+    class Counting(Registration):
+        def refine(self, start, free=4):
+            counted.append(free)
+            return super().refine(start, free)
+
+    counted = []
+    second = view(shift(1.0, 0.5))
+    noise = 0.4 * torch.randn(4, *SIZE, generator=torch.Generator().manual_seed(5))
+    noise[3] = 0
+    one = Counting(view(), View(second.values + noise, second.free, True))
+    assert one.fit(shift(1.0, 0.5)).loss > ENOUGH
+    one.best([shift(0.5, 0.5)])
+    alone = len(counted)
+    one.best([shift(0.5, 0.5), shift(0.6, 0.5), shift(0.5, 0.4)])
+    assert len(counted) == 2 * alone
+    one.best([shift(0.5, 0.5), shift(100, 0), shift(0, 100)])
+    assert len(counted) == 3 * alone
+
+
+def test_what_has_left_a_narrow_frame_is_not_searched_beyond_its_edge():
+    """A frame that is higher than wide, at whose right edge a region half leaves it."""
+    size = (64, 32)
+    places = centres(size, size)
+
+    def frame(right):
+        x, y = places.unbind(-1)
+        x = x - right
+        mask = (torch.minimum(8 - (x - 18).abs(), 8 - (y - 30).abs()) + 0.5).clamp(0, 1)
+        return View(torch.cat([colours(x, y), mask[None]]), torch.ones(size), True)
+
+    found = Registration(frame(0), frame(12)).search(np.eye(3), 1)
+    assert np.array_equal(found[0], shift(12, 0))

@@ -186,3 +186,12 @@ def test_what_is_no_motion_file_is_refused(tmp_path):
         load(path)
     with pytest.raises(MotionError, match=r"ending in \.safetensors"):
         save(motion(region()), tmp_path / "motion.pt")
+
+
+def test_of_the_own_frame_every_place_is_known():
+    motion = Motion((8, 12), (), from_transforms(np.repeat(np.eye(3)[None], 2, 0)), "exact")
+    values = torch.rand(3, 4, 6)
+    same, seen = motion.carry(values, BACKGROUND, 1, 1)
+    assert torch.equal(same, values)
+    assert seen.shape == (4, 6)
+    assert bool(seen.all())

@@ -316,3 +316,18 @@ def test_systems_are_picked_by_name():
     assert len(pick_systems(None)) == len(SYSTEMS)
     with pytest.raises(ValueError, match="'sdedit' does not exist"):
         pick_systems(["sdedit"])
+
+
+@pytest.mark.parametrize("change", ["drop", "holes"])
+def test_masks_are_mended_as_in_the_product(settings, change):
+    spec = next(s for s in clip_specs(["instance"]) if s.motion == "apart")
+    task = edit_task(spec, 0, 4, 128)
+    damaged = replace(settings, ablation=replace(settings.ablation, masks=change))
+    held = regions_of(task, damaged)
+    plain = regions_of(task, replace(damaged, steady=SteadySettings(enabled=False)))
+    for one, left, true in zip(held, plain, task.regions):
+        whole, rest, mended = (mask > 0.5 for mask in (true.mask, left.mask, one.mask))
+        lost = whole & ~rest
+        assert lost.any()
+        assert 3 * (mended & lost).sum() > 2 * lost.sum()
+        assert (mended & ~whole).sum() < 0.05 * whole.sum()
