@@ -26,6 +26,7 @@ MOST_IDS = 32
 # (measured down to quality 50). Any value above 0 counts as touched, so without this margin of 5 levels, at black and
 # at white, whole pictures would.
 COMPRESSION_NOISE = 0.02
+OPAQUE = 250  # of 255: alpha that nowhere falls below it says nothing
 REACH = 2  # pixels: a hard edge is no wider after compression, to either side; what lies further off is a trace
 _FLAT = 6  # of 255: a lossy picture is flat where its neighbours differ by no more
 
@@ -153,7 +154,7 @@ class MaskSurvey:
         """
         solid, noise = [255.0] * bool(self._opaque), 2 * COMPRESSION_NOISE * 255 if self._lossy else 0
         spread = max(self._alpha.high, *solid, -1) - min(self._alpha.low, *solid, 256)
-        if self._opaque < self._pictures and spread > noise:
+        if self._opaque < self._pictures and spread > noise and self._alpha.low < OPAQUE:
             if any(levels.low < levels.high for levels in self._grey.values()):
                 note("the alpha channel is the mask (opaque = inside); the colours are not looked at")
             if solid:
@@ -188,6 +189,8 @@ class MaskSurvey:
         two = _two_valued("grey", levels, full, note)
         if two is not None:
             return two
+        if high > levels.low > 2 * COMPRESSION_NOISE * (full or 1):
+            note(f"has no value below {levels.low:.4g} of {full or 1}, so nothing is outside; expected black there")
         if self._lossy:
             return self._compressed(full, note)
         if self._coloured:
@@ -209,6 +212,12 @@ class MaskSurvey:
         if full > 255 and 0 < high <= 255:
             note(f"holds 8-bit values in 16 bits: 255, not {full}, counts as wholly inside")
             return MaskReading(white=255.0)
+        small = sorted(value for value in levels.found or () if 0 < value <= MOST_IDS)
+        if small and high == full and not any(MOST_IDS < value < full for value in levels.found or ()):
+            note(
+                f"holds {_listed([int(value) for value in small])} besides black and white, which count as next to "
+                "nothing; give them as `labels` with `id` where they number objects"
+            )
         if 0 < high < full / 2:
             note(f"is dark: its brightest value is {high:g} of {full}, so nothing is wholly inside; expected {full}")
         return PLAIN
@@ -237,7 +246,7 @@ def _two_valued(channel: str, levels: _Levels, full: int | None, note: Note) -> 
         if high not in (0, white) and (channel != "grey" or high > MOST_IDS or full is None or high < 0):
             return None  # one grey all over, which says nothing
         low = 0.0
-    elif low != 0 and high - low < white / 8:
+    elif low > 0 and high - low < white / 8:
         return None
     if low == 0 and high in (0, white):
         return PLAIN if channel == "grey" else MaskReading(channel)

@@ -59,7 +59,8 @@ class PictureFile:
     def masks(self, pages: Sequence[int]) -> Iterator[StoredMask]:
         """The pictures with these numbers, from 0, as masks."""
         for image, deep in self._images(pages):
-            stored = _stored(image, self.lossy)
+            with _reading(self.path):
+                stored = _stored(image, self.lossy)
             if deep is not None and stored.alpha is not None:
                 stored = replace(stored, alpha=_upper(deep[..., 3]))
             if deep is not None and not stored.coloured:
@@ -87,7 +88,9 @@ class PictureFile:
             elif image.mode[0] == "I":
                 yield _deep(image)
             else:
-                yield np.asarray(image.convert("RGB"))
+                with _reading(self.path):
+                    colours = np.asarray(image.convert("RGB"))
+                yield colours
 
     def _images(self, pages: Sequence[int]) -> Iterator[tuple[Any, np.ndarray | None]]:
         """Each picture upright, as Pillow has it; and of colours in 16 bits, of which Pillow keeps the upper 8, all of

@@ -50,3 +50,49 @@ def test_a_trace_is_what_lies_further_than_compression_widens_an_edge(down, righ
     y, x = (28 - distance if side > 0 else 11 + distance if side < 0 else 20 for side in (down, right))
     mask[y, x] = 0.8
     assert (without_traces(mask)[y, x] < 1) == (distance <= REACH)
+
+
+def read(*pictures):
+    """(masks, notes)."""
+    survey, notes = MaskSurvey(), []
+    for picture in pictures:
+        survey.add(picture)
+    reading = survey.reading(notes.append)
+    return [reading.mask(picture) for picture in pictures], notes
+
+
+OBJECT = np.zeros((16, 24), np.uint8)
+OBJECT[4:12, 6:18] = 1
+
+
+def test_a_negative_number_for_outside_is_outside():
+    (mask,), notes = read(StoredMask(OBJECT.astype(np.int32) - 1, 65535))
+    assert np.array_equal(mask, OBJECT)
+    assert "has the values -1 and 0 alone" in notes[0]
+
+
+@pytest.mark.parametrize("low", [250, 254])
+def test_alpha_that_is_opaque_but_for_rounding_is_no_mask(low):
+    (mask,), notes = read(StoredMask(OBJECT * 255, alpha=np.where(OBJECT, 255, low).astype(np.uint8)))
+    assert np.array_equal(mask, OBJECT)
+    assert notes == []
+
+
+@pytest.mark.parametrize("lossy", [False, True])
+def test_a_mask_that_is_nowhere_black_is_said(lossy):
+    ramp = np.tile(np.linspace(90, 250, 24), (16, 1)).astype(np.uint8)
+    _, notes = read(StoredMask(ramp, lossy=lossy))
+    assert "has no value below 90 of 255, so nothing is outside" in notes[0]
+    assert read(StoredMask(ramp - 90, lossy=lossy))[1] == []
+
+
+def test_numbers_of_objects_beside_a_white_void_are_said():
+    picture = OBJECT.copy()
+    picture[:2] = 255
+    _, notes = read(StoredMask(picture))
+    assert notes == [
+        "holds 1 besides black and white, which count as next to nothing; give them as `labels` with `id` where they "
+        "number objects"
+    ]
+    picture[OBJECT == 1] = 128
+    assert read(StoredMask(picture))[1] == []

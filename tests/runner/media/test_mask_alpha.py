@@ -142,6 +142,13 @@ def test_the_stand_in_of_an_animation_is_no_mask(tmp_path):
     assert next(iter(one.masks([0]))).grey.min() == 255
 
 
+def test_colours_that_cannot_be_converted_are_refused_by_name(tmp_path):
+    grey = Image.new("L", (48, 32), 128)
+    Image.merge("LAB", [grey] * 3).save(tmp_path / "a.tiff")
+    with pytest.raises(MaskError, match=r"a\.tiff: not an image that can be read to its end \(conversion from LAB"):
+        read(MaskVideo(tmp_path / "a.tiff"))
+
+
 def test_what_was_found_of_a_file_is_not_changed_afterwards(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
     found = look_at(tmp_path / "a.png")
