@@ -71,7 +71,7 @@ def displacements(fit: Fit, size: Size) -> np.ndarray:
 def _badness(fit: Fit) -> float:
     """The loss and the rank, of which the rim is a part, in one: a sheet that follows what is round the region makes
     the rank alone less."""
-    return (fit.loss * fit.rank) ** 0.5
+    return (max(fit.loss, 0.0) * max(fit.rank, 0.0)) ** 0.5  # an outline that grew beyond its union is rounding
 
 
 def _plain(one: Registration, fit: Fit) -> Fit:

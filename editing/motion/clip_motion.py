@@ -26,7 +26,8 @@ def clip_motion(frames: np.ndarray, masks: Sequence[torch.Tensor], *, source: st
     frame without a mask is one in which the region is not seen. source: "auto" registers colours and outlines, the
     other regions left out; "moments" takes centre and area of the masks, the background stands still; "flow" takes
     optical flow inside the masks (OpenCV's DIS), as a similarity. Frames larger than 128 pixels (the shorter side) are
-    shrunk to that for the search; the motion is in the frames' own pixels.
+    shrunk to that for the search, less where a region would be left with fewer than 150 pixels (384 at most); the
+    motion is in the frames' own pixels.
 
     Raises MotionError for another source, and for frames or masks that do not fit.
     """

@@ -14,7 +14,8 @@ from .optical_flow import consistent, dis
 from .registration import FULL, LEAST, SHORT, SURE, Fit, Registration, View, moments, shift, wider
 from .value import BACKGROUND, CUT, RegionMotion
 
-SIDE = 128  # frames are shrunk until their shorter side has about so many pixels
+SIDE = 128  # frames are shrunk until their shorter side has about so many pixels,
+SMALL, LARGEST = 150, 384  # but not until the smallest region has fewer than these, up to this side
 WIDER, AROUND = (
     2,
     6,
@@ -33,7 +34,7 @@ class Scene:
 
     def __init__(self, frames: np.ndarray, masks: torch.Tensor):
         height, width = frames.shape[1:3]
-        self.scale = max(1.0, min(height, width) / SIDE)
+        self.scale = max(1.0, min(min(height, width) / SIDE, max(_fineness(masks), min(height, width) / LARGEST)))
         self.size = (round(height / self.scale), round(width / self.scale))
         pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
         self.frames = _softened(_shrunk(pixels, self.size) / FULL)
@@ -88,6 +89,14 @@ class Scene:
 
     def at_clip_size(self, motion: RegionMotion) -> RegionMotion:
         return motion.in_units(self.units)
+
+
+def _fineness(masks: torch.Tensor) -> float:
+    """By how much masks [K, F, H, W] may be shrunk until the smallest region has SMALL pixels (the median over the
+    frames that show it)."""
+    areas = (masks > 0.5).flatten(2).sum(2)
+    seen = [float(one[one > 0].float().median()) for one in areas if bool((one > 0).any())]
+    return (min(seen) / SMALL) ** 0.5 if seen else float("inf")
 
 
 def _softened(values: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from videograin.editing.motion import motion_file
-from videograin.editing.motion.bending import bent_fits, displacements, judged
+from videograin.editing.motion.bending import _badness, bent_fits, displacements, judged
 from videograin.editing.motion.clip_motion import clip_motion
 from videograin.editing.motion.contest import Scene
 from videograin.editing.motion.places import centres, moved
@@ -129,3 +129,9 @@ def test_a_sheet_at_rest_is_judged_as_the_similarity(clip):
 
 def test_no_steps_have_no_sheets():
     assert bent_fits({}, lambda i, j, guess: pytest.fail("nothing to fit"), lambda i, j: pytest.fail("no flow")) == {}
+
+
+def test_rounding_below_nothing_is_nothing():
+    assert _badness(Fit(np.eye(3), 0.04, rank=0.09)) == pytest.approx(0.06)
+    assert _badness(Fit(np.eye(3), 0.01, rank=-0.001)) == 0
+    assert _badness(Fit(np.eye(3), -0.01, rank=0.2)) == 0

@@ -136,6 +136,20 @@ def test_large_frames_are_searched_small_and_told_large():
     assert np.mean(errors(motion, exact_transforms(clip.scenes, (320, 320)), clip.masks)) < 0.3
 
 
+def test_a_small_thing_of_a_large_frame_is_followed():
+    clip = scene_clip(11, 3, 96, objects=1, pan=0.0)
+    frames = np.full((3, 640, 640, 3), 90, np.uint8)
+    masks = torch.zeros(3, 640, 640)
+    small = torch.nn.functional.interpolate(clip.masks, (32, 32), mode="area")[0]
+    for f in range(3):
+        frames[f, 100:132, 200 + 5 * f : 232 + 5 * f] = clip.frames[0, ::3, ::3]
+        masks[f, 100:132, 200 + 5 * f : 232 + 5 * f] = small[0]
+    assert 60 < int((masks[0] > 0.5).sum()) < 300  # below 12 pixels at 128 x 128
+    one = clip_motion(frames, [masks]).of(0)
+    assert one.pieces == [[0, 1, 2]]
+    np.testing.assert_allclose(one.matrix(0, 2) @ [210, 110, 1], [220, 110, 1], atol=0.5)
+
+
 MOST = {"auto": 0.1, "moments": 0.1, "flow": 2.0}  # pixels; a source that is new needs a bound of its own
 
 
