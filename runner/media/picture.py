@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from PIL import ExifTags, Image
 
 from .container import MAX_PIXELS, VideoError
 from .tone import HDR, WIDE, to_sdr
@@ -20,20 +22,29 @@ PERCEPTUAL_MATRICES = (14, 15)  # ICtCp, IPT-C2 (Dolby Vision profile 5): no mat
 SD_WIDTH, SD_HEIGHT = 1280, 576  # untagged: below this width and up to this height BT.601, else BT.709, as players do
 
 
+EXIF = {
+    tag: ("s" in way, "m" in way, "f" in way)
+    for tag, way in enumerate(("", "m", "mf", "f", "s", "sm", "smf", "sf"), 1)  # swapped, mirrored, flipped
+}
+"""What `_orientation` gives, by EXIF's number (CIPA DC-008, tag 274)."""
+
+
 @dataclass(frozen=True)
 class Tags:
     """What a stream says of all its frames. aspect: width of a pixel over its height; transfer, primaries: numbers of
-    ITU-T H.273."""
+    ITU-T H.273; orientation: EXIF's, 1 to 8, of a picture, whose frames say less of it (`_orientation`)."""
 
     aspect: Fraction
     transfer: int
     primaries: int
+    orientation: int | None = None
 
     @classmethod
-    def of(cls, stream: Any) -> Tags:
-        """Those of an open PyAV stream; square pixels where it does not say."""
+    def of(cls, stream: Any, picture: Path | None = None) -> Tags:
+        """Those of an open PyAV stream; square pixels where it does not say. picture: the file, where it is one."""
         context = stream.codec_context
-        return cls(Fraction(stream.sample_aspect_ratio or 1), context.color_trc, context.color_primaries)
+        orientation = None if picture is None else exif_orientation(picture)
+        return cls(Fraction(stream.sample_aspect_ratio or 1), context.color_trc, context.color_primaries, orientation)
 
     @property
     def special(self) -> bool:
@@ -45,7 +56,7 @@ def shown_size(frame: Any, tags: Tags, path: Any) -> tuple[int, int]:
     """(width, height) of a decoded frame as a player shows it. VideoError where that is beyond MAX_PIXELS."""
     width, height = max(1, round(frame.width * tags.aspect)), frame.height
     check_size(width, height, path)
-    return (height, width) if _orientation(frame)[0] else (width, height)
+    return (height, width) if _orientation(frame, tags)[0] else (width, height)
 
 
 def check_size(width: int, height: int, path: Any) -> None:
@@ -70,7 +81,7 @@ def upright(frame: Any, tags: Tags, alpha: bool = False) -> np.ndarray:
     if tags.special:
         colours = to_sdr(picture[..., :3], tags.transfer, tags.primaries)
         picture = np.concatenate([colours, (picture[..., 3:] >> 8).astype(np.uint8)], axis=2)
-    swapped, mirrored, flipped = _orientation(frame)
+    swapped, mirrored, flipped = _orientation(frame, tags)
     picture = picture.swapaxes(0, 1) if swapped else picture
     return np.ascontiguousarray(picture[:: -1 if flipped else 1, :: -1 if mirrored else 1])
 
@@ -130,12 +141,24 @@ def _matrix(frame: Any) -> dict[str, str]:
     return {"src_colorspace": "ITU601" if small else "ITU709"}
 
 
-def _orientation(frame: Any) -> tuple[bool, bool, bool]:
+def exif_orientation(path: Path) -> int | None:
+    """A picture's orientation tag, 1 to 8; None where it has none, or is none that Pillow knows."""
+    try:
+        with Image.open(path) as picture:
+            said = picture.getexif().get(ExifTags.Base.Orientation)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return said if said in EXIF else None
+
+
+def _orientation(frame: Any, tags: Tags) -> tuple[bool, bool, bool]:
     """Whether a frame's axes are to be swapped, and the result then mirrored (left and right) and flipped (top and
     bottom), by its display matrix; the nearest of the eight ways.
 
     The matrix takes a stored place to x = a x + c y, y = b x + d y (libavutil/display.h).
     """
+    if tags.orientation is not None:
+        return EXIF[tags.orientation]
     try:
         sides = list(frame.side_data)
     except ValueError:  # PyAV has no name for one of them (EXIF in the pictures of a camera), and then gives none

@@ -92,7 +92,7 @@ def probe(path: str | Path) -> VideoInfo:
         for frame in decoded(container, stream, damage):
             if first is None:
                 first = frame
-                tags = Tags.of(stream)
+                tags = _tags(stream, path)
                 width, height = shown_size(frame, tags, path)
                 alpha = has_alpha(frame) or stream.metadata.get("alpha_mode") == "1"
                 notes = (*notes, *tag_notes(frame, tags, path))
@@ -192,11 +192,15 @@ def _frames(path: Path, interlaced: bool) -> Iterator[tuple[Any, Tags]]:
     for file in _picture_files(path) if path.is_dir() else [path]:
         with open_video(file) as container:
             stream = clip_stream(container, file)
-            found, tags = decoded(container, stream, Damage()), Tags.of(stream)
+            found, tags = decoded(container, stream, Damage()), _tags(stream, file)
             for frame in deinterlaced(found, stream) if interlaced else found:
                 yield frame, tags
                 if path.is_dir():
                     break
+
+
+def _tags(stream: Any, file: Path) -> Tags:
+    return Tags.of(stream, file if file.suffix.lower() in IMAGES else None)
 
 
 def available(frames: int, start: int, stride: int) -> int:

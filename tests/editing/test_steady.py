@@ -123,10 +123,11 @@ def test_the_motion_of_another_clip_is_refused(edited, motion, regions):
 
 
 def test_a_cut_is_told(random_model, clip):
-    """A region whose mask jumps to where nothing like it is: its frames are edited one by one, and a note says so."""
+    """A region whose mask jumps to where nothing like it is, and back, so that none of its steps can be found: its
+    frames are edited one by one, and a note says so."""
     masks = clip.masks[:1].clone()
     masks[0, 1] = torch.roll(masks[0, 1], 31, 1)
     region = Region("a green circle", masks[0])
     trajectory = invert_clip(random_model, clip.frames, "two things on sand", steps=3)
     result = edit_clip(random_model, clip.frames, trajectory, PROMPT, [region], sampling=FEW, steady=ON)
-    assert any("no motion found that leads to frame" in note for note in result.notes)
+    assert any("its motion could not be found" in note and "one by one" in note for note in result.notes)

@@ -7,7 +7,7 @@ from itertools import product
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from videograin.runner.media.encode import write_video
 from videograin.runner.media.geometry import Geometry
@@ -207,3 +207,19 @@ def test_pictures_of_a_camera_that_have_exif_are_read_and_turned(tmp_path, orien
     expected = np.rot90(CORNER, turns).astype(int)
     assert frame.shape == expected.shape
     assert np.abs(frame - expected).mean() < 6
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_folder_of_turned_or_mirrored_pictures_is_upright(tmp_path, orientation, kind):
+    stored = np.zeros((48, 64, 3), np.uint8)
+    stored[:16, :24], stored[32:, 40:], stored[:16, 40:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    for index in range(2):
+        Image.fromarray(stored).save(tmp_path / f"{index}.{kind}", exif=exif, quality=95)
+    with Image.open(tmp_path / f"0.{kind}") as picture:
+        shown = np.asarray(ImageOps.exif_transpose(picture)).astype(int)
+    clip = read_clip(tmp_path)
+    assert clip.frames.shape == (2, *shown.shape)
+    assert np.abs(clip.frames - shown).mean() < 6
