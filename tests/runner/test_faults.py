@@ -133,7 +133,7 @@ LACKS = [
 ]
 
 
-@pytest.mark.parametrize(("lack", "stage"), zip(LACKS, STAGES[::2]), ids=[type(lack).__name__ for lack in LACKS])
+@pytest.mark.parametrize(("lack", "stage"), list(zip(LACKS, STAGES[::2])), ids=[type(lack).__name__ for lack in LACKS])
 def test_the_lack_of_memory_by_any_name(edited, tmp_path, stage, lack):
     path, out, before = edited
     real, log = ConsoleProgress.stage, tmp_path / "log.txt"

@@ -91,10 +91,14 @@ def test_the_pixel_parts_are_those_of_the_runner(images, regions, motion):
 def test_the_composite_without_motion_is_what_it_was(images, regions, motion):
     edited, mask = images.flip(1), regions[0].mask
     plain = composite_images(images, edited, mask, node="Pixel Composite")
-    assert torch.equal(plain, composite_images(images, edited, mask, key=False, node="Pixel Composite"))
+    # Not bit by bit: where a tensor lies in memory decides which of its values go through vector instructions.
+    keyless = composite_images(images, edited, mask, key=False, node="Pixel Composite")
+    torch.testing.assert_close(plain, keyless, atol=1e-6, rtol=0)
     held = composite_images(images, edited, mask, motion=motion, regions=regions, node="Pixel Composite")
-    assert not torch.equal(plain, held)
-    assert torch.equal(held[:, 0, :], plain[:, 0, :])  # the upper border is outside: the source's
+    assert (plain - held).abs().max() > 0.05
+    torch.testing.assert_close(
+        held[:, 0, :], plain[:, 0, :], atol=1e-6, rtol=0
+    )  # the upper border is outside: the source's
 
 
 def test_preserved_regions_are_left_alone(images, regions, motion):
