@@ -118,7 +118,7 @@ def look_at(path: Path) -> PictureFile:
         raise NoPicture(f"{shown(path)}: no such file; expected a picture; correct the path")
     with _reading(path), _opened(path) as image:
         _check_size(image, path)
-        return PictureFile(path, tuple(_pages(image, path)), str(image.format))
+        return PictureFile(path, tuple(pages_of(image, path)), str(image.format))
 
 
 def is_picture(path: Path) -> bool:
@@ -132,8 +132,9 @@ def is_picture(path: Path) -> bool:
     return True
 
 
-def _pages(image: Any, path: Path) -> Iterator[int]:
-    """The places of a file's pictures: no small copies, no stand-in for viewers that show no animations."""
+def pages_of(image: Any, path: Path) -> Iterator[int]:
+    """The places of an open file's pictures: no small copies, no stand-in for viewers that show no animations.
+    MaskError where not all can be read."""
     count = getattr(image, "n_frames", 1)
     if image.format == "TIFF":
         described = str(image.tag_v2.get(_DESCRIPTION, ""))

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from .container import MAX_PIXELS, VideoError
+from .mask_pictures import MaskError, pages_of
 from .tone import HDR, WIDE, to_sdr
 
 # Code points of ITU-T H.273, as FFmpeg and the tags of files number them.
@@ -149,6 +150,36 @@ def exif_orientation(path: Path) -> int | None:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     return said if said in EXIF else None
+
+
+def _load(picture: Image.Image, path: Path) -> None:
+    try:
+        picture.load()
+    except OSError as error:
+        raise VideoError(f"{path}: {error}; expected a whole picture; export it again") from None
+
+
+def check_picture(path: Path, read: int) -> None:
+    """VideoError for a picture file that holds several pictures of which FFmpeg gives one or none (``read``), and for a
+    JPEG that is cut off, of which FFmpeg makes up the rest."""
+    try:
+        with Image.open(path) as picture:
+            jpeg = picture.format in ("JPEG", "MPO")  # the latter has a camera's other views besides
+            pages = 1 if jpeg else len(list(pages_of(picture, path)))
+            if jpeg and read:
+                picture.draft("L", (1, 1))  # an eighth of the size: it has to be read to its end, not to be seen
+                _load(picture, path)
+    except VideoError:
+        raise
+    except MaskError as error:
+        raise VideoError(str(error)) from None
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        return
+    if pages > 1 >= read:
+        raise VideoError(
+            f"{path}: holds {pages} pictures, of which {'one' if read else 'none'} would be read; expected a video, or "
+            "a folder with a file for each picture; save them so"
+        )
 
 
 def _orientation(frame: Any, tags: Tags) -> tuple[bool, bool, bool]:

@@ -23,7 +23,7 @@ from ...editing.fingerprint import frames_digest
 from .container import Damage, VideoError, clip_stream, decoded, open_video, stream_notes
 from .geometry import Geometry, GeometryError
 from .mask_frames import IMAGES, in_order
-from .picture import Tags, check_size, deinterlaced, has_alpha, shown_size, tag_notes, upright
+from .picture import Tags, check_picture, check_size, deinterlaced, has_alpha, shown_size, tag_notes, upright
 from .timing import ASSUMED, Timing, timing_of
 
 DECODED_WHOLE = 2**32  # pixels of all frames: up to here (2000 frames of 1080p) every frame is decoded to count them
@@ -106,9 +106,10 @@ def probe(path: str | Path) -> VideoInfo:
                 guessed = container.format.name == "avi"  # has no time stamps but one rate
                 stamps = [None] * len(shown) if guessed else shown
         has_audio, seconds = bool(container.streams.audio), _told_seconds(stream)
+    if path.suffix.lower() in IMAGES:
+        check_picture(path, len(shown))
     if first is None:
-        why = f" ({damage.first})" if damage.errors else ""
-        raise VideoError(f"{path}: not one frame could be decoded{why}; expected a video; convert it with ffmpeg")
+        raise _no_frame(path, damage)
     timing = timing_of(stamps, last, told)
     if interlaced:
         notes = (*notes, "the video is interlaced: made whole pictures (bwdif)")
@@ -118,6 +119,14 @@ def probe(path: str | Path) -> VideoInfo:
     elif seconds - found > 1.5 / timing.fps:
         notes = (*notes, f"the video says that it lasts {seconds:.2f} s, it is damaged or cut off after {found:.2f} s")
     return VideoInfo(path, width, height, len(stamps), timing.fps, has_audio, alpha, timing, interlaced, notes)
+
+
+def _no_frame(path: Path, damage: Damage) -> VideoError:
+    why = f" ({damage.first})" if damage.errors else ""
+    return VideoError(
+        f"{path}: not one frame could be decoded{why}; expected a video or a whole picture; export it again, or "
+        "convert it with ffmpeg"
+    )
 
 
 def _packets(path: Path) -> tuple[list[float | None], float, bool, bool]:
@@ -150,12 +159,13 @@ def _seconds(ticks: int | None, base: Fraction | None) -> float | None:
 
 
 def _told_seconds(stream: Any) -> float:
-    """How long a stream lasts by its header; 0 where it does not say."""
+    """How long a stream lasts from its first frame on, by its header; 0 where it does not say."""
     if told := _seconds(stream.duration, stream.time_base):
         return told
     hours, minutes, seconds = (stream.metadata.get("DURATION", "") + "::").split(":")[:3]  # as Matroska has it
     try:
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        end = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        return end - (_seconds(stream.start_time, stream.time_base) or 0.0)
     except ValueError:
         return 0.0
 
@@ -188,15 +198,24 @@ def pictures(
 
 
 def _frames(path: Path, interlaced: bool) -> Iterator[tuple[Any, Tags]]:
-    """Every frame that is shown, with its stream's tags."""
-    for file in _picture_files(path) if path.is_dir() else [path]:
+    """Every frame that is shown, with its stream's tags. VideoError for a file of a folder that is not one picture:
+    left out, it would shift all that follow."""
+    folder = path.is_dir()
+    for file in _picture_files(path) if folder else [path]:
         with open_video(file) as container:
             stream = clip_stream(container, file)
-            found, tags = decoded(container, stream, Damage()), _tags(stream, file)
+            damage = Damage()
+            found, tags = decoded(container, stream, damage), _tags(stream, file)
             for frame in deinterlaced(found, stream) if interlaced else found:
+                if folder:
+                    check_picture(file, 1)
                 yield frame, tags
-                if path.is_dir():
+                if folder:
                     break
+            else:
+                if folder:
+                    check_picture(file, 0)
+                    raise _no_frame(file, damage)
 
 
 def _tags(stream: Any, file: Path) -> Tags:

@@ -214,6 +214,42 @@ def test_a_folder_of_pictures_is_a_video(tmp_path):
         probe(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp", "tiff", "bmp"])
+def test_a_damaged_picture_of_a_folder_is_refused_not_left_out(tmp_path, kind):
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    for index in range(3):
+        Image.fromarray(noise).save(tmp_path / f"{index}.{kind}")
+    whole = (tmp_path / f"1.{kind}").read_bytes()
+    (tmp_path / f"1.{kind}").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(VideoError, match=rf"1\.{kind}: .*; expected a (video or a )?whole picture; export it again"):
+        read_clip(tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "read"), [("tiff", "one"), ("webp", "none")])
+def test_several_pictures_in_a_file_are_refused_where_they_would_not_be_read(tmp_path, kind, read):
+    first, *others = map(Image.fromarray, greys(3))
+    (tmp_path / "folder").mkdir()
+    first.save(tmp_path / "folder" / f"0.{kind}")
+    for place in ("", "folder"):
+        first.save(tmp_path / place / f"1.{kind}", save_all=True, append_images=others, lossless=True)
+        with pytest.raises(VideoError, match=rf"1\.{kind}: holds 3 pictures, of which {read} would be read; expected"):
+            read_clip(tmp_path / place / ("" if place else f"1.{kind}"))
+
+
+def test_an_animation_is_no_picture_of_a_folder(tmp_path):
+    first, *others = map(Image.fromarray, greys(3))
+    first.save(tmp_path / "0.png", save_all=True, append_images=others)
+    assert numbers(read_clip(tmp_path / "0.png")) == [0, 1, 2]
+    with pytest.raises(VideoError, match=r"0\.png: holds 3 pictures, of which one would be read"):
+        read_clip(tmp_path)
+
+
+def test_the_second_view_in_a_picture_of_a_camera_is_no_frame(tmp_path):
+    first, second = map(Image.fromarray, greys(2))
+    first.save(tmp_path / "0.jpg", format="MPO", save_all=True, append_images=[second])
+    assert numbers(read_clip(tmp_path)) == [0]
+
+
 def test_files_that_name_other_files_are_refused(tmp_path):
     make(tmp_path / "a.ts", greys(3), "mpeg2video", fps=25)
     (tmp_path / "a.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n")

@@ -98,3 +98,10 @@ def test_frames_that_come_at_one_time_follow_each_other(tmp_path):
     with av.open(str(tmp_path / "a.mp4")) as container:
         stamps = [frame.pts * frame.time_base for frame in container.decode(video=0)]
     assert [round(stamp * 90_000) for stamp in stamps] == [0, 1, 2, 9000, 27000]
+
+
+def test_a_video_that_begins_late_is_not_taken_for_cut_off(tmp_path):
+    make(tmp_path / "a.mkv", greys(5), times=[2.0, 2.1, 2.2, 2.3, 2.4])
+    clip = read_clip(tmp_path / "a.mkv")
+    assert clip.notes == ()
+    assert clip.span == pytest.approx((2.0, 2.5))
