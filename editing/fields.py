@@ -252,6 +252,13 @@ def _nearest(key: Any, known: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(str(key), [*known], n=1, cutoff=0.55)
 
 
+def _example(step: str | int, allowed: Limits, field: FieldInfo | None) -> str:
+    """A group of keys as it may stand at a step of a place: that of a name, or that of an entry in a list."""
+    if isinstance(step, int) and field is not None:
+        return f"{{{', '.join(f'{name}: ...' for name in [*fields_of(group_in(field.annotation))][:2])}}}"
+    return f"{step}: {allowed.example}"
+
+
 def _text(error: str, where: Place, kind: Any, came: Any, said: str, prefix: str) -> str:
     """The text of TEXTS for an error at a place in the class ``kind``."""
     field = None
@@ -268,7 +275,7 @@ def _text(error: str, where: Place, kind: Any, came: Any, said: str, prefix: str
         about=(field and field.description) or "a value",
         known=", ".join(known),
         near=f"did you mean {near[0]}?" if near else "remove it",
-        example=allowed and f"{where[-1]}: {allowed.example}",
+        example=allowed and _example(where[-1], allowed, field),
         said=said,
         span=span,
         remedy=remedy,

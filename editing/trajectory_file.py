@@ -75,8 +75,10 @@ def load(path: str | Path) -> Trajectory:
             tensors = {name: handle.get_tensor(name) for name in ("latents", "sigmas")}
             held = {name: handle.get_tensor(name) for name in (SELF, CROSS) if name in set(handle.keys())}
     except SafetensorError as error:
+        ours = path.suffix == ".safetensors"  # nobody should be told to delete a video
         raise TrajectoryError(
-            f"{path}: damaged, or not a .safetensors file at all ({path.stat().st_size} bytes; {error}); {AGAIN}."
+            f"{path}: damaged, or not a .safetensors file at all ({path.stat().st_size} bytes; {error}); "
+            f"{AGAIN if ours else 'choose a file written by the inversion'}."
         ) from error
     try:
         trajectory = Trajectory(

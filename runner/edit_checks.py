@@ -112,8 +112,9 @@ def _loaded(load: Path, save: Path | None, edit_file: Path, purpose: str, note: 
     """Note an inversion that is not there, or is to be loaded and saved."""
     if not load.is_file():
         keep = " (with a `layout:` section in the file, so that it keeps the features)" if purpose == "layout" else ""
+        wrong = "is no file" if load.exists() else "does not exist"
         note(
-            f"inversion.load: {load} does not exist; expected a saved inversion; make it with "
+            f"inversion.load: {load} {wrong}; expected a saved inversion; make it with "
             f"`videograin invert {edit_file}`{keep}, or remove the key",
             "inversion.load",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ LONGEST = 4 * 2**20  # bytes of a file; boxes for 10,000 frames and 10 regions a
 MOST = 1_000_000  # values of a file, those that aliases repeat counted again
 DEEPEST = 32  # groups and lists in each other
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+DATE = "tag:yaml.org,2002:timestamp"
 DIGITS = 40  # of a number; more is text, which no number is
 
 
@@ -148,6 +150,7 @@ SYNTAX = (
     ("found '<scalar>'", False, "put quotes round the whole text, and close those of the lines above"),
     ("found character '\\t'", False, "indent with spaces"),
     ("cannot start any token", False, "put quotes round text that begins with it"),
+    ("found another document", False, "keep one group of keys, and remove the line of --- or ..."),
     ("", False, "check the indentation"),
 )
 """In the parser's message; whether the line is that of what it was reading, not of where it stopped; the remedy."""
@@ -244,8 +247,11 @@ def _line(node: yaml.Node) -> int:
 
 
 def _scalar(node: yaml.Node) -> Any:
-    if isinstance(node, yaml.ScalarNode) and node.tag in NUMBERS and len(node.value) > DIGITS:
-        return node.value
+    if isinstance(node, yaml.ScalarNode):
+        if node.tag == DATE or (node.tag in NUMBERS and (len(node.value) > DIGITS or ":" in node.value)):
+            return node.value  # a folder may have a date as its name; 1:30 would be 90
+        if node.tag in NUMBERS and re.fullmatch(r"[-+]?0[0-7_]+", node.value):
+            return int(node.value)  # as written: what YAML 1.1 takes for octal, YAML 1.2 and people do not
     try:
         return yaml.SafeLoader("").construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError):  # e.g. 2024-99-99, which looks like a date, or an unknown !tag

@@ -171,8 +171,8 @@ def _told_seconds(stream: Any) -> float:
 
 
 def _picture_files(folder: Path) -> list[Path]:
-    there = [file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file()]
-    files = in_order([file for file in there if file.suffix.lower() in IMAGES])
+    named = [file for file in folder.iterdir() if not file.name.startswith(".") and file.suffix.lower() in IMAGES]
+    files = in_order([file for file in named if file.is_file() or not file.exists()])  # the latter: links to nothing
     if not files:
         raise VideoError(
             f"{folder}: holds no pictures ({', '.join(IMAGES)}); expected a video, or a folder with one for each "

@@ -251,6 +251,12 @@ def test_a_truncated_file(tmp_path, keep):
         trajectory_file.load(path)
 
 
+def test_nobody_is_told_to_delete_a_file_of_another_kind(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"\xff" * 64)
+    with pytest.raises(TrajectoryError, match=r"; choose a file written by the inversion\.$"):
+        trajectory_file.load(tmp_path / "clip.mp4")
+
+
 def test_garbage_and_pickles_are_never_unpickled(tmp_path):
     class Bomb:
         def __reduce__(self):

@@ -141,6 +141,8 @@ def test_sampled_ranges_of_older_files_are_exact_and_the_log_says_where_they_sta
         ("prompt: a green", "promt: a green", 5, ["unknown key promt", "did you mean prompt?"]),
         ("steps: 4", "model: nowhere", 12, ["model:", "nowhere does not exist", "leave model out"]),
         ("steps: 4", "inversion: {load: no.safetensors}", 12, ["does not exist", "videograin invert"]),
+        ("steps: 4", "inversion: {load: .}", 12, ["is no file", "videograin invert"]),
+        ("  - phrase: a green circle\n    masks: {boxes: [[8, 8, 24, 24]]}", "  - all", 7, ["{phrase: ..., masks:"]),
         ("steps: 4", "inversion: {save: inv.pt}", 12, ["inversion.save", "expected a .safetensors file"]),
         ("steps: 4", "controlnet: {model: gone, video: source.mp4}", 12, ["controlnet.model", "no config.json"]),
         ("steps: 4", "steps: [4", 12, ["not valid YAML", "close the bracket that this line opens"]),

@@ -42,6 +42,24 @@ def test_numbers_of_hundreds_of_digits_are_not_numbers(tmp_path, digits):
         read_edit(tmp_path / "a.yaml")
 
 
+@pytest.mark.parametrize(("written", "meant"), [("010", 10), ("012", 12), ("0x10", 16), ("1_0", 10)])
+def test_numbers_are_read_as_written(tmp_path, written, meant):
+    (tmp_path / "a.yaml").write_text(f"steps: {written}\n")
+    assert read_yaml(tmp_path / "a.yaml")[0] == {"steps": meant}
+
+
+@pytest.mark.parametrize("written", ["1:30", "1:30.5", "2024-01-31", "2024-01-31 10:00:00"])
+def test_times_and_dates_are_text_as_written(tmp_path, written):
+    (tmp_path / "a.yaml").write_text(f"output: {written}\n")
+    assert read_yaml(tmp_path / "a.yaml")[0] == {"output": written}
+
+
+def test_of_two_documents_the_line_between_them_is_named(tmp_path):
+    (tmp_path / "a.yaml").write_text("steps: 4\n---\nsteps: 5\n")
+    with pytest.raises(EditFileError, match=r"^a\.yaml:2: .*another document.*; keep one group of keys, and remove"):
+        read_yaml(tmp_path / "a.yaml")
+
+
 @pytest.mark.parametrize(
     "path", ["~nobody-here/clip.mp4", '"a\\0b"', "a" * 300 + ".mp4", "a/" * 3000 + "b.mp4", '"a\\nb.mp4"']
 )

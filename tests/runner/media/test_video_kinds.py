@@ -225,6 +225,17 @@ def test_a_damaged_picture_of_a_folder_is_refused_not_left_out(tmp_path, kind):
         read_clip(tmp_path)
 
 
+def test_a_link_to_nothing_among_pictures_is_refused_not_left_out(tmp_path):
+    for index, picture in enumerate(greys(2)):
+        Image.fromarray(picture).save(tmp_path / f"{index}.png")
+    try:
+        (tmp_path / "2.png").symlink_to(tmp_path / "gone.png")
+    except OSError:
+        pytest.skip("this system lets nobody make links")
+    with pytest.raises(VideoError, match=r"2\.png: no such file"):
+        read_clip(tmp_path)
+
+
 @pytest.mark.parametrize(("kind", "read"), [("tiff", "one"), ("webp", "none")])
 def test_several_pictures_in_a_file_are_refused_where_they_would_not_be_read(tmp_path, kind, read):
     first, *others = map(Image.fromarray, greys(3))
