@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from ..editing.model import Model
 
 log = logging.getLogger(__name__)
-# How torch, OpenCV and threads name it, which have no type of their own for it on the CPU.
-CPU_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "Insufficient memory", "can't start new thread")
+# How torch, OpenCV and threads name it, which have no type of their own for it on the CPU; the last is CPython's of an
+# extension that failed without saying why, which torch's bindings do where they get no memory for a Python object.
+CPU_OUT_OF_MEMORY = (
+    *("out of memory", "DefaultCPUAllocator", "Insufficient memory", "can't start new thread"),
+    "error return without exception set",
+)
 LACKING = (errno.ENOMEM, errno.EAGAIN)  # the latter where FFmpeg cannot start a thread
 
 

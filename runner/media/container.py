@@ -36,7 +36,7 @@ class Damage:
 
     def add(self, error: Exception) -> None:
         """Count an error; one that says nothing of the file is raised again."""
-        if isinstance(error, MemoryError):
+        if isinstance(error, MemoryError) and memory_lacks():
             raise error
         self.errors += 1
         self.first = self.first or " ".join(str(error).split())
@@ -47,6 +47,14 @@ class Damage:
         said += [f"{self.kept} frames mended by the decoder"] if self.kept else []
         said += [f"{self.left_out} damaged frames at the end left out"] if self.left_out else []
         return (f"the video is damaged ({'; '.join(said)}): what could be decoded is used",) if said else ()
+
+
+def memory_lacks() -> bool:
+    """Whether an error of FFmpeg about memory is about memory: a damaged file may ask for any amount of it, too."""
+    try:
+        return not bytearray(2**26)
+    except MemoryError:
+        return True
 
 
 def url(path: str | Path) -> str:
@@ -63,9 +71,9 @@ def open_video(path: str | Path) -> Any:
         raise VideoError(f"{path}: not a regular file; expected a video, or a folder of pictures; correct the path")
     try:
         container = open_input(path)
-    except MemoryError:  # of FFmpeg's own errors
-        raise
     except (av.error.FFmpegError, OSError, UnicodeError) as error:
+        if isinstance(error, MemoryError) and memory_lacks():
+            raise
         raise VideoError(f"{path}: not a video that FFmpeg can read ({error}); expected e.g. mp4; convert it") from None
     names = container.format.name.split(",")
     if any(name in PLAYLISTS for name in names):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from videograin.runner.media import container
 from videograin.runner.media.encode import write_video
 from videograin.runner.media.geometry import GeometryError
 from videograin.runner.media.video import VideoError, _check_clip, probe, read_clip
@@ -333,3 +334,18 @@ def test_clips_are_no_larger_than_two_of_them_can_be_written(size, taken):
 def test_a_clip_that_is_too_high_is_refused():
     with pytest.raises(VideoError, match=r"a clip of 64 x 16386 pixels"):
         _check_clip("a.mp4", 2, (64, 16386))
+
+
+def test_a_file_that_asks_for_more_memory_than_there_is_is_no_video(tmp_path, monkeypatch):
+    """FFmpeg's error is the same where memory is out, which is not the file's fault."""
+    (tmp_path / "a.mp4").write_bytes(b"whatever")
+
+    def lacking(*_, **__):
+        raise av.error.MemoryError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(container, "open_input", lacking)
+    with pytest.raises(VideoError, match=r"a\.mp4: not a video"):
+        probe(tmp_path / "a.mp4")
+    monkeypatch.setattr(container, "memory_lacks", lambda: True)
+    with pytest.raises(MemoryError):
+        probe(tmp_path / "a.mp4")
