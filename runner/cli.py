@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from ..version import __version__
@@ -210,10 +211,21 @@ def _demo(args: argparse.Namespace) -> int:
         return demo.main(args) or 0
 
 
+def _place(output: str | None) -> Path | None:
+    """The path that ``--output`` names; SettingError where no system has it."""
+    from ..editing.fields import SettingError
+    from .edit_keys import user_path
+
+    try:
+        return None if output is None else user_path(output)
+    except SettingError as error:
+        raise SettingError(f"--output: {error}") from None
+
+
 def _edit(args: argparse.Namespace) -> int:
     from .edit_checks import load_edit
 
-    spec = load_edit(args.file, output=args.output)
+    spec = load_edit(args.file, output=_place(args.output))
     from .jobs import run_edit
     from .progress import ConsoleProgress
 
@@ -225,11 +237,11 @@ def _edit(args: argparse.Namespace) -> int:
 def _invert(args: argparse.Namespace) -> int:
     from .edit_checks import load_edit
 
-    spec = load_edit(args.file, purpose="invert")
+    spec, output = load_edit(args.file, purpose="invert"), _place(args.output)
     from .jobs import run_invert
     from .progress import ConsoleProgress
 
-    finished = run_invert(spec, args.output, progress=ConsoleProgress(quiet=args.quiet))
+    finished = run_invert(spec, output, progress=ConsoleProgress(quiet=args.quiet))
     _show(finished.report["figures"], finished.files.values())
     return 0
 
@@ -237,7 +249,7 @@ def _invert(args: argparse.Namespace) -> int:
 def _layout(args: argparse.Namespace) -> int:
     from .edit_checks import load_edit
 
-    spec = load_edit(args.file, purpose="layout", output=args.output)
+    spec = load_edit(args.file, purpose="layout", output=_place(args.output))
     from .jobs import run_layout
     from .progress import ConsoleProgress
 

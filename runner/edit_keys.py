@@ -44,7 +44,9 @@ def path_of(value: Any, info: ValidationInfo) -> Path:
 def user_path(value: str) -> Path:
     """A path as a person wrote it, ``~`` included; SettingError for what no system has."""
     wrong = ""
-    if not value.isprintable():
+    if not value.strip():
+        wrong = "is empty"
+    elif not value.isprintable():
         wrong = "has a sign that no name has"
     elif len(value) > LONGEST_PATH or any(len(os.fsencode(part)) > 255 for part in Path(value).parts):
         wrong = "is longer than any path"

@@ -40,11 +40,11 @@ from .report import (
     verdict_of,
     write_report,
 )
+from .saved_inversion import REPORT
 from .yaml_lines import EditFileError, Lines, Problems
 
 log = logging.getLogger(__name__)
 LAYOUTS = "layout"  # the folder in an edit's output
-REPORT = ".report.json"  # of a saved inversion, in place of its suffix
 
 
 @dataclass(frozen=True)

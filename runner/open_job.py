@@ -43,9 +43,9 @@ from .media.mask_files import FoundMask, MaskFrames, load_masks, matched_picture
 from .media.mask_pictures import shown
 from .media.video import Clip, probe, read_clip
 from .motion_files import beside
-from .preflight import check_section_level, check_start, check_target, chosen_device
+from .preflight import check_folder, check_section_level, check_start, check_target, chosen_device
 from .report import clip_facts, model_facts
-from .saved_inversion import open_saved
+from .saved_inversion import REPORT, open_saved
 from .yaml_lines import Lines, Problems
 
 log = logging.getLogger(__name__)
@@ -116,9 +116,12 @@ def open_job(edit_file: EditFile, progress: Progress, model: Model | None = None
     places = {"output": edit_file.output, "results": results, "save": keys.inversion.save}
     found = any(isinstance(entry.masks, FoundMask) for entry in keys.regions)
     problems, pictures = Problems(lines), None
-    with problems.gathered():
+    with problems.gathered() as bad_start:
         check_start(lines, device=device, kernel=attention.kernel, **places)
     if found:
+        with problems.gathered():
+            if not bad_start:
+                check_folder(edit_file.output / "layout", LAYOUT.values(), lines)
         with problems.gathered():
             check_masks(edit_file.output / "layout", lines)
     clip = _read_clip(edit_file, problems, progress)
@@ -171,7 +174,7 @@ def open_inversion(
         check_start(lines, device=keys.device if model is None else None, kernel=keys.attention.kernel)
     key = None if output else "inversion.save" if keys.inversion.save else "inversion.load"
     with problems.gathered():
-        check_target(Path(target), keys.model, key, lines)
+        check_target(Path(target), Path(target).with_suffix(REPORT), keys.model, key, lines)
     clip = _read_clip(edit_file, problems, progress)
     problems.stop()
     job = _on_model(edit_file, clip, None, (), model, progress, save=Path(target))

@@ -174,14 +174,20 @@ def check_start(
         raise _of_places(lines, *places)
 
 
+def check_folder(folder: Path, results: Iterable[str], lines: Lines) -> None:
+    """NoPlaceInFile where the files ``results`` cannot be written to ``folder`` in the edit's output."""
+    if wrong := no_room(folder, results):
+        raise _of_places(lines, ("output", f"output: {wrong}"))
+
+
 def _of_places(lines: Lines, *problems: tuple[str, str]) -> NoPlaceInFile:
     return NoPlaceInFile(lines.path, lines.error(*problems).problems)
 
 
-def check_target(target: Path, model: Path | None, key: str | None, lines: Lines) -> None:
-    """Check the file ``target`` of an inversion alone, which must not replace ``model``. key: the edit file's key that
-    names it (EditFileError at its line), None = the command line's ``--output`` (ValueError; NoPlace where it cannot be
-    written)."""
+def check_target(target: Path, report: Path, model: Path | None, key: str | None, lines: Lines) -> None:
+    """Check the file ``target`` of an inversion alone, which must not replace ``model``, and that of its ``report``.
+    key: the edit file's key that names it (EditFileError at its line), None = the command line's ``--output``
+    (ValueError; NoPlace where it cannot be written)."""
     wrong = None
     if target.suffix != ".safetensors":
         wrong = f"{target}: another ending; expected a .safetensors file; rename it"
@@ -191,7 +197,7 @@ def check_target(target: Path, model: Path | None, key: str | None, lines: Lines
         raise ValueError(f"--output: {wrong}")
     if wrong:
         raise lines.error((key, f"{key}: {wrong}"))
-    if (wrong := _no_target(target)) and key is None:
+    if (wrong := _no_target(target) or _no_target(report)) and key is None:
         raise NoPlace(f"--output: {wrong}")
     if wrong:
         raise _of_places(lines, (key, f"{key}: {wrong}"))

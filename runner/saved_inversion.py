@@ -14,6 +14,8 @@ from .media.geometry import UNIT
 from .media.video import Clip
 from .yaml_lines import Lines, Problems
 
+REPORT = ".report.json"  # of a saved inversion, in place of its suffix
+
 
 def open_saved(
     path: Path,

@@ -150,6 +150,8 @@ SYNTAX = (
     ("found '<scalar>'", False, "put quotes round the whole text, and close those of the lines above"),
     ("found character '\\t'", False, "indent with spaces"),
     ("cannot start any token", False, "put quotes round text that begins with it"),
+    ("while scanning an a", False, "put quotes round text that begins with * or &"),
+    ("found undefined alias", False, "put quotes round text that begins with *"),
     ("found another document", False, "keep one group of keys, and remove the line of --- or ..."),
     ("", False, "check the indentation"),
 )
@@ -254,8 +256,10 @@ def _scalar(node: yaml.Node) -> Any:
             return int(node.value)  # as written: what YAML 1.1 takes for octal, YAML 1.2 and people do not
     try:
         return yaml.SafeLoader("").construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError):  # e.g. 2024-99-99, which looks like a date, or an unknown !tag
-        return node.value if isinstance(node, yaml.ScalarNode) else str(node.tag)
+    except yaml.YAMLError:  # an unknown !tag, which a text may begin with
+        return f"{node.tag} {node.value}".strip() if isinstance(node, yaml.ScalarNode) else str(node.tag)
+    except ValueError:  # e.g. !!int abc
+        return node.value
 
 
 def checked(kind: type[T], data: dict[str, Any], problems: Problems) -> T:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -220,6 +221,31 @@ def test_demo_gets_its_arguments(monkeypatch):
     assert isinstance(args, argparse.Namespace)
     assert (args.out, args.frames, args.size, args.seed, args.steps) == ("x", 4, 64, 2, 6)
     assert (args.clips, args.motion, args.quiet) == (1, "apart", False)
+
+
+@pytest.mark.parametrize("command", ["edit", "invert", "layout"])
+@pytest.mark.parametrize("output", ["", "~nobody-here/out", "a\nb"])
+def test_an_output_that_is_no_path_is_refused(edit_file, command, output, capsys):
+    assert cli.main([command, str(edit_file()), f"--output={output}"]) == 2
+    assert re.fullmatch(r"videograin: --output: .*; expected a path; .*\n", capsys.readouterr().err)
+
+
+def test_a_folder_where_the_report_of_an_inversion_goes_is_found_first(edit_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(job, "invert_clip", lambda *_, **__: pytest.fail("the inversion started"))
+    (tmp_path / "a.report.json").mkdir()
+    assert cli.main(["invert", str(edit_file()), "--output", str(tmp_path / "a.safetensors")]) == 1
+    assert "a.report.json is a folder; expected the name of a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["layout", "layout/preview.png"])
+def test_what_stands_where_a_layout_goes_is_found_before_the_inversion(edit_file, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(job, "invert_clip", lambda *_, **__: pytest.fail("the inversion started"))
+    (tmp_path / "out" / name).mkdir(parents=True)
+    if name == "layout":
+        (tmp_path / "out/layout").rmdir()
+        (tmp_path / "out/layout").write_text("mine")
+    path = edit_file(regions=[{"phrase": "a green circle", "masks": {"layout": 1}}])
+    assert "output: " in refused(path)
 
 
 @pytest.mark.parametrize("argv", [[], ["edit"], ["demo", "--frames", "1"], ["nonsense"]])

@@ -54,6 +54,20 @@ def test_times_and_dates_are_text_as_written(tmp_path, written):
     assert read_yaml(tmp_path / "a.yaml")[0] == {"output": written}
 
 
+def test_text_that_begins_with_a_tag_is_kept(tmp_path):
+    (tmp_path / "a.yaml").write_text("prompt: !green circle\n")
+    assert read_yaml(tmp_path / "a.yaml")[0] == {"prompt": "!green circle"}
+
+
+@pytest.mark.parametrize("prompt", ["*circle", "*a* circle", "& a circle"])
+def test_text_that_begins_as_an_alias_is_told_to_be_quoted(tmp_path, prompt):
+    (tmp_path / "a.yaml").write_text(f"prompt: {prompt}\n")
+    with pytest.raises(
+        EditFileError, match=r"^a\.yaml:1: not valid YAML .*; put quotes round text that begins with \*"
+    ):
+        read_yaml(tmp_path / "a.yaml")
+
+
 def test_of_two_documents_the_line_between_them_is_named(tmp_path):
     (tmp_path / "a.yaml").write_text("steps: 4\n---\nsteps: 5\n")
     with pytest.raises(EditFileError, match=r"^a\.yaml:2: .*another document.*; keep one group of keys, and remove"):
