@@ -197,7 +197,7 @@ def test_what_is_hardly_meant_stands_in_the_report_on_the_node_and_in_the_log(se
     assert [line for line in report.splitlines() if line.startswith("note: region 2 (") and line.endswith(said)]
     assert "ST-Layout Attn Patch: region 2 (" in server.log_text()
     shown = {node: output for node, output in run.outputs.items() if node.split(".")[0] == "10"}
-    assert any(said in str(output.get("text")) for output in shown.values()), run.outputs
+    assert any(said in str(output.get("videograin_notices")) for output in shown.values()), run.outputs
 
 
 def test_what_is_wrong_is_said_by_this_node(server):
