@@ -66,5 +66,8 @@ class ClipMotion(CheckedNode):
 
     @classmethod
     def execute(cls, images: torch.Tensor, regions: tuple[Region, ...], source: str, missing: str) -> io.NodeOutput:
-        motion, filled, _, preview = found_motion(images, regions, source=source, missing=missing, node=NAME)
-        return io.NodeOutput(motion, filled, preview, ui=ui.PreviewImage(preview, cls=cls))
+        motion, filled, notes, preview = found_motion(images, regions, source=source, missing=missing, node=NAME)
+        shown = ui.PreviewImage(preview, cls=cls).as_dict()
+        if notes:  # with those that are no warnings: how a region that bends is followed
+            shown |= ui.PreviewText("\n".join(notes)).as_dict()
+        return io.NodeOutput(motion, filled, preview, ui=shown)

@@ -192,6 +192,7 @@ def test_a_missing_mask_is_filled_and_said(world, caplog):
     said = "region 1 ('a thing'): no mask in frame 2; filled by the motion"
     assert f"Clip Motion: {said}" in caplog.text
     assert out.ui[NOTICES] == [{"text": f"Clip Motion: {said}"}]
+    assert out.ui["text"] == (said,)
     assert len(out.ui["images"]) == len(preview) == 4
     absent = motion_of(images, given, "absent").args[1]
     assert not absent[0].mask[2].any()
@@ -208,7 +209,9 @@ def test_a_cut_is_said(world, caplog):
 
 
 def test_without_doubts_there_is_no_text(world):
-    assert NOTICES not in motion_of(world.images, world.regions).ui.as_dict()
+    shown = motion_of(world.images, world.regions).ui
+    assert "text" not in shown
+    assert NOTICES not in shown
 
 
 # --- Pixel Composite --------------------------------------------------------------------------------------------------
